@@ -37,6 +37,16 @@ pub fn overrides(text: &str) -> impl Iterator<Item = &str> {
     names.filter_map(|l| l.split([':', ' ', '=', ';']).next())
 }
 
+/// The storage buffers that a linked kernel declares, as (group, binding, whether it is only read).
+pub fn bindings(text: &str) -> Vec<(u32, u32, bool)> {
+    let binding = |line: &str| {
+        let (group, rest) = line.strip_prefix("@group(")?.split_once(") @binding(")?;
+        let (binding, rest) = rest.split_once(')')?;
+        Some((group.parse().ok()?, binding.parse().ok()?, !rest.contains("read_write")))
+    };
+    text.lines().filter_map(binding).collect()
+}
+
 /// One WGSL text of a kernel and all that it imports. An unknown name is a mistake in this crate, told as text.
 pub fn link(kernel: &str, slots: Slots) -> Result<String, String> {
     let mut enables: Vec<&str> = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::gpu::device::Device;
-use crate::gpu::link::{Slots, link, overrides};
+use crate::gpu::link::{Slots, bindings, link, overrides};
 
 /// What tells pipelines apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,11 +116,12 @@ fn pipeline(
     key: &Key,
     cache: Option<&wgpu::PipelineCache>,
 ) -> Result<wgpu::ComputePipeline> {
+    let layout = layout(device, key)?;
     let constants: Vec<(&str, f64)> = key.constants.iter().map(|&(n, v)| (n, f64::from_bits(v))).collect();
     let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(key.kernel),
-        layout: None,
+        layout: Some(&layout),
         module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions {
@@ -136,6 +137,39 @@ fn pipeline(
             Err(Error::Device(format!("{name}: kernel {} with {constants:?} is refused: {e}", key.kernel)))
         }
     }
+}
+
+/// The layout of what a kernel declares, used or not: wgpu's own would leave out what is not.
+fn layout(device: &Device, key: &Key) -> Result<wgpu::PipelineLayout> {
+    let text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    let mut bindings = bindings(&text);
+    bindings.sort_unstable();
+    let count = bindings.last().map_or(0, |&(group, ..)| group + 1);
+    let groups: Vec<wgpu::BindGroupLayout> = (0..count)
+        .map(|group| {
+            let of_group = bindings.iter().filter(|(g, ..)| *g == group);
+            let entries: Vec<wgpu::BindGroupLayoutEntry> = of_group
+                .map(|&(_, binding, read_only)| wgpu::BindGroupLayoutEntry {
+                    binding,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer {
+                        ty: wgpu::BufferBindingType::Storage { read_only },
+                        has_dynamic_offset: false,
+                        min_binding_size: None,
+                    },
+                    count: None,
+                })
+                .collect();
+            let desc = wgpu::BindGroupLayoutDescriptor { label: Some(key.kernel), entries: &entries };
+            device.device.create_bind_group_layout(&desc)
+        })
+        .collect();
+    let groups: Vec<Option<&wgpu::BindGroupLayout>> = groups.iter().map(Some).collect();
+    Ok(device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(key.kernel),
+        bind_group_layouts: &groups,
+        immediate_size: 0,
+    }))
 }
 
 /// wgpu's pipeline cache in the user's cache folder. Without one everything works, only slower, so that nothing here fails.
