@@ -30,7 +30,10 @@ impl Metadata {
     pub(super) fn read(bytes: Bytes, reader: &mut Reader<'_>, count: u64) -> Result<Metadata, String> {
         // A key takes 13 bytes at least: its length, one character, the value's type and a byte.
         if count > reader.left() / 13 {
-            return Err(format!("the header promises {count} keys, the file has {} bytes for them", reader.left()));
+            return Err(format!(
+                "the header promises {count} keys, the file has {} bytes for them",
+                reader.left()
+            ));
         }
         let mut entries: Vec<Entry> = Vec::new();
         let mut by_key = HashMap::new();
@@ -127,8 +130,17 @@ impl Metadata {
         self.list(key, "an array of u32", |v| v.integer().and_then(|n| n.try_into().ok()))
     }
 
-    fn list<T>(&self, key: &str, expected: &str, take: impl Fn(Value<'_>) -> Option<T>) -> Result<Option<Vec<T>>> {
-        self.typed(key, expected, |v| if let Value::Array(a) = v { a.iter().map(&take).collect() } else { None })
+    fn list<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        take: impl Fn(Value<'_>) -> Option<T>,
+    ) -> Result<Option<Vec<T>>> {
+        self.typed(
+            key,
+            expected,
+            |v| if let Value::Array(a) = v { a.iter().map(&take).collect() } else { None },
+        )
     }
 
     /// A string that must be there.
@@ -162,7 +174,11 @@ fn entry(reader: &mut Reader<'_>, key: &str) -> Result<Entry, String> {
     let element = value_type(reader)?;
     let count = reader.u64()?;
     if count > MAX_ARRAY || count.saturating_mul(element.least_bytes()) > reader.left() {
-        return Err(format!("promises {count} elements of {}, the file has {} bytes left", element.name(), reader.left()));
+        return Err(format!(
+            "promises {count} elements of {}, the file has {} bytes left",
+            element.name(),
+            reader.left()
+        ));
     }
     let start = reader.position();
     match element {

@@ -87,7 +87,9 @@ impl Gguf {
         if let Some(kind) = parts[0].metadata().str("general.type").map_err(|e| e.in_file(&path))?
             && kind != "model"
         {
-            let what = format!("general.type is \"{kind}\", expected \"model\": this is not a model but a file for one");
+            let what = format!(
+                "general.type is \"{kind}\", expected \"model\": this is not a model but a file for one"
+            );
             return Err(Error::Model(what).in_file(&path));
         }
         Ok(Gguf { name, parts, tensors, by_name })
@@ -141,7 +143,8 @@ fn sibling(path: &Path, number: u32, count: u32) -> Result<PathBuf> {
     match name.strip_suffix(&format!("-00001-of-{count:05}.gguf")) {
         Some(stem) => Ok(path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"))),
         None => {
-            let what = format!("split.count is {count}; open the first part, named *-00001-of-{count:05}.gguf");
+            let what =
+                format!("split.count is {count}; open the first part, named *-00001-of-{count:05}.gguf");
             Err(Error::Model(what).in_file(path))
         }
     }
@@ -152,7 +155,9 @@ fn check_split(parts: &[Part]) -> Result<()> {
     if parts.len() == 1 {
         return match parts[0].metadata().u32("split.no")? {
             None | Some(0) => Ok(()),
-            Some(no) => Err(Error::Model(format!("split.no is {no}: this is not the first part of a split model"))),
+            Some(no) => {
+                Err(Error::Model(format!("split.no is {no}: this is not the first part of a split model")))
+            }
         };
     }
     for (at, part) in parts.iter().enumerate() {
@@ -160,7 +165,10 @@ fn check_split(parts: &[Part]) -> Result<()> {
         let (no, count) = (meta.need_u32("split.no")?, meta.need_u32("split.count")?);
         if (no as usize, count as usize) != (at, parts.len()) {
             let expected = parts.len();
-            let what = format!("part {} has split.no {no} of split.count {count}, expected {at} of {expected}", at + 1);
+            let what = format!(
+                "part {} has split.no {no} of split.count {count}, expected {at} of {expected}",
+                at + 1
+            );
             return Err(Error::Model(what));
         }
     }

@@ -112,7 +112,9 @@ fn header(reader: &mut Reader<'_>) -> Result<(u32, u64, u64), String> {
     let short = |e: String| format!("the header {e}");
     let version = reader.u32().map_err(short)?;
     if version != 0 && version & 0xffff == 0 {
-        return Err(format!("version {version:#x} has the wrong endianness: big-endian files are not read here"));
+        return Err(format!(
+            "version {version:#x} has the wrong endianness: big-endian files are not read here"
+        ));
     }
     if !(2..=3).contains(&version) {
         return Err(format!("GGUF version {version} is not known; known are 2 and 3"));
@@ -142,7 +144,10 @@ fn alignment(metadata: &Metadata) -> Result<u64, String> {
 fn tensors_of(reader: &mut Reader<'_>, count: u64, alignment: u64, size: u64) -> Result<Vec<Tensor>, String> {
     // A tensor takes 33 bytes at least: its name's length and a byte of it, one dimension, type and offset.
     if count > reader.left() / 33 {
-        return Err(format!("the header promises {count} tensors, the file has {} bytes for them", reader.left()));
+        return Err(format!(
+            "the header promises {count} tensors, the file has {} bytes for them",
+            reader.left()
+        ));
     }
     let mut tensors: Vec<Tensor> = Vec::new();
     let mut expected = 0u64;
@@ -163,7 +168,9 @@ fn tensors_of(reader: &mut Reader<'_>, count: u64, alignment: u64, size: u64) ->
         let (tensor, padded) = tensor(reader, &name, alignment).map_err(|e| format!("tensor {name} {e}"))?;
         if tensor.offset != expected {
             let found = tensor.offset;
-            return Err(format!("tensor {name} begins at {found} of the data, expected {expected}, behind the one before"));
+            return Err(format!(
+                "tensor {name} begins at {found} of the data, expected {expected}, behind the one before"
+            ));
         }
         expected = expected.checked_add(padded).ok_or_else(|| format!("tensor {name} ends past 2^64"))?;
         tensors.push(tensor);
@@ -175,7 +182,9 @@ fn tensors_of(reader: &mut Reader<'_>, count: u64, alignment: u64, size: u64) ->
             Some(end) if end <= size => tensor.offset += start,
             _ => {
                 let (name, bytes, at) = (&tensor.name, tensor.bytes, tensor.offset.saturating_add(start));
-                return Err(format!("tensor {name} has {bytes} bytes from byte {at}, past the file's end at {size}"));
+                return Err(format!(
+                    "tensor {name} has {bytes} bytes from byte {at}, past the file's end at {size}"
+                ));
             }
         }
     }
@@ -197,13 +206,18 @@ fn tensor(reader: &mut Reader<'_>, name: &str, alignment: u64) -> Result<(Tensor
     let offset = reader.u64()?;
     let Some(kind) = tensor_type(id) else {
         return Err(match removed_type(id) {
-            Some((was, now)) => format!("has type {id} ({was}), which was removed from ggml: convert the model to {now}"),
+            Some((was, now)) => {
+                format!("has type {id} ({was}), which was removed from ggml: convert the model to {now}")
+            }
             None => format!("has type {id}, which is not known"),
         });
     };
     let row = dims.first().copied().unwrap_or(1);
     if !row.is_multiple_of(kind.weights as u64) {
-        return Err(format!("has rows of {row}, not a multiple of the {} weights of a block of {}", kind.weights, kind.name));
+        return Err(format!(
+            "has rows of {row}, not a multiple of the {} weights of a block of {}",
+            kind.weights, kind.name
+        ));
     }
     let bytes = (elements as u64 / kind.weights as u64).checked_mul(kind.bytes as u64);
     let padded = bytes.and_then(|b| b.checked_next_multiple_of(alignment));

@@ -78,9 +78,8 @@ impl ValueType {
 
     /// The type's name, as in `u32`.
     pub fn name(self) -> &'static str {
-        const NAMES: [&str; 13] = [
-            "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64",
-        ];
+        const NAMES: [&str; 13] =
+            ["u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"];
         NAMES[self as usize]
     }
 
