@@ -1,0 +1,119 @@
+//! What runs a graph: the one trait that the CPU and the GPU share, and what each reports of itself.
+
+use std::ops::ControlFlow;
+
+use crate::error::Result;
+use crate::graph::Step;
+use crate::sampler::Sampling;
+
+/// How a backend may compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// The kernels that the adapter does best with: an f16 KV cache, int8 dot products; each held to a bound.
+    #[default]
+    Fast,
+    /// f32 arithmetic and an f32 KV cache: what golden logits are compared with.
+    F32,
+}
+
+/// What a session asks of a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Positions that the KV cache of a slot holds.
+    pub context: usize,
+    /// Sequences that are kept side by side.
+    pub slots: usize,
+    /// The most rows of a step.
+    pub rows: usize,
+    /// How to compute.
+    pub precision: Precision,
+}
+
+/// The most that one step may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows of a step.
+    pub rows: usize,
+    /// Rows of a step whose logits are asked for.
+    pub asked: usize,
+}
+
+/// Where the graph runs.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Placement {
+    /// Layers that are computed.
+    pub layers_run: usize,
+    /// Layers in the file.
+    pub block_count: usize,
+    /// Nodes that the CPU computes: none when a GPU was asked for.
+    pub cpu_nodes: usize,
+    /// Dispatches of a decode step; 0 on the CPU.
+    pub dispatches_per_token: usize,
+}
+
+/// What the backend holds, in bytes.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Memory {
+    /// Weights, as they are kept.
+    pub weights: u64,
+    /// Keys and values.
+    pub kv: u64,
+    /// Activations and everything else.
+    pub scratch: u64,
+}
+
+/// What runs.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct DeviceInfo {
+    /// The adapter's name.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12` or `cpu`.
+    pub api: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// What of the adapter is used: f16, subgroups, dot4 and so on.
+    pub features: Vec<String>,
+    /// Whether the adapter is a program rather than a device.
+    pub software: bool,
+}
+
+/// Runs steps of one graph. The reference is `cpu`; `gpu` is held to it by `check`.
+pub trait Backend: Send {
+    /// What runs.
+    fn device(&self) -> DeviceInfo;
+
+    /// Where the graph runs.
+    fn placement(&self) -> Placement;
+
+    /// What is held.
+    fn memory(&self) -> Memory;
+
+    /// How long the pipelines took to make, in ms; 0 where there are none.
+    fn pipelines_ms(&self) -> f64 {
+        0.0
+    }
+
+    /// The most that one step may hold.
+    fn limits(&self) -> Limits;
+
+    /// Computes one step. The result is the logits of the rows asked for, `[asked][vocabulary]`. A step that asks for none
+    /// may return before it is computed.
+    fn step(&mut self, step: &Step) -> Result<Vec<f32>>;
+
+    /// Waits until everything that was asked for is computed.
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Computes `step`, which asks for its last row, then samples, feeds the token back and goes on, `limit` tokens at most.
+    /// `recent` are the tokens so far, the last one last. `on_token` sees the tokens in order, maybe late: what was
+    /// computed past the one that it breaks at is dropped.
+    fn generate(
+        &mut self,
+        step: &Step,
+        recent: &[u32],
+        sampling: &Sampling,
+        limit: usize,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<()>;
+}

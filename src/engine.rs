@@ -1,0 +1,142 @@
+//! Opens a model on a backend: the one place that knows all backends and decides between them.
+//!
+//! An explicit backend or device is a contract: it runs there or ends with an error. Only [`Choice::Auto`] may take the CPU, and
+//! says so in [`Engine::notes`].
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::backend::{Backend, Plan, Precision};
+use crate::cpu::Cpu;
+use crate::error::Result;
+use crate::gguf::Gguf;
+use crate::gpu::{self, Gpu, Masks};
+use crate::models::Model;
+use crate::tokenizer::Tokenizer;
+
+/// Positions of the KV cache unless more are asked for: a model may be made for far more than fits.
+pub const DEFAULT_CONTEXT: usize = 4096;
+
+/// Which backend to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The best hardware adapter, or the CPU where there is none.
+    #[default]
+    Auto,
+    /// The reference.
+    Cpu,
+    /// An adapter of this API.
+    Gpu(gpu::Api),
+}
+
+/// What a model is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which backend to run on.
+    pub backend: Choice,
+    /// Which of its adapters: a number of `wgllm devices`, or a part of a name.
+    pub device: Option<String>,
+    /// What of the adapter not to use.
+    pub masks: Masks,
+    /// How to compute.
+    pub precision: Precision,
+    /// Positions of the KV cache; 0: the model's own; none: the smaller of that and [`DEFAULT_CONTEXT`].
+    pub context: Option<usize>,
+    /// Rows of a prefill step.
+    pub batch: usize,
+    /// Only the first layers of the model.
+    pub layers: Option<usize>,
+    /// Every node by a dispatch of its own.
+    pub unfused: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            backend: Choice::Auto,
+            device: None,
+            masks: Masks::default(),
+            precision: Precision::Fast,
+            context: None,
+            batch: 512,
+            layers: None,
+            unfused: false,
+        }
+    }
+}
+
+/// How far loading is: bytes of weights on the device, of all bytes.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// A model, ready to run.
+pub struct Engine {
+    /// The model file.
+    pub file: Arc<Gguf>,
+    /// Its graph.
+    pub model: Arc<Model>,
+    /// Its tokenizer, where the file has one.
+    pub tokenizer: Option<Tokenizer>,
+    /// What it runs on.
+    pub backend: Box<dyn Backend>,
+    /// What was asked of the backend.
+    pub plan: Plan,
+    /// From the call to readiness, in ms.
+    pub load_ms: f64,
+    /// Whether `auto` chose the CPU.
+    pub fallback: bool,
+    /// What the user should be told.
+    pub notes: Vec<String>,
+}
+
+impl Engine {
+    /// Opens the model at `path`.
+    pub fn open(path: &Path, options: &Options, progress: Progress<'_>) -> Result<Engine> {
+        Engine::with_file(Gguf::open(path)?, options, progress)
+    }
+
+    /// Opens a model from an opened file.
+    pub fn with_file(file: Gguf, options: &Options, progress: Progress<'_>) -> Result<Engine> {
+        let start = Instant::now();
+        let file = Arc::new(file);
+        let model = Arc::new(Model::from_gguf(&file, options.layers)?);
+        let tokenizer =
+            Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?;
+        let mut notes: Vec<String> = tokenizer.iter().flat_map(|t| t.warnings().to_vec()).collect();
+        let context = match options.context {
+            Some(0) => model.context_length,
+            Some(c) => c,
+            None => model.context_length.min(DEFAULT_CONTEXT),
+        };
+        if context > model.context_length {
+            let own = model.context_length;
+            notes.push(format!("a context of {context} is more than the {own} that the model was made for"));
+        }
+        let rows = options.batch.clamp(1, context);
+        let plan = Plan { context, slots: 1, rows, precision: options.precision };
+        let mut fallback = false;
+        let adapter = match options.backend {
+            Choice::Cpu => None,
+            Choice::Gpu(api) => Some(gpu::choose(Some(api), options.device.as_deref(), options.masks)?),
+            Choice::Auto if options.device.is_some() => {
+                Some(gpu::choose(None, options.device.as_deref(), options.masks)?)
+            }
+            Choice::Auto => {
+                let best = gpu::best(options.masks)?;
+                if best.is_none() {
+                    fallback = true;
+                    notes.push("no GPU was found: running on the CPU (choose with -b to avoid this)".into());
+                }
+                best
+            }
+        };
+        let backend: Box<dyn Backend> = match adapter {
+            Some(device) => {
+                Box::new(Gpu::new(device, file.clone(), model.clone(), plan, options.unfused, progress)?)
+            }
+            None => Box::new(Cpu::new(file.clone(), model.clone(), plan)?),
+        };
+        let load_ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(Engine { file, model, tokenizer, backend, plan, load_ms, fallback, notes })
+    }
+}

@@ -1,0 +1,28 @@
+//! BF16: the upper half of a 32-bit float.
+//!
+//! Plane 0: the halves as they are; a unit is 8 of them.
+
+use super::{Format, Plane, copy_row, each_block};
+
+pub(super) static BF16: Format = Format {
+    name: "BF16",
+    id: 30,
+    weights: 1,
+    bytes: 2,
+    decode,
+    wgsl: "bf16",
+    unit: 8,
+    planes: &[Plane { weights: 8, bytes: 16 }],
+    repack,
+    integer: false,
+};
+
+fn decode(blocks: &[u8], weights: &mut [f32]) {
+    for (bytes, [w]) in each_block(blocks, weights) {
+        *w = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    copy_row(row, planes[0]);
+}

@@ -1,0 +1,42 @@
+//! Q4_0: 32 weights share one f16 scale.
+//!
+//! A block of 18 bytes (`block_q4_0` in ggml-common.h): 0–1 d (f16) · 2–17 q (32 × 4 bits: byte j holds q\[j\] in its
+//! low half and q\[j + 16\] in its high half). `w[i] = d · (q[i] − 8)`.
+//!
+//! Plane 0: the q of each block, as they are. Plane 1: the d of each block. A unit is a block.
+
+use super::{Format, Plane, each_block, f16_at, plane_row, row_blocks};
+
+pub(super) static Q4_0: Format = Format {
+    name: "Q4_0",
+    id: 2,
+    weights: 32,
+    bytes: 18,
+    decode,
+    wgsl: "q4_0",
+    unit: 32,
+    planes: &[Plane { weights: 32, bytes: 16 }, Plane { weights: 32, bytes: 2 }],
+    repack,
+    integer: true,
+};
+
+fn decode(blocks: &[u8], weights: &mut [f32]) {
+    for (block, w) in each_block::<18, 32>(blocks, weights) {
+        let d = f16_at(block, 0);
+        for (j, q) in block[2..].iter().enumerate() {
+            w[j] = d * f32::from((q & 15) as i8 - 8);
+            w[j + 16] = d * f32::from((q >> 4) as i8 - 8);
+        }
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<18>(row);
+    let [quants, scales] = planes else { panic!("Q4_0: repack writes 2 planes, not {}", planes.len()) };
+    let quants = plane_row::<16>(quants, blocks.len());
+    let scales = plane_row::<2>(scales, blocks.len());
+    for ((block, q), d) in blocks.iter().zip(quants).zip(scales) {
+        d.copy_from_slice(&block[..2]);
+        q.copy_from_slice(&block[2..]);
+    }
+}

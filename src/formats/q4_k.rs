@@ -1,0 +1,83 @@
+//! Q4_K: 256 weights in 8 sub-blocks of 32, each with a 6-bit scale and a 6-bit minimum.
+//!
+//! A block of 144 bytes (`block_q4_K` in ggml-common.h): 0–1 d (f16) · 2–3 dmin (f16) · 4–15 scales and minimums,
+//! 6 bits each, see [`scales_and_minimums`] · 16–143 q (256 × 4 bits: of each 32 bytes, the low halves are one
+//! sub-block and the high halves the next). `w[i] = d · scale[s] · q[i] − dmin · minimum[s]`, `s = i / 32`.
+//!
+//! A unit is a sub-block. Plane 0: its q, packed as in Q4_0. Plane 1, for each block, four u32: d and dmin · the low 4
+//! bits of the 8 scales · the low 4 bits of the 8 minimums · the high 2 bits of the scales, then of the minimums. So a
+//! lane finds its scale with shifts and no branch.
+
+use super::{Format, Plane, each_block, f16_at, pack_nibbles, plane_row, row_blocks};
+
+pub(super) static Q4_K: Format = Format {
+    name: "Q4_K",
+    id: 12,
+    weights: 256,
+    bytes: 144,
+    decode,
+    wgsl: "q4_k",
+    unit: 32,
+    planes: &[Plane { weights: 32, bytes: 16 }, Plane { weights: 256, bytes: 16 }],
+    repack,
+    integer: true,
+};
+
+fn decode(blocks: &[u8], weights: &mut [f32]) {
+    for (block, w) in each_block::<144, 256>(blocks, weights) {
+        let (d, dmin) = (f16_at(block, 0), f16_at(block, 2));
+        let (scales, minimums) = scales_and_minimums(block);
+        for (s, w) in w.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let (scale, minimum) = (d * f32::from(scales[s]), dmin * f32::from(minimums[s]));
+            for (w, q) in w.iter_mut().zip(sub_block(block, s)) {
+                *w = scale * f32::from(q) - minimum;
+            }
+        }
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<144>(row);
+    let [quants, headers] = planes else { panic!("Q4_K: repack writes 2 planes, not {}", planes.len()) };
+    let quants = plane_row::<128>(quants, blocks.len());
+    let headers = plane_row::<16>(headers, blocks.len());
+    for ((block, quants), header) in blocks.iter().zip(quants).zip(headers) {
+        for (s, unit) in quants.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            *unit = pack_nibbles(&sub_block(block, s));
+        }
+        let (scales, minimums) = scales_and_minimums(block);
+        let (mut low_scales, mut low_minimums, mut high) = (0u32, 0u32, 0u32);
+        for s in 0..8 {
+            let (scale, minimum) = (u32::from(scales[s]), u32::from(minimums[s]));
+            low_scales |= (scale & 15) << (4 * s);
+            low_minimums |= (minimum & 15) << (4 * s);
+            high |= (scale >> 4) << (2 * s) | (minimum >> 4) << (16 + 2 * s);
+        }
+        header[..4].copy_from_slice(&block[..4]);
+        header[4..8].copy_from_slice(&low_scales.to_le_bytes());
+        header[8..12].copy_from_slice(&low_minimums.to_le_bytes());
+        header[12..].copy_from_slice(&high.to_le_bytes());
+    }
+}
+
+/// The 32 quants of sub-block `s`, 0 to 15 each.
+fn sub_block(block: &[u8; 144], s: usize) -> [u8; 32] {
+    let pair = &block[16 + s / 2 * 32..][..32];
+    let shift = s % 2 * 4;
+    std::array::from_fn(|i| pair[i] >> shift & 15)
+}
+
+/// The 8 scales and the 8 minimums, 0 to 63 each. Of the block's bytes 4–15, the low 6 bits of the first four are
+/// scales 0–3, those of the next four minimums 0–3; the last four hold the low 4 bits of scales 4–7 (low half) and of
+/// minimums 4–7 (high half), whose high 2 bits are on top of the first eight. `get_scale_min_k4` in ggml-quants.c.
+fn scales_and_minimums(block: &[u8; 144]) -> ([u8; 8], [u8; 8]) {
+    let b = &block[4..16];
+    let (mut scales, mut minimums) = ([0; 8], [0; 8]);
+    for s in 0..4 {
+        scales[s] = b[s] & 63;
+        minimums[s] = b[s + 4] & 63;
+        scales[s + 4] = b[s + 8] & 15 | b[s] >> 6 << 4;
+        minimums[s + 4] = b[s + 8] >> 4 | b[s + 4] >> 6 << 4;
+    }
+    (scales, minimums)
+}

@@ -1,0 +1,306 @@
+//! What is computed, as a list of nodes in the order of their computation. Knows no backend, no file and no model.
+//!
+//! One graph serves prefill, decode and a server's mixed steps: tokens, slots and positions are in the [`Step`], not in the
+//! graph, so that what a backend prepares from a graph is prepared once.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::formats::Format;
+use crate::ops::{
+    Activation, Add, Attend, AttentionShape, Embed, Gate, Index, LayerNorm, Linear, Op, RmsNorm, Rope,
+    RopeShape, Select, Store, Unary,
+};
+
+/// A handle on a node of a [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Node(pub usize);
+
+/// How many rows a value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// One for every row of the step.
+    Step,
+    /// One for every row whose logits are asked for.
+    Asked,
+    /// This many, whatever the step.
+    Of(usize),
+}
+
+/// The shape of a node's value: row-major, `cols` numbers to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// The number of rows.
+    pub rows: Rows,
+    /// The length of a row.
+    pub cols: usize,
+}
+
+impl Shape {
+    /// The distance between rows on a GPU, in numbers: `cols` rounded up so that rows are read in vectors. What lies
+    /// between is never read as anything but a factor of a weight of zero.
+    pub fn stride(&self) -> usize {
+        self.cols.next_multiple_of(8)
+    }
+
+    /// The number of rows in `step`.
+    pub fn rows_in(&self, step: &Step) -> usize {
+        match self.rows {
+            Rows::Step => step.rows.len(),
+            Rows::Asked => step.asked.len(),
+            Rows::Of(n) => n,
+        }
+    }
+}
+
+/// One token at one position of one sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The token's id.
+    pub token: u32,
+    /// Which sequence's KV cache the row belongs to.
+    pub slot: u32,
+    /// The token's place in that sequence, from 0.
+    pub position: u32,
+}
+
+/// What is computed at once: prefill is many rows of one slot, decode is one row, a server's step is rows of many slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// The rows, those of one slot in the order of their positions.
+    pub rows: Vec<Row>,
+    /// Indices into `rows` whose logits are wanted.
+    pub asked: Vec<u32>,
+}
+
+/// Rows of a tensor of the model file, or a stretch of a tensor of one row.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    /// The tensor's name in the file.
+    pub tensor: String,
+    /// Where the rows begin in the tensor, in weights: a fused QKV tensor is three weights. A multiple of the format's block.
+    pub first: usize,
+    /// The number of rows.
+    pub rows: usize,
+    /// Weights in a row.
+    pub cols: usize,
+    /// How they are stored.
+    pub format: &'static Format,
+}
+
+impl Weight {
+    /// The bytes of the tensor's data that hold these rows.
+    pub fn bytes(&self) -> Range<usize> {
+        let start = self.format.row_bytes(self.first);
+        start..start + self.format.row_bytes(self.cols) * self.rows
+    }
+
+    fn is(&self, other: &Weight) -> bool {
+        (&self.tensor, self.first, self.rows, self.cols)
+            == (&other.tensor, other.first, other.rows, other.cols)
+    }
+}
+
+/// The keys or the values of one layer, for every position of every slot. `cols` numbers a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Which cache of the graph this is; backends keep one buffer for each.
+    pub id: usize,
+}
+
+/// Where a node's value comes from, and with it how long it lives.
+#[derive(Debug)]
+pub enum Kind {
+    /// Constant, from the file.
+    Weight(Weight),
+    /// Kept from step to step.
+    Cache(Cache),
+    /// Computed in every step from other nodes.
+    Op {
+        /// What computes it.
+        op: Box<dyn Op>,
+        /// From what.
+        inputs: Vec<Node>,
+    },
+}
+
+/// A node: what it is called, how large it is, where it comes from.
+#[derive(Debug)]
+pub struct Entry {
+    /// GGUF's own names where there is one, as in `blk.3.attn_q`.
+    pub label: String,
+    /// The shape of its value.
+    pub shape: Shape,
+    /// Where its value comes from.
+    pub kind: Kind,
+}
+
+impl Entry {
+    /// The op and its inputs, for nodes that are computed.
+    pub fn op(&self) -> Option<(&dyn Op, &[Node])> {
+        match &self.kind {
+            Kind::Op { op, inputs } => Some((op.as_ref(), inputs)),
+            _ => None,
+        }
+    }
+}
+
+/// The nodes of a model's forward pass. Every node comes after its inputs; the last one is the logits.
+#[derive(Debug, Default)]
+pub struct Graph {
+    nodes: Vec<Entry>,
+    scope: String,
+    caches: usize,
+    weights: HashMap<String, Vec<Node>>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// All nodes, in the order of their computation.
+    pub fn nodes(&self) -> impl Iterator<Item = (Node, &Entry)> {
+        self.nodes.iter().enumerate().map(|(i, e)| (Node(i), e))
+    }
+
+    /// The node behind a handle.
+    pub fn entry(&self, node: Node) -> &Entry {
+        &self.nodes[node.0]
+    }
+
+    /// The shape of a node's value.
+    pub fn shape(&self, node: Node) -> Shape {
+        self.nodes[node.0].shape
+    }
+
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The number of caches; each layer has two.
+    pub fn caches(&self) -> usize {
+        self.caches
+    }
+
+    /// The last node: the logits.
+    pub fn output(&self) -> Node {
+        Node(self.nodes.len() - 1)
+    }
+
+    /// Labels of the nodes that follow begin with `scope` and a dot, or with nothing when it is empty.
+    pub fn scope(&mut self, scope: &str) {
+        self.scope = scope.to_string();
+    }
+
+    /// Names a node: its label in `check` and in profiles.
+    pub fn name(&mut self, node: Node, label: &str) -> Node {
+        self.nodes[node.0].label = self.label(label);
+        node
+    }
+
+    fn label(&self, label: &str) -> String {
+        if self.scope.is_empty() { label.to_string() } else { format!("{}.{label}", self.scope) }
+    }
+
+    fn push(&mut self, label: String, shape: Shape, kind: Kind) -> Node {
+        self.nodes.push(Entry { label, shape, kind });
+        Node(self.nodes.len() - 1)
+    }
+
+    /// A weight, labelled as its tensor. The same rows of the same tensor are one node.
+    pub fn weight(&mut self, weight: Weight) -> Node {
+        if let Some(&at) = self
+            .weights
+            .get(&weight.tensor)
+            .into_iter()
+            .flatten()
+            .find(|&&n| matches!(&self.entry(n).kind, Kind::Weight(w) if w.is(&weight)))
+        {
+            return at;
+        }
+        self.weights.entry(weight.tensor.clone()).or_default().push(Node(self.nodes.len()));
+        let shape = Shape { rows: Rows::Of(weight.rows), cols: weight.cols };
+        self.push(weight.tensor.clone(), shape, Kind::Weight(weight))
+    }
+
+    fn cache(&mut self, label: &str, cols: usize) -> Node {
+        let id = self.caches;
+        self.caches += 1;
+        // A cache's number of rows is the backend's: slots × positions.
+        self.push(self.label(label), Shape { rows: Rows::Of(0), cols }, Kind::Cache(Cache { id }))
+    }
+
+    /// Adds the node that `op` computes from `inputs`. A shape that does not fit is a mistake in the model's file: it panics.
+    pub fn op(&mut self, op: impl Op + 'static, inputs: &[Node]) -> Node {
+        let shapes: Vec<Shape> = inputs.iter().map(|&n| self.shape(n)).collect();
+        let shape = op.shape(&shapes);
+        let label = self.label(op.name());
+        self.push(label, shape, Kind::Op { op: Box::new(op), inputs: inputs.to_vec() })
+    }
+
+    /// The rows of `table` that the step's tokens or positions name.
+    pub fn embed(&mut self, table: Node, by: Index) -> Node {
+        self.op(Embed { by }, &[table])
+    }
+
+    /// Root-mean-square normalisation of each row.
+    pub fn rms_norm(&mut self, x: Node, weight: Node, eps: f32) -> Node {
+        self.op(RmsNorm { eps }, &[x, weight])
+    }
+
+    /// Normalisation of each row to mean 0 and variance 1, then scale and bias.
+    pub fn layer_norm(&mut self, x: Node, weight: Node, bias: Node, eps: f32) -> Node {
+        self.op(LayerNorm { eps }, &[x, weight, bias])
+    }
+
+    /// `x · Wᵀ (+ b)`.
+    pub fn linear(&mut self, x: Node, weight: Node, bias: Option<Node>) -> Node {
+        let inputs: Vec<Node> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
+        self.op(Linear, &inputs)
+    }
+
+    /// Rotary positions; `factors` divide the frequencies (Llama 3.1's `rope_freqs`).
+    pub fn rope(&mut self, x: Node, factors: Option<Node>, shape: RopeShape) -> Node {
+        let inputs: Vec<Node> = [Some(x), factors].into_iter().flatten().collect();
+        self.op(Rope(shape), &inputs)
+    }
+
+    /// Writes k and v into the layer's caches, then attends to all positions up to each row's own.
+    pub fn attention(&mut self, q: Node, k: Node, v: Node, shape: AttentionShape) -> Node {
+        let keys = self.cache("cache_k", shape.kv_heads * shape.head_dim);
+        let values = self.cache("cache_v", shape.kv_heads * shape.head_dim);
+        let stored = self.op(Store, &[k, keys]);
+        self.name(stored, "store_k");
+        let stored = self.op(Store, &[v, values]);
+        self.name(stored, "store_v");
+        self.op(Attend(shape), &[q, keys, values])
+    }
+
+    /// `a + b`.
+    pub fn add(&mut self, a: Node, b: Node) -> Node {
+        self.op(Add, &[a, b])
+    }
+
+    /// `act(gate) · up`.
+    pub fn gate(&mut self, act: Activation, gate: Node, up: Node) -> Node {
+        self.op(Gate { act }, &[gate, up])
+    }
+
+    /// `act(x)`.
+    pub fn unary(&mut self, act: Activation, x: Node) -> Node {
+        self.op(Unary { act }, &[x])
+    }
+
+    /// Only the rows whose logits are asked for: what follows is computed for these alone.
+    pub fn rows_asked_for(&mut self, x: Node) -> Node {
+        self.op(Select, &[x])
+    }
+}

@@ -1,0 +1,100 @@
+//! y[r, h] = Σ over p of softmax over p (scale · q[r, h] · k[p, g]) · v[p, g], for positions p of row r's slot up to its own,
+//! at most `window` of them; g = h / (heads / kv heads).
+
+use rayon::prelude::*;
+
+use crate::graph::{Shape, Step};
+use crate::ops::{Dispatch, Extent, Op, Value, must};
+
+/// How the heads of a model attend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; each serves heads / kv_heads query heads.
+    pub kv_heads: usize,
+    /// Length of a head.
+    pub head_dim: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Positions that a row sees, its own included; 0: all.
+    pub window: u32,
+}
+
+/// Attention of rows of query heads to a layer's caches of keys and values.
+#[derive(Debug)]
+pub struct Attend(pub AttentionShape);
+
+impl Op for Attend {
+    fn name(&self) -> &'static str {
+        "attend"
+    }
+
+    fn bound(&self) -> f64 {
+        1e-7
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Shape {
+        let s = &self.0;
+        must(
+            "attend",
+            s.heads.is_multiple_of(s.kv_heads),
+            "the query heads are not a multiple of the kv heads",
+        );
+        must("attend", inputs[0].cols == s.heads * s.head_dim, "q is not heads × head_dim wide");
+        must(
+            "attend",
+            inputs[1].cols == s.kv_heads * s.head_dim,
+            "the cache is not kv_heads × head_dim wide",
+        );
+        inputs[0]
+    }
+
+    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
+        let s = &self.0;
+        vec![
+            ("STRIDE", inputs[0].stride() as f64),
+            ("HEADS", s.heads as f64),
+            ("KV_HEADS", s.kv_heads as f64),
+            ("HEAD_DIM", s.head_dim as f64),
+            ("SCALE", s.scale as f64),
+            ("WINDOW", s.window as f64),
+        ]
+    }
+
+    fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+        let s = &self.0;
+        let (keys, values) = (inputs[1].cache(), inputs[2].cache());
+        let d = s.head_dim;
+        out.par_chunks_mut(d).enumerate().for_each(|(at, y)| {
+            let (r, h) = (at / s.heads, at % s.heads);
+            let g = h / (s.heads / s.kv_heads) * d;
+            let row = step.rows[r];
+            let first = if s.window == 0 { 0 } else { (row.position + 1).saturating_sub(s.window) };
+            let q = &inputs[0].row(r)[h * d..][..d];
+            let score = |p: u32| -> f32 {
+                let k = &keys.row(row.slot, p)[g..][..d];
+                q.iter().zip(k).map(|(&q, &k)| q as f64 * k as f64).sum::<f64>() as f32 * s.scale
+            };
+            let scores: Vec<f32> = (first..=row.position).map(score).collect();
+            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0f64;
+            let mut acc = vec![0.0f64; d];
+            for (p, score) in (first..=row.position).zip(scores) {
+                let weight = ((score - largest) as f64).exp();
+                sum += weight;
+                for (a, &v) in acc.iter_mut().zip(&values.row(row.slot, p)[g..][..d]) {
+                    *a += weight * v as f64;
+                }
+            }
+            for (y, a) in y.iter_mut().zip(acc) {
+                *y = (a / sum) as f32;
+            }
+        });
+    }
+
+    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
+        let extent = Extent::PerRow { rows: out.rows, each: self.0.heads as u32 };
+        Dispatch { kernel: "attend", constants: self.constants(inputs), extent }
+    }
+}

@@ -1,0 +1,97 @@
+//! GPU work as plain data: which kernel, with which numbers, over how many workgroups. Nothing here needs a GPU.
+
+use crate::graph::{Rows, Shape, Step};
+
+/// Workgroups of a 1-D dispatch beyond this many go on in the next y: every adapter takes 65,535 to a dimension.
+/// `wgsl/lib/grid.wgsl` undoes it.
+pub const FOLD: u32 = 32768;
+
+/// The number of workgroups in x and y for `count` in all. Some of the last y may be too many: kernels check.
+pub fn fold(count: u32) -> [u32; 2] {
+    if count <= FOLD { [count, 1] } else { [FOLD, count.div_ceil(FOLD)] }
+}
+
+/// How many workgroups a dispatch has, in terms of what a step brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// `each` for every row, in one dimension, folded; `rows` of the result.
+    PerRow {
+        /// Whose rows.
+        rows: Rows,
+        /// Workgroups a row.
+        each: u32,
+    },
+    /// Tiles of `tile` rows in y, `x` workgroups wide.
+    Tiles {
+        /// Whose rows.
+        rows: Rows,
+        /// Rows of a tile.
+        tile: u32,
+        /// Workgroups in x.
+        x: u32,
+    },
+    /// One workgroup for every `tile` numbers of `rows` × `cols`, folded.
+    Elements {
+        /// Whose rows.
+        rows: Rows,
+        /// Numbers in a row.
+        cols: u32,
+        /// Numbers that a workgroup computes.
+        tile: u32,
+    },
+    /// `x` groups × the rows × as many splits of `split` positions as the longest row of the step has.
+    Splits {
+        /// Workgroups a row and split.
+        x: u32,
+        /// Positions of a split.
+        split: u32,
+    },
+}
+
+impl Extent {
+    /// The number of workgroups in x, y and z.
+    pub fn workgroups(&self, step: &Step) -> [u32; 3] {
+        let count = |rows: Rows| Shape { rows, cols: 0 }.rows_in(step) as u32;
+        match *self {
+            Extent::PerRow { rows, each } => {
+                let [x, y] = fold(count(rows) * each);
+                [x, y, 1]
+            }
+            Extent::Tiles { rows, tile, x } => [x, count(rows).div_ceil(tile), 1],
+            Extent::Elements { rows, cols, tile } => {
+                let [x, y] = fold((count(rows) * cols).div_ceil(tile));
+                [x, y, 1]
+            }
+            Extent::Splits { x, split } => {
+                let longest = step.rows.iter().map(|r| r.position + 1).max().unwrap_or(0);
+                [x, count(Rows::Step), longest.div_ceil(split)]
+            }
+        }
+    }
+}
+
+/// A dispatch of the kernel `wgsl/<kernel>.wgsl`. Its group 0 binds the step (binding 0), then the node's inputs in order
+/// (without a weight matrix, whose planes are group 1), then the result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// The stem of the kernel's file.
+    pub kernel: &'static str,
+    /// Values of its overrides.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Its workgroups.
+    pub extent: Extent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_workgroups_than_one_dimension_takes_are_folded() {
+        assert_eq!(fold(0), [0, 1]);
+        assert_eq!(fold(FOLD), [FOLD, 1]);
+        assert_eq!(fold(FOLD + 1), [FOLD, 2]);
+        let [x, y] = fold(300_000);
+        assert!(x <= 65_535 && y <= 65_535 && x * y >= 300_000);
+    }
+}

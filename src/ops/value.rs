@@ -1,0 +1,120 @@
+//! What an op's reference reads: rows of f32, rows of a weight, or rows of a cache.
+
+use crate::formats::Format;
+use crate::gguf::Gguf;
+use crate::graph::Weight;
+
+/// An input of an op's reference.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// An activation, row-major.
+    Rows {
+        /// All numbers.
+        data: &'a [f32],
+        /// The length of a row.
+        cols: usize,
+    },
+    /// A weight, as stored.
+    Weight(WeightRows<'a>),
+    /// A cache of keys or values.
+    Cache(CacheRows<'a>),
+}
+
+impl<'a> Value<'a> {
+    /// Row `r` of an activation.
+    pub fn row(&self, r: usize) -> &'a [f32] {
+        let (data, cols) = self.rows();
+        &data[r * cols..][..cols]
+    }
+
+    /// All numbers of an activation, and the length of a row.
+    pub fn rows(&self) -> (&'a [f32], usize) {
+        match *self {
+            Value::Rows { data, cols } => (data, cols),
+            other => panic!("an activation was expected here, not {other:?}"),
+        }
+    }
+
+    /// A weight.
+    pub fn weight(&self) -> WeightRows<'a> {
+        match *self {
+            Value::Weight(w) => w,
+            other => panic!("a weight was expected here, not {other:?}"),
+        }
+    }
+
+    /// A cache.
+    pub fn cache(&self) -> CacheRows<'a> {
+        match *self {
+            Value::Cache(c) => c,
+            other => panic!("a cache was expected here, not {other:?}"),
+        }
+    }
+}
+
+/// Rows of a weight in the file's own blocks.
+#[derive(Clone, Copy)]
+pub struct WeightRows<'a> {
+    /// The blocks of all rows.
+    pub blocks: &'a [u8],
+    /// Weights in a row.
+    pub cols: usize,
+    /// How they are stored.
+    pub format: &'static Format,
+}
+
+impl std::fmt::Debug for WeightRows<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "weight {} [{}, {}]", self.format.name, self.rows(), self.cols)
+    }
+}
+
+impl<'a> WeightRows<'a> {
+    /// The rows of a weight whose tensor the model's file was found to have.
+    pub fn of(file: &'a Gguf, weight: &Weight) -> WeightRows<'a> {
+        let Some(tensor) = file.tensor(&weight.tensor) else { panic!("{} left the file", weight.tensor) };
+        WeightRows { blocks: &file.data(tensor)[weight.bytes()], cols: weight.cols, format: weight.format }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.blocks.len() / self.format.row_bytes(self.cols)
+    }
+
+    /// Decodes row `r` into `out`, which holds `cols` numbers.
+    pub fn decode(&self, r: usize, out: &mut [f32]) {
+        let bytes = self.format.row_bytes(self.cols);
+        (self.format.decode)(&self.blocks[r * bytes..][..bytes], out);
+    }
+
+    /// A weight of one row as numbers: a norm's weight, a bias.
+    pub fn vector(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.cols];
+        self.decode(0, &mut out);
+        out
+    }
+}
+
+/// The keys or values of one layer: `[slot][position][cols]`.
+#[derive(Clone, Copy)]
+pub struct CacheRows<'a> {
+    /// All numbers.
+    pub data: &'a [f32],
+    /// Positions of a slot.
+    pub context: usize,
+    /// Numbers of a position: kv heads × head dim.
+    pub cols: usize,
+}
+
+impl std::fmt::Debug for CacheRows<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cache [{}, {}]", self.context, self.cols)
+    }
+}
+
+impl<'a> CacheRows<'a> {
+    /// The numbers of one position of one slot.
+    pub fn row(&self, slot: u32, position: u32) -> &'a [f32] {
+        &self.data[(slot as usize * self.context + position as usize) * self.cols..][..self.cols]
+    }
+}

@@ -1,0 +1,63 @@
+//! Random weights in every format: valid blocks with finite scales, about ±0.05 each, the same for the same seed.
+//! What tests build tiny models from.
+
+use wgllm::formats::Format;
+
+/// Weights stay about this far from zero.
+const SPREAD: f32 = 0.05;
+
+/// The f16 scales of a block: where each is, and what it is divided by, so that the products with the block's random
+/// bits come to `SPREAD`. All other bytes of a block may be anything.
+const SCALES: &[(&str, &[(usize, f32)])] = &[
+    ("Q4_0", &[(0, 8.0)]),
+    ("Q8_0", &[(0, 128.0)]),
+    // Quants of 4 bits and minimums meet scales of 6 bits.
+    ("Q4_K", &[(0, 16.0 / 2.0 * 64.0), (2, 64.0)]),
+    ("Q6_K", &[(208, 32.0 * 128.0)]),
+];
+
+/// `count` random blocks of `format` (floats for F32, F16 and BF16).
+pub fn random_blocks(format: &Format, count: usize, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    match format.name {
+        "F32" => (0..count).flat_map(|_| random.normal().to_le_bytes()).collect(),
+        "F16" => (0..count).flat_map(|_| half::f16::from_f32(random.normal()).to_le_bytes()).collect(),
+        "BF16" => (0..count).flat_map(|_| half::bf16::from_f32(random.normal()).to_le_bytes()).collect(),
+        name => {
+            let scales = SCALES.iter().find(|row| row.0 == name).map(|row| row.1);
+            let scales = scales.unwrap_or_else(|| panic!("{name}: add its scales to SCALES in {}", file!()));
+            let mut blocks: Vec<u8> = (0..count * format.bytes).map(|_| random.bits() as u8).collect();
+            for block in blocks.chunks_exact_mut(format.bytes) {
+                for &(at, divisor) in scales {
+                    let scale = half::f16::from_f32(SPREAD * (0.5 + random.unit()) / divisor);
+                    block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                }
+            }
+            blocks
+        }
+    }
+}
+
+/// A stream of random numbers: splitmix64, Steele, Lea and Flood 2014.
+pub struct Random(pub u64);
+
+impl Random {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A number from 0 to 1, without 1.
+    pub fn unit(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// A number near a normal distribution of deviation `SPREAD`: the sum of 12 uniform ones has deviation 1.
+    fn normal(&mut self) -> f32 {
+        SPREAD * ((0..12).map(|_| self.unit()).sum::<f32>() - 6.0)
+    }
+}

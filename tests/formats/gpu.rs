@@ -1,0 +1,169 @@
+//! The WGSL decoders run on every adapter of this machine: their weights are those of `decode`, and their dot
+//! products those of the decoded weights.
+
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+use wgllm::formats::{FORMATS, Format};
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Adapter, Backends, BufferUsages, Instance, InstanceDescriptor};
+
+use crate::blocks::{Random, random_blocks};
+use crate::{planes, wgsl};
+
+/// An odd number of rows and of blocks in a row: f16 scales then end in the middle of a u32.
+const ROWS: usize = 5;
+const BLOCKS: usize = 3;
+/// A row of F32, F16 or BF16; no whole number of units of the latter two.
+const FLOATS: usize = 172;
+
+/// One trial for each format on each adapter.
+pub fn trials() -> Vec<Trial> {
+    let instance = Instance::new(InstanceDescriptor::new_without_display_handle());
+    let adapters = pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY));
+    if adapters.is_empty() {
+        let name = "decoders_agree_on_the_gpu (no adapter here)";
+        return vec![Trial::test(name, || Ok(())).with_ignored_flag(true)];
+    }
+    let trial = |adapter: Adapter, format: &'static Format| {
+        let info = adapter.get_info();
+        let name = format!("{}_decoder_agrees_on {} ({})", format.name, info.name, info.backend);
+        Trial::test(name, move || agrees(&adapter, format))
+    };
+    adapters
+        .iter()
+        .flat_map(|adapter| FORMATS.iter().map(move |&format| trial(adapter.clone(), format)))
+        .collect()
+}
+
+fn agrees(adapter: &Adapter, format: &Format) -> Result<(), Failed> {
+    let cols = if format.weights == 1 { FLOATS } else { BLOCKS * format.weights };
+    let tensor = random_blocks(format, ROWS * cols / format.weights, 1);
+    let mut planes = planes::repack(format, &tensor, cols);
+    for plane in &mut planes {
+        plane.resize(plane.len().next_multiple_of(4), 0xff);
+    }
+    let mut expected = vec![0.0; ROWS * cols];
+    (format.decode)(&tensor, &mut expected);
+    let padding = vec![0.0; format.padded_cols(cols) - cols];
+    let expected: Vec<f32> = expected.chunks(cols).flat_map(|row| [row, &padding].concat()).collect();
+
+    let gpu = Gpu::new(adapter, &wgsl::shader(format)?)?;
+    let found = gpu.run("decode", None, &planes, expected.len(), format.unit)?;
+    if let Some(i) = (0..found.len()).find(|&i| found[i] != expected[i]) {
+        return Err(format!("weight {i} is {:e}, expected {:e}", found[i], expected[i]).into());
+    }
+    if !format.integer {
+        return Ok(());
+    }
+
+    let mut random = Random(2);
+    let units = expected.len() / 32;
+    let activations: Vec<Quants> = (0..units).map(|_| Quants::random(&mut random)).collect();
+    let found = gpu.run("dot_i8", Some(bytemuck::cast_slice(&activations)), &planes, units, 1)?;
+    let largest = expected.iter().fold(0.0, |largest, w| w.abs().max(largest));
+    for (unit, (weights, x)) in expected.chunks(32).zip(&activations).enumerate() {
+        let terms = weights.iter().zip(x.q).map(|(w, q)| f64::from(*w) * f64::from(x.scale) * f64::from(q));
+        let expected: f64 = terms.sum();
+        let sum: f64 = x.q.iter().map(|q| f64::from(x.scale) * f64::from(*q).abs()).sum();
+        // A handful of roundings to 24 bits, of products and offsets that the largest weight times Σ |x| bounds.
+        let tolerance = f64::from(largest) * sum * 2f64.powi(-20);
+        let error = (f64::from(found[unit]) - expected).abs();
+        if error.is_nan() || error > tolerance {
+            return Err(format!("dot of unit {unit}: {:e}, expected {expected:e}", found[unit]).into());
+        }
+    }
+    Ok(())
+}
+
+/// `Quants` of wgsl/lib/quants.wgsl, laid out as WGSL does.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+struct Quants {
+    q: [i8; 32],
+    scale: f32,
+    padding: u32,
+    sum: [f32; 2],
+}
+
+impl Quants {
+    fn random(random: &mut Random) -> Quants {
+        let q: [i8; 32] = std::array::from_fn(|_| (random.bits() % 255) as i8);
+        let scale = (0.5 + random.unit()) / 64.0;
+        let sum = [&q[..16], &q[16..]].map(|half| scale * half.iter().map(|q| f32::from(*q)).sum::<f32>());
+        Quants { q, scale, padding: 0, sum }
+    }
+}
+
+struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    module: wgpu::ShaderModule,
+}
+
+impl Gpu {
+    fn new(adapter: &Adapter, source: &str) -> Result<Gpu, Failed> {
+        let (device, queue) = pollster::block_on(adapter.request_device(&Default::default()))?;
+        let source = wgpu::ShaderSource::Wgsl(source.into());
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+        Ok(Gpu { device, queue, module })
+    }
+
+    /// Runs an entry point whose lanes write `per_lane` results each.
+    fn run(
+        &self,
+        entry: &str,
+        activations: Option<&[u8]>,
+        planes: &[Vec<u8>],
+        results: usize,
+        per_lane: usize,
+    ) -> Result<Vec<f32>, Failed> {
+        let device = &self.device;
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(entry),
+            layout: None,
+            module: &self.module,
+            entry_point: Some(entry),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let buffer = |contents: &[u8]| {
+            let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+            device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+        };
+        let group = |group: u32, buffers: &[wgpu::Buffer]| {
+            let entries = buffers.iter().enumerate();
+            let entries: Vec<_> = entries
+                .map(|(i, buffer)| wgpu::BindGroupEntry {
+                    binding: i as u32,
+                    resource: buffer.as_entire_binding(),
+                })
+                .collect();
+            let layout = &pipeline.get_bind_group_layout(group);
+            device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+        };
+        // NaN wherever nothing is written.
+        let written = buffer(&[0xff].repeat(4 * results));
+        let inputs: Vec<_> = [written.clone()].into_iter().chain(activations.map(buffer)).collect();
+        let planes: Vec<_> = planes.iter().map(|plane| buffer(plane)).collect();
+
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &group(0, &inputs), &[]);
+        pass.set_bind_group(1, &group(1, &planes), &[]);
+        pass.dispatch_workgroups((results / per_lane).div_ceil(32) as u32, 1, 1);
+        drop(pass);
+        let read = device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: written.size(),
+            usage: BufferUsages::COPY_DST | BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        encoder.copy_buffer_to_buffer(&written, 0, &read, 0, written.size());
+        let submission_index = Some(self.queue.submit([encoder.finish()]));
+        read.map_async(wgpu::MapMode::Read, .., |_| ());
+        device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(Duration::from_secs(60)) })?;
+        Ok(bytemuck::cast_slice(&read.get_mapped_range(..)?).to_vec())
+    }
+}

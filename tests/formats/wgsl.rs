@@ -1,0 +1,82 @@
+//! The WGSL decoders are valid and have a translation for every backend. Needs no GPU.
+
+use std::{fs, path::Path};
+
+use libtest_mimic::{Failed, Trial};
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use wgllm::formats::{FORMATS, Format};
+
+/// Decodes every unit.
+const DECODE: &str = "
+@group(0) @binding(0) var<storage, read_write> results: array<f32>;
+
+@compute @workgroup_size(32)
+fn decode(@builtin(global_invocation_id) id: vec3<u32>) {
+    let unit = id.x;
+    if unit * UNIT >= arrayLength(&results) {
+        return;
+    }
+    let u = load_unit(unit);
+    for (var four = 0u; four < UNIT / 4u; four++) {
+        let w = unit_weights(u, four);
+        for (var i = 0u; i < 4u; i++) {
+            results[unit * UNIT + 4u * four + i] = w[i];
+        }
+    }
+}
+";
+
+/// Multiplies every unit by its own activations.
+const DOT: &str = "
+@group(0) @binding(1) var<storage, read> activations: array<Quants>;
+
+@compute @workgroup_size(32)
+fn dot_i8(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x < arrayLength(&results) {
+        results[id.x] = unit_dot_i8(load_unit(id.x), activations[id.x]);
+    }
+}
+";
+
+/// One trial for each format.
+pub fn trials() -> Vec<Trial> {
+    let trial = |format: &'static Format| {
+        Trial::test(format!("{}_wgsl_translates_for_every_backend", format.name), || translates(format))
+    };
+    FORMATS.iter().map(|&format| trial(format)).collect()
+}
+
+/// The format's decoder with all that it imports, and the entry points `decode` and, for integer formats, `dot_i8`.
+pub fn shader(format: &Format) -> Result<String, Failed> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wgsl");
+    let mut modules =
+        vec![fs::read_to_string(folder.join("formats").join(format.wgsl).with_extension("wgsl"))?];
+    if format.integer {
+        modules.extend([fs::read_to_string(folder.join("lib/quants.wgsl"))?, DOT.into()]);
+    }
+    modules.push(DECODE.into());
+    let text = modules.concat();
+    Ok(text.lines().filter(|line| !line.starts_with("import ")).flat_map(|line| [line, "\n"]).collect())
+}
+
+fn translates(format: &Format) -> Result<(), Failed> {
+    let source = shader(format)?;
+    let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
+    // unpack2x16float, which all of WebGPU has.
+    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(&source))?;
+
+    spv::write_vec(&module, &info, &spv::Options::default(), None)?;
+    // The Metal of Apple M1, and the shader model before and after dot4add_i8packed.
+    let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
+    msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default())?;
+    for shader_model in [hlsl::ShaderModel::V5_1, hlsl::ShaderModel::V6_4] {
+        let options = hlsl::Options { shader_model, ..Default::default() };
+        let (mut text, pipeline) = (String::new(), hlsl::PipelineOptions::default());
+        hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None)?;
+    }
+    Ok(())
+}

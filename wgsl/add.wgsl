@@ -1,0 +1,19 @@
+// y[r, c] = a[r, c] + b[r, c]
+
+import package::lib::grid::flat;
+
+override STRIDE: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // [rows, STRIDE]
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // [rows, STRIDE]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;  // [rows, STRIDE]
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = flat(group) * 64u + lane;
+    if (i >= step[0].x * (STRIDE / 4u)) {
+        return;
+    }
+    y[i] = a[i] + b[i];
+}

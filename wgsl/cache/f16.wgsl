@@ -1,0 +1,13 @@
+// A KV cache in f16, packed in u32 so that no adapter needs f16 arithmetic: four numbers are one vec2.
+
+alias CacheFour = vec2<u32>;
+
+fn cache_load(four: CacheFour) -> vec4<f32> {
+    return vec4<f32>(unpack2x16float(four.x), unpack2x16float(four.y));
+}
+
+fn cache_pack(x: vec4<f32>) -> CacheFour {
+    // Beyond f16's range the largest f16 is kept: an infinity would poison every later token.
+    let y = clamp(x, vec4<f32>(-65504.0), vec4<f32>(65504.0));
+    return vec2<u32>(pack2x16float(y.xy), pack2x16float(y.zw));
+}

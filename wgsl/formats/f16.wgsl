@@ -1,0 +1,20 @@
+// F16: IEEE 754 half precision. A unit is 8 weights.
+// weight_halves[unit]: word w holds weights 2w (low half) and 2w + 1 (high half)
+
+@group(1) @binding(0) var<storage, read> weight_halves: array<vec4<u32>>;
+
+const UNIT: u32 = 8u;
+
+struct Unit {
+    halves: vec4<u32>,
+}
+
+fn load_unit(unit: u32) -> Unit {
+    return Unit(weight_halves[unit]);
+}
+
+// Weights 4·four to 4·four + 3 of the unit.
+fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
+    let pairs = select(u.halves.xy, u.halves.zw, four == 1u);
+    return vec4(unpack2x16float(pairs.x), unpack2x16float(pairs.y));
+}

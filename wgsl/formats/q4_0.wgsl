@@ -1,0 +1,36 @@
+// Q4_0: w[i] = d · (q[i] − 8), 0 ≤ q[i] ≤ 15. A unit is a block of 32 weights.
+// weight_quants[unit]: byte j holds q[j] (low half) and q[j + 16] (high half)
+// weight_scales[unit / 2]: d (f16) of an even unit in the low half, of an odd unit in the high half
+
+import package::lib::quants::Quants;
+import package::lib::quants::dot16_i8;
+
+@group(1) @binding(0) var<storage, read> weight_quants: array<vec4<u32>>;
+@group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
+
+const UNIT: u32 = 32u;
+const NIBBLES: u32 = 0x0f0f0f0fu;
+
+struct Unit {
+    quants: vec4<u32>,
+    d: f32,
+}
+
+fn load_unit(unit: u32) -> Unit {
+    let d = unpack2x16float(weight_scales[unit / 2u] >> (16u * (unit % 2u))).x;
+    return Unit(weight_quants[unit], d);
+}
+
+// Weights 4·four to 4·four + 3 of the unit.
+fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
+    let q = unpack4xU8((u.quants[four % 4u] >> (four / 4u * 4u)) & NIBBLES);
+    return u.d * (vec4<f32>(q) - 8.0);
+}
+
+// Σ w[i] · x[i] over the unit.
+fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
+    let lo = u.quants & vec4(NIBBLES);
+    let hi = (u.quants >> vec4(4u)) & vec4(NIBBLES);
+    let products = dot16_i8(lo, x.lo) + dot16_i8(hi, x.hi);
+    return u.d * (x.scale * f32(products) - 8.0 * (x.sum.x + x.sum.y));
+}

@@ -1,0 +1,21 @@
+// y[r, c] = act(gate[r, c]) · up[r, c]
+
+import package::lib::grid::flat;
+import package::lib::activation::activate;
+
+override STRIDE: u32 = 64u;
+override ACT: u32 = 0u;
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> gate: array<vec4<f32>>;     // [rows, STRIDE]
+@group(0) @binding(2) var<storage, read> up: array<vec4<f32>>;       // [rows, STRIDE]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;  // [rows, STRIDE]
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = flat(group) * 64u + lane;
+    if (i >= step[0].x * (STRIDE / 4u)) {
+        return;
+    }
+    y[i] = activate(ACT, gate[i]) * up[i];
+}

@@ -1,0 +1,30 @@
+// Where an invocation stands, on adapters without subgroups: a team is 32 invocations that sum in workgroup memory.
+
+struct Invocation {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+}
+
+const TEAM: u32 = 32u;
+
+var<workgroup> team_sums: array<vec2<f32>, WORKGROUP>;
+
+fn lane_of(at: Invocation) -> u32 { return at.local % TEAM; }
+fn lanes_of(at: Invocation) -> u32 { return TEAM; }
+fn team_of(at: Invocation) -> u32 { return at.local / TEAM; }
+fn teams_of(at: Invocation) -> u32 { return WORKGROUP / TEAM; }
+
+// The sum over a team, for all of its lanes. All invocations of the workgroup call it together.
+fn team_sum(value: vec2<f32>, at: Invocation) -> vec2<f32> {
+    team_sums[at.local] = value;
+    workgroupBarrier();
+    for (var step = TEAM / 2u; step > 0u; step /= 2u) {
+        if (at.local % TEAM < step) {
+            team_sums[at.local] += team_sums[at.local + step];
+        }
+        workgroupBarrier();
+    }
+    let sum = team_sums[at.local - at.local % TEAM];
+    workgroupBarrier();
+    return sum;
+}

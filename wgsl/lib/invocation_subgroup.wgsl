@@ -1,0 +1,20 @@
+// Where an invocation stands, on adapters with subgroups: a team is a subgroup, whatever its size.
+
+struct Invocation {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
+    @builtin(subgroup_id) team: u32,
+    @builtin(num_subgroups) teams: u32,
+}
+
+fn lane_of(at: Invocation) -> u32 { return at.lane; }
+fn lanes_of(at: Invocation) -> u32 { return at.lanes; }
+fn team_of(at: Invocation) -> u32 { return at.team; }
+fn teams_of(at: Invocation) -> u32 { return at.teams; }
+
+// The sum over a team, for all of its lanes. All invocations of the workgroup call it together.
+fn team_sum(value: vec2<f32>, at: Invocation) -> vec2<f32> {
+    return subgroupAdd(value);
+}

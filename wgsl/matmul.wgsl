@@ -1,0 +1,88 @@
+// y[r, n] = Σ over c of x[r, c] · w[n, c]  (+ b[n]), for many rows: tiles of 64 × 64 in registers, fed through workgroup memory.
+
+import package::weight::Unit;
+
+override COLS: u32 = 64u;
+override STRIDE: u32 = 64u;
+override N: u32 = 64u;            // rows of w that this dispatch multiplies
+override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
+override FIRST_OUT: u32 = 0u;     // where its result goes in a row of y
+override OUT_STRIDE: u32 = 64u;
+override BIAS: u32 = 0u;
+override ASKED: u32 = 0u;         // 1: x has a row for each row asked for
+
+const TILE: u32 = 64u;
+const DEPTH: u32 = 32u;           // columns of a tile
+const LINE: u32 = DEPTH / 4u + 1u; // one vector more, so that rows fall into different banks
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [rows, STRIDE]
+@group(0) @binding(2) var<storage, read> bias: array<f32>;          // [N], or anything
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [rows, OUT_STRIDE]
+
+var<workgroup> x_tile: array<vec4<f32>, TILE * LINE>;
+var<workgroup> w_tile: array<vec4<f32>, TILE * LINE>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let rows = select(step[0].x, step[0].y, ASKED == 1u);
+    let r0 = group.y * TILE;
+    let n0 = group.x * TILE;
+    let units = (COLS + UNIT - 1u) / UNIT;
+    // Each invocation sums 4 × 4 results, 16 apart, so that neighbours read neighbouring rows of a tile.
+    let i = local / 16u;
+    let j = local % 16u;
+    var acc: array<vec4<f32>, 4>;
+    for (var c0 = 0u; c0 < COLS; c0 += DEPTH) {
+        for (var t = local; t < TILE * (DEPTH / 4u); t += 256u) {
+            let r = t / (DEPTH / 4u);
+            let c = c0 / 4u + t % (DEPTH / 4u);
+            var v = vec4<f32>();
+            if (r0 + r < rows && c < STRIDE / 4u) {
+                v = x[(r0 + r) * (STRIDE / 4u) + c];
+            }
+            x_tile[r * LINE + t % (DEPTH / 4u)] = v;
+        }
+        for (var t = local; t < TILE * (DEPTH / UNIT); t += 256u) {
+            let n = t / (DEPTH / UNIT);
+            let u = t % (DEPTH / UNIT);
+            let unit = c0 / UNIT + u;
+            let at = n * LINE + u * (UNIT / 4u);
+            if (n0 + n < N && unit < units) {
+                let weights = load_unit((FIRST_ROW + n0 + n) * units + unit);
+                for (var four = 0u; four < UNIT / 4u; four++) {
+                    w_tile[at + four] = unit_weights(weights, four);
+                }
+            } else {
+                for (var four = 0u; four < UNIT / 4u; four++) {
+                    w_tile[at + four] = vec4<f32>();
+                }
+            }
+        }
+        workgroupBarrier();
+        for (var c = 0u; c < DEPTH / 4u; c++) {
+            let w0 = w_tile[j * LINE + c];
+            let w1 = w_tile[(j + 16u) * LINE + c];
+            let w2 = w_tile[(j + 32u) * LINE + c];
+            let w3 = w_tile[(j + 48u) * LINE + c];
+            for (var k = 0u; k < 4u; k++) {
+                let v = x_tile[(i + 16u * k) * LINE + c];
+                acc[k] += vec4<f32>(dot(v, w0), dot(v, w1), dot(v, w2), dot(v, w3));
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var k = 0u; k < 4u; k++) {
+        let r = r0 + i + 16u * k;
+        for (var l = 0u; l < 4u; l++) {
+            let n = n0 + j + 16u * l;
+            if (r < rows && n < N) {
+                var sum = acc[k][l];
+                if (BIAS != 0u) {
+                    sum += bias[FIRST_OUT + n];
+                }
+                y[r * OUT_STRIDE + FIRST_OUT + n] = sum;
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+// y[i] = x[asked[i]]
+
+import package::lib::grid::flat;
+
+override STRIDE: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // [rows, STRIDE]
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [asked, STRIDE]
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = flat(group) * 64u + lane;
+    let fours = STRIDE / 4u;
+    if (i >= step[0].y * fours) {
+        return;
+    }
+    let asked = step[1u + i / fours].w;
+    y[i] = x[asked * fours + i % fours];
+}

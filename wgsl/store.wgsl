@@ -1,0 +1,25 @@
+// cache[slot of r, position of r] = x[r]
+
+import package::lib::grid::flat;
+import package::cache::CacheFour;
+
+override COLS: u32 = 64u;
+override STRIDE: u32 = 64u;
+override CONTEXT: u32 = 1u;  // positions of a slot
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;                // [rows, STRIDE]
+@group(0) @binding(2) var<storage, read_write> cache: array<CacheFour>;      // [slots, CONTEXT, COLS]
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = flat(group) * 64u + lane;
+    let fours = COLS / 4u;
+    let r = i / fours;
+    if (r >= step[0].x) {
+        return;
+    }
+    let row = step[1u + r];
+    let position = row.y * CONTEXT + row.z;
+    cache[position * fours + i % fours] = cache_pack(x[r * (STRIDE / 4u) + i % fours]);
+}
