@@ -98,11 +98,10 @@ impl Gpu {
         self.device.queue.write_buffer(self.buffers.step(class), 0, bytemuck::cast_slice(&words));
     }
 
-    /// Encodes a step in one compute pass.
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, class: Class, step: &Step) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    /// Encodes a step.
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: Class, step: &Step) {
         for stage in &self.stages[class as usize] {
-            stage.encode(&mut pass, step);
+            stage.encode(pass, step);
         }
     }
 }
@@ -156,7 +155,10 @@ impl Backend for Gpu {
         let class = Gpu::class_of(step);
         self.write_step(class, step);
         let mut encoder = self.device.device.create_command_encoder(&Default::default());
-        self.encode(&mut encoder, class, step);
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            self.encode(&mut pass, class, step);
+        }
         if step.asked.is_empty() {
             self.device.queue.submit([encoder.finish()]);
             return self.device.check().map(|()| Vec::new());

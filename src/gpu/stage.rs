@@ -11,8 +11,6 @@ use crate::ops::Extent;
 
 /// A dispatch, ready to be encoded.
 pub struct Stage {
-    /// The kernel's name.
-    pub kernel: &'static str,
     pipeline: wgpu::ComputePipeline,
     groups: Vec<wgpu::BindGroup>,
     extent: Extent,
@@ -64,7 +62,7 @@ impl Stage {
             })
         };
         let groups = bound.iter().enumerate().map(group).collect();
-        Stage { kernel, pipeline: pipeline.clone(), groups, extent }
+        Stage { pipeline: pipeline.clone(), groups, extent }
     }
 
     /// Encodes the dispatch for a step of these rows.
