@@ -69,7 +69,8 @@ impl Gguf {
         let kind = first.metadata().str("general.type").map_err(|e| first.about(e))?;
         if let Some(kind) = kind.filter(|&kind| kind != "model") {
             return Err(first.error(format!(
-                "key general.type is {kind:?}, expected \"model\": the file goes with a model but is none"
+                "key general.type is \"{}\", expected \"model\": the file goes with a model but is none",
+                shown(kind)
             )));
         }
         let mut tensors: Vec<Tensor> = Vec::new();

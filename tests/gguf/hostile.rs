@@ -116,7 +116,9 @@ fn long() -> Outcome {
     let tokens = Meta::Array(8, (0..1_000_000).map(|_| Meta::Str(vec![])).collect());
     let mut file = GgufFile::new().with("tokens", tokens).with("text", Meta::Str(vec![0xff; 100 << 20]));
     file.metadata.extend((0..3_000).map(|i| (format!("{i:065535}").into(), Meta::U8(1))));
-    ensure(survives(file.leak())?, || "was refused".into())
+    ensure(survives(file.leak())?, || "was refused".into())?;
+    let kind = GgufFile::new().with("general.type", "x".repeat(100 << 20).as_str());
+    ensure(!survives(kind.leak())?, || "a type of 100 MiB was accepted".into())
 }
 
 /// xorshift64: the same files in every run.
