@@ -29,13 +29,16 @@ impl Cpu {
         let mut caches = Vec::new();
         for (_, entry) in model.graph.nodes() {
             if let Kind::Cache(_) = entry.kind {
-                let numbers = plan.slots.checked_mul(plan.context).and_then(|n| n.checked_mul(entry.shape.cols));
+                let numbers =
+                    plan.slots.checked_mul(plan.context).and_then(|n| n.checked_mul(entry.shape.cols));
                 let mut cache: Vec<f32> = Vec::new();
                 match numbers {
                     Some(n) if cache.try_reserve_exact(n).is_ok() => cache.resize(n, 0.0),
                     _ => {
                         let context = plan.context;
-                        return Err(Error::Fit(format!("a KV cache of {context} positions does not fit; try a smaller -c")));
+                        return Err(Error::Fit(format!(
+                            "a KV cache of {context} positions does not fit; try a smaller -c"
+                        )));
                     }
                 }
                 caches.push(cache);
@@ -61,7 +64,7 @@ impl Cpu {
         let entry = self.model.graph.entry(node);
         let cols = entry.shape.cols;
         match &entry.kind {
-            Kind::Weight(w) => weight_value(&self.file, w),
+            Kind::Weight(w) => Value::Weight(WeightRows::of(&self.file, w)),
             Kind::Cache(cache) => {
                 Value::Cache(CacheRows { data: &self.caches[cache.id], context: self.plan.context, cols })
             }
@@ -111,13 +114,6 @@ impl Cpu {
     }
 }
 
-/// A weight of the graph in the file's own bytes.
-pub fn weight_value<'a>(file: &'a Gguf, weight: &crate::graph::Weight) -> Value<'a> {
-    let Some(tensor) = file.tensor(&weight.tensor) else { panic!("{} left the file", weight.tensor) };
-    let blocks = &file.data(tensor)[weight.bytes()];
-    Value::Weight(WeightRows { blocks, cols: weight.cols, format: weight.format })
-}
-
 impl Backend for Cpu {
     fn device(&self) -> DeviceInfo {
         let threads = rayon::current_num_threads();
@@ -144,7 +140,11 @@ impl Backend for Cpu {
             Kind::Weight(w) => Some(w.bytes().len() as u64),
             _ => None,
         });
-        Memory { weights: weights.sum(), kv: self.caches.iter().map(|c| c.len() as u64 * 4).sum(), scratch: 0 }
+        Memory {
+            weights: weights.sum(),
+            kv: self.caches.iter().map(|c| c.len() as u64 * 4).sum(),
+            scratch: 0,
+        }
     }
 
     fn limits(&self) -> Limits {

@@ -100,7 +100,8 @@ impl Engine {
         let start = Instant::now();
         let file = Arc::new(file);
         let model = Arc::new(Model::from_gguf(&file, options.layers)?);
-        let tokenizer = Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?;
+        let tokenizer =
+            Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?;
         let mut notes: Vec<String> = tokenizer.iter().flat_map(|t| t.warnings().to_vec()).collect();
         let context = match options.context {
             Some(0) => model.context_length,

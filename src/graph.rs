@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use crate::formats::Format;
 use crate::ops::{
-    Activation, Add, Attend, AttentionShape, Embed, Gate, Index, LayerNorm, Linear, Op, RmsNorm, Rope, RopeShape, Select,
-    Store, Unary,
+    Activation, Add, Attend, AttentionShape, Embed, Gate, Index, LayerNorm, Linear, Op, RmsNorm, Rope,
+    RopeShape, Select, Store, Unary,
 };
 
 /// A handle on a node of a [`Graph`].
@@ -96,7 +96,8 @@ impl Weight {
     }
 
     fn is(&self, other: &Weight) -> bool {
-        (&self.tensor, self.first, self.rows, self.cols) == (&other.tensor, other.first, other.rows, other.cols)
+        (&self.tensor, self.first, self.rows, self.cols)
+            == (&other.tensor, other.first, other.rows, other.cols)
     }
 }
 
@@ -216,9 +217,13 @@ impl Graph {
 
     /// A weight, labelled as its tensor. The same rows of the same tensor are one node.
     pub fn weight(&mut self, weight: Weight) -> Node {
-        if let Some(&at) = self.weights.get(&weight.tensor).into_iter().flatten().find(|&&n| {
-            matches!(&self.entry(n).kind, Kind::Weight(w) if w.is(&weight))
-        }) {
+        if let Some(&at) = self
+            .weights
+            .get(&weight.tensor)
+            .into_iter()
+            .flatten()
+            .find(|&&n| matches!(&self.entry(n).kind, Kind::Weight(w) if w.is(&weight)))
+        {
             return at;
         }
         self.weights.entry(weight.tensor.clone()).or_default().push(Node(self.nodes.len()));

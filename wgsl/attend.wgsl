@@ -4,8 +4,7 @@
 // tiles of one to an invocation; a new largest score rescales what was summed before.
 
 import package::lib::grid::flat;
-import package::lib::reduce::workgroup_sum;
-import package::lib::invocation::Invocation;
+import package::lib::reduce::workgroup_sum_f32;
 import package::cache::CacheFour;
 
 override STRIDE: u32 = 64u;
@@ -28,8 +27,8 @@ var<workgroup> scores: array<f32, WORKGROUP>;
 var<workgroup> query: array<vec4<f32>, FOURS>;
 
 @compute @workgroup_size(WORKGROUP)
-fn main(at: Invocation) {
-    let group = flat(at.group);
+fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let group = flat(group_id);
     let r = min(group / HEADS, max(step[0].x, 1u) - 1u);
     let h = group % HEADS;
     let row = step[1u + r];
@@ -39,7 +38,7 @@ fn main(at: Invocation) {
     let line = KV_HEADS * FOURS;
     let slot = row.y * CONTEXT;
 
-    for (var c = at.local; c < FOURS; c += WORKGROUP) {
+    for (var c = lane; c < FOURS; c += WORKGROUP) {
         query[c] = q[r * (STRIDE / 4u) + h * FOURS + c] * SCALE;
     }
     workgroupBarrier();
@@ -49,7 +48,7 @@ fn main(at: Invocation) {
     var largest = -3.0e38;
     var total = 0.0;
     for (var p0 = first; p0 < end; p0 += WORKGROUP) {
-        let p = p0 + at.local;
+        let p = p0 + lane;
         var score = -3.0e38;
         if (p < end) {
             score = 0.0;
@@ -58,7 +57,7 @@ fn main(at: Invocation) {
                 score += dot(query[c], cache_load(keys[k + c]));
             }
         }
-        scores[at.local] = score;
+        scores[lane] = score;
         workgroupBarrier();
         var best = largest;
         for (var i = 0u; i < min(WORKGROUP, end - p0); i++) {
@@ -66,12 +65,12 @@ fn main(at: Invocation) {
         }
         workgroupBarrier();
         let weight = select(0.0, exp(score - best), p < end);
-        scores[at.local] = weight;
+        scores[lane] = weight;
         let rescale = exp(largest - best);
-        total = total * rescale + workgroup_sum(vec2<f32>(weight, 0.0), at).x;
+        total = total * rescale + workgroup_sum_f32(weight, lane);
         largest = best;
         var slice = 0u;
-        for (var c = at.local; c < FOURS; c += WORKGROUP) {
+        for (var c = lane; c < FOURS; c += WORKGROUP) {
             var sum = acc[slice] * rescale;
             for (var i = 0u; i < min(WORKGROUP, end - p0); i++) {
                 sum += scores[i] * cache_load(values[(slot + p0 + i) * line + head + c]);
@@ -82,7 +81,7 @@ fn main(at: Invocation) {
         workgroupBarrier();
     }
     var slice = 0u;
-    for (var c = at.local; c < FOURS; c += WORKGROUP) {
+    for (var c = lane; c < FOURS; c += WORKGROUP) {
         y[r * (STRIDE / 4u) + h * FOURS + c] = acc[slice] / total;
         slice++;
     }

@@ -1,8 +1,7 @@
 // y[r, c] = (x[r, c] − mean) / sqrt(variance + eps) · w[c] + b[c]
 
 import package::lib::grid::flat;
-import package::lib::invocation::Invocation;
-import package::lib::reduce::workgroup_sum;
+import package::lib::reduce::workgroup_sum_f32;
 
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;
@@ -16,23 +15,23 @@ override WORKGROUP: u32 = 256u;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;    // [rows, STRIDE]
 
 @compute @workgroup_size(WORKGROUP)
-fn main(at: Invocation) {
+fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     // Rows past the last are computed like any other: nobody reads them, and barriers stay uniform.
-    let r = min(flat(at.group), max(step[0].x, 1u) - 1u);
+    let r = min(flat(group_id), max(step[0].x, 1u) - 1u);
     let start = r * STRIDE;
     var sum = 0.0;
-    for (var c = at.local; c < COLS; c += WORKGROUP) {
+    for (var c = lane; c < COLS; c += WORKGROUP) {
         sum += x[start + c];
     }
-    let mean = workgroup_sum(vec2<f32>(sum, 0.0), at).x / f32(COLS);
+    let mean = workgroup_sum_f32(sum, lane) / f32(COLS);
     // In a second pass: mean of squares minus square of mean loses digits where the mean is large.
     var square = 0.0;
-    for (var c = at.local; c < COLS; c += WORKGROUP) {
+    for (var c = lane; c < COLS; c += WORKGROUP) {
         let d = x[start + c] - mean;
         square += d * d;
     }
-    let scale = 1.0 / sqrt(workgroup_sum(vec2<f32>(square, 0.0), at).x / f32(COLS) + EPS);
-    for (var c = at.local; c < COLS; c += WORKGROUP) {
+    let scale = 1.0 / sqrt(workgroup_sum_f32(square, lane) / f32(COLS) + EPS);
+    for (var c = lane; c < COLS; c += WORKGROUP) {
         y[start + c] = (x[start + c] - mean) * scale * w[c] + b[c];
     }
 }

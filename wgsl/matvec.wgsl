@@ -28,8 +28,8 @@ fn main(at: Invocation) {
     let r = group / GROUPS;
     let units = (COLS + UNIT - 1u) / UNIT;
     let row = r * (STRIDE / 4u);
-    for (var pass = 0u; pass < PASSES; pass++) {
-        let pair = ((group % GROUPS) * PASSES + pass) * teams_of(at) + team_of(at);
+    for (var turn = 0u; turn < PASSES; turn++) {
+        let pair = ((group % GROUPS) * PASSES + turn) * teams_of(at) + team_of(at);
         // Teams past the end repeat the last rows, so that all meet in the sum.
         let n = min(2u * pair, N - 1u);
         let m = min(2u * pair + 1u, N - 1u);

@@ -15,6 +15,9 @@ mod q4_0;
 mod q4_k;
 mod q6_k;
 mod q8_0;
+mod types;
+
+pub use types::{TENSOR_TYPES, removed_type, tensor_type};
 
 /// The formats that this engine computes with.
 pub const FORMATS: &[&Format] =

@@ -1,108 +1,185 @@
-//! Runs the same graph on wgpu. (Being written: only what others call is here.)
+//! Runs the same graph on wgpu.
+//!
+//! [`plan`] turns the graph into dispatches (with [`fuse`]'s patterns), as plain data; [`pipelines`], [`weights`] and [`buffers`] make what
+//! they name; a [`stage`] is a dispatch bound to all of it; [`decode`] encodes steps ahead of their results.
+
+mod buffers;
+mod decode;
+mod device;
+mod fuse;
+mod link;
+mod pipelines;
+mod plan;
+mod pool;
+mod readback;
+mod stage;
+mod trace;
+mod upload;
+mod weights;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan};
-use crate::error::{Error, Result};
+use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan, Precision};
+use crate::error::Result;
 use crate::gguf::Gguf;
-use crate::graph::Step;
+use crate::graph::{Kind, Node, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
-/// A graphics API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    /// Linux, Windows, Android.
-    Vulkan,
-    /// Macs.
-    Metal,
-    /// Windows.
-    Dx12,
-}
+use buffers::{Buffers, step_words};
+pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
+pub use link::{Slots, imports, kernels, link, overrides};
+use pipelines::Pipelines;
+use plan::{Class, Planned, Setting};
+use stage::Stage;
+pub use trace::Traced;
+use weights::{Layout, Weights};
 
-/// What of an adapter not to use: for tests, and for users with a broken driver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Masks {
-    /// No f16 arithmetic.
-    pub no_f16: bool,
-    /// No subgroup operations.
-    pub no_subgroups: bool,
-    /// No cooperative matrices.
-    pub no_coop: bool,
-    /// The largest binding of a buffer, in bytes.
-    pub max_binding: Option<u64>,
-}
-
-/// An adapter as `wgllm devices` lists it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct AdapterLine {
-    /// Its number, for `--device`: it counts the adapters of all APIs.
-    pub index: usize,
-    /// What it is.
-    #[serde(flatten)]
-    pub info: DeviceInfo,
-}
-
-/// An opened device.
-pub struct Device;
-
-/// All adapters here.
-pub fn adapters() -> Vec<AdapterLine> {
-    Vec::new()
-}
-
-/// The adapter that was asked for, or an error that lists those there are.
-pub fn choose(_api: Option<Api>, _device: Option<&str>, _masks: Masks) -> Result<Device> {
-    Err(Error::Device("no adapter".into()))
-}
-
-/// The best hardware adapter, if there is one.
-pub fn best(_masks: Masks) -> Result<Option<Device>> {
-    Ok(None)
-}
+/// Logits that come back in one step hold no more bytes than this.
+const LOGITS: usize = 32 << 20;
 
 /// The GPU backend.
-pub struct Gpu;
+pub struct Gpu {
+    device: Device,
+    model: Arc<Model>,
+    plan: Plan,
+    asked: usize,
+    planned: [Vec<Planned>; 2],
+    stages: [Vec<Stage>; 2],
+    buffers: Buffers,
+    weights: Weights,
+    pipelines_ms: f64,
+    decoder: decode::Decoder,
+}
 
 impl Gpu {
-    /// Makes the pipelines and uploads the weights.
+    /// Plans the dispatches, makes the pipelines and uploads the weights.
     pub fn new(
-        _device: Device,
-        _file: Arc<Gguf>,
-        _model: Arc<Model>,
-        _plan: Plan,
-        _unfused: bool,
-        _progress: &mut dyn FnMut(u64, u64),
+        device: Device,
+        file: Arc<Gguf>,
+        model: Arc<Model>,
+        plan: Plan,
+        unfused: bool,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Gpu> {
-        Err(Error::Device("no adapter".into()))
+        let graph = &model.graph;
+        let (matrices, vectors) = weight_nodes(&model);
+        let layout = Layout::new(graph, &matrices, &[], device.caps.binding);
+        let asked = (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, plan.rows);
+        let planned = [Class::One, Class::Many].map(|class| {
+            let (caps, context, precision) = (&device.caps, plan.context, plan.precision);
+            plan::plan(&Setting { graph, layout: &layout, caps, class, context, precision }, unfused)
+        });
+        let mut keys = planned.iter().flatten().map(stage::key).collect::<Result<Vec<_>>>()?;
+        keys.extend(decode::Decoder::keys(&device, &model)?);
+        let pipelines = Pipelines::make(&device, &keys)?;
+        let buffers = Buffers::new(&device, &file, graph, plan, asked, [&planned[0], &planned[1]])?;
+        let weights = Weights::upload(&device, &file, graph, &layout, &vectors, progress)?;
+        let bind = |class: Class| {
+            let stage = |p| Stage::new(&device, &pipelines, &buffers, &weights, class, p);
+            planned[class as usize].iter().map(stage).collect::<Result<Vec<_>>>()
+        };
+        let stages = [bind(Class::One)?, bind(Class::Many)?];
+        let decoder = decode::Decoder::new(&device, &model, &pipelines, &buffers)?;
+        device.check()?;
+        let pipelines_ms = pipelines.ms;
+        Ok(Gpu { device, model, plan, asked, planned, stages, buffers, weights, pipelines_ms, decoder })
     }
+
+    fn class_of(step: &Step) -> Class {
+        if step.rows.len() == 1 { Class::One } else { Class::Many }
+    }
+
+    /// Tells the device the rows of a step.
+    fn write_step(&self, class: Class, step: &Step) {
+        let words = step_words(step, 0);
+        self.device.queue.write_buffer(self.buffers.step(class), 0, bytemuck::cast_slice(&words));
+    }
+
+    /// Encodes a step in one compute pass.
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, class: Class, step: &Step) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for stage in &self.stages[class as usize] {
+            stage.encode(&mut pass, step);
+        }
+    }
+}
+
+/// The weights that are read as matrices, and those that are read as vectors.
+fn weight_nodes(model: &Model) -> (Vec<Node>, Vec<Node>) {
+    let (mut matrices, mut vectors) = (Vec::new(), Vec::new());
+    for (_, entry) in model.graph.nodes() {
+        let Some((op, inputs)) = entry.op() else { continue };
+        for (i, &input) in inputs.iter().enumerate() {
+            if let Kind::Weight(_) = model.graph.entry(input).kind {
+                let kind = if op.matrix_input() == Some(i) { &mut matrices } else { &mut vectors };
+                kind.push(input);
+            }
+        }
+    }
+    (matrices, vectors)
 }
 
 impl Backend for Gpu {
     fn device(&self) -> DeviceInfo {
-        DeviceInfo::default()
+        let mut info = self.device.info.clone();
+        if self.plan.precision == Precision::F32 {
+            info.features.push("f32 arithmetic".into());
+        }
+        info
     }
+
     fn placement(&self) -> Placement {
-        Placement::default()
+        Placement {
+            layers_run: self.model.layers,
+            block_count: self.model.block_count,
+            cpu_nodes: 0,
+            dispatches_per_token: self.stages[Class::One as usize].len() + self.decoder.dispatches(),
+        }
     }
+
     fn memory(&self) -> Memory {
-        Memory::default()
+        Memory { weights: self.weights.bytes, kv: self.buffers.kv_bytes, scratch: self.buffers.scratch_bytes }
     }
+
+    fn pipelines_ms(&self) -> f64 {
+        self.pipelines_ms
+    }
+
     fn limits(&self) -> Limits {
-        Limits { rows: 1, asked: 1 }
+        Limits { rows: self.plan.rows, asked: self.asked }
     }
-    fn step(&mut self, _step: &Step) -> Result<Vec<f32>> {
-        Ok(Vec::new())
+
+    fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
+        let class = Gpu::class_of(step);
+        self.write_step(class, step);
+        let mut encoder = self.device.device.create_command_encoder(&Default::default());
+        self.encode(&mut encoder, class, step);
+        if step.asked.is_empty() {
+            self.device.queue.submit([encoder.finish()]);
+            return self.device.check().map(|()| Vec::new());
+        }
+        let output = self.model.graph.output();
+        let shape = self.model.graph.shape(output);
+        let rows = step.asked.len();
+        let bytes = (rows * shape.stride() * 4) as u64;
+        let logits = readback::copy(&self.device, encoder, self.buffers.value(class, output), bytes)?;
+        Ok(readback::rows(&logits, rows, shape))
     }
+
+    fn wait(&mut self) -> Result<()> {
+        self.device.wait(None)
+    }
+
     fn generate(
         &mut self,
-        _step: &Step,
-        _recent: &[u32],
-        _sampling: &Sampling,
-        _limit: usize,
-        _on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+        step: &Step,
+        recent: &[u32],
+        sampling: &Sampling,
+        limit: usize,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<()> {
-        Ok(())
+        decode::generate(self, step, recent, sampling, limit, on_token)
     }
 }

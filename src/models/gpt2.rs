@@ -13,7 +13,9 @@ pub fn forward(g: &mut Graph, w: &Weights<'_>, layers: usize) -> Result<()> {
     let eps = w.positive("attention.layer_norm_epsilon")?;
     let head_dim = width / heads;
     if head_dim * heads != width || !head_dim.is_multiple_of(4) {
-        return Err(Error::Model(format!("gpt2.embedding_length {width} is not {heads} heads of a multiple of 4")));
+        return Err(Error::Model(format!(
+            "gpt2.embedding_length {width} is not {heads} heads of a multiple of 4"
+        )));
     }
     let scale = 1.0 / (head_dim as f32).sqrt();
     let attention = AttentionShape { heads, kv_heads: heads, head_dim, scale, window: 0 };
@@ -38,7 +40,8 @@ pub fn forward(g: &mut Graph, w: &Weights<'_>, layers: usize) -> Result<()> {
         // Queries, keys and values are the three thirds of one tensor.
         let third = |g: &mut Graph, x: Node, i: usize, name: &str| -> Result<Node> {
             let part = i * width..(i + 1) * width;
-            let weight = w.matrix_part(g, &format!("{at}.attn_qkv.weight"), 3 * width, width, part.clone())?;
+            let weight =
+                w.matrix_part(g, &format!("{at}.attn_qkv.weight"), 3 * width, width, part.clone())?;
             let bias = w.vector_part(g, &format!("{at}.attn_qkv.bias"), 3 * width, part)?;
             let y = g.linear(x, weight, Some(bias));
             Ok(g.name(y, name))
@@ -65,13 +68,22 @@ pub fn forward(g: &mut Graph, w: &Weights<'_>, layers: usize) -> Result<()> {
 
     let x = g.rows_asked_for(x);
     let h = norm(g, w, x, "", "output_norm", width, eps)?;
-    let output = if w.holds("output.weight") { w.matrix(g, "output.weight", vocab, width)? } else { embedding };
+    let output =
+        if w.holds("output.weight") { w.matrix(g, "output.weight", vocab, width)? } else { embedding };
     let logits = g.linear(h, output, None);
     g.name(logits, "output");
     Ok(())
 }
 
-fn norm(g: &mut Graph, w: &Weights<'_>, x: Node, at: &str, name: &str, width: usize, eps: f32) -> Result<Node> {
+fn norm(
+    g: &mut Graph,
+    w: &Weights<'_>,
+    x: Node,
+    at: &str,
+    name: &str,
+    width: usize,
+    eps: f32,
+) -> Result<Node> {
     let stem = if at.is_empty() { name.to_string() } else { format!("{at}.{name}") };
     let weight = w.vector(g, &format!("{stem}.weight"), width)?;
     let bias = w.vector(g, &format!("{stem}.bias"), width)?;

@@ -18,24 +18,30 @@ struct Config {
 impl Config {
     fn read(w: &Weights<'_>) -> Result<Config> {
         if w.has("expert_count")? {
-            return Err(Error::Model("llama.expert_count is above 0: mixtures of experts are not known here".into()));
+            return Err(Error::Model(
+                "llama.expert_count is above 0: mixtures of experts are not known here".into(),
+            ));
         }
         let width = w.count("embedding_length")?;
         let heads = w.count("attention.head_count")?;
         let kv_heads = w.count_or_none("attention.head_count_kv")?.unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
-            let what = format!("llama.attention.head_count is {heads}, not a multiple of head_count_kv {kv_heads}");
+            let what =
+                format!("llama.attention.head_count is {heads}, not a multiple of head_count_kv {kv_heads}");
             return Err(Error::Model(what));
         }
         let head_dim = w.count_or_none("attention.key_length")?.unwrap_or(width / heads);
         let value_dim = w.count_or_none("attention.value_length")?.unwrap_or(head_dim);
         if value_dim != head_dim || head_dim == 0 || !head_dim.is_multiple_of(4) {
-            let what = format!("heads of {head_dim} keys and {value_dim} values, expected the same multiple of 4");
+            let what =
+                format!("heads of {head_dim} keys and {value_dim} values, expected the same multiple of 4");
             return Err(Error::Model(what));
         }
         let rotary = w.count_or_none("rope.dimension_count")?.unwrap_or(head_dim);
         if rotary > head_dim || !rotary.is_multiple_of(2) {
-            return Err(Error::Model(format!("llama.rope.dimension_count is {rotary} for heads of {head_dim}")));
+            return Err(Error::Model(format!(
+                "llama.rope.dimension_count is {rotary} for heads of {head_dim}"
+            )));
         }
         let base = w.number("rope.freq_base")?.unwrap_or(10000.0);
         if base <= 0.0 {
@@ -47,7 +53,13 @@ impl Config {
             ffn: w.count("feed_forward_length")?,
             eps: w.positive("attention.layer_norm_rms_epsilon")?,
             rope: RopeShape { head_dim, rotary, base, scale, pairing: Pairing::Neighbours },
-            attention: AttentionShape { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window: 0 },
+            attention: AttentionShape {
+                heads,
+                kv_heads,
+                head_dim,
+                scale: 1.0 / (head_dim as f32).sqrt(),
+                window: 0,
+            },
         })
     }
 }
@@ -118,7 +130,8 @@ pub fn forward(g: &mut Graph, w: &Weights<'_>, layers: usize) -> Result<()> {
     let h = g.rms_norm(x, weight, c.eps);
     let h = g.name(h, "output_norm");
     // A model whose output is tied to its embedding has no output tensor.
-    let output = if w.holds("output.weight") { w.matrix(g, "output.weight", vocab, c.width)? } else { embedding };
+    let output =
+        if w.holds("output.weight") { w.matrix(g, "output.weight", vocab, c.width)? } else { embedding };
     let logits = g.linear(h, output, None);
     g.name(logits, "output");
     Ok(())

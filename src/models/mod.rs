@@ -51,7 +51,10 @@ impl Model {
         let name = file.metadata().need_str("general.architecture")?;
         let Some(architecture) = ARCHITECTURES.iter().find(|a| a.name == name) else {
             let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
-            return Err(Error::Model(format!("architecture \"{name}\" is not known; known are {}", known.join(", "))));
+            return Err(Error::Model(format!(
+                "architecture \"{name}\" is not known; known are {}",
+                known.join(", ")
+            )));
         };
         let weights = Weights::new(file, architecture.name);
         let block_count = weights.count("block_count")?;

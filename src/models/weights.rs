@@ -40,12 +40,18 @@ impl<'a> Weights<'a> {
         let value = match self.file.metadata().get(&key) {
             Some(Value::Array(_)) => match self.file.metadata().u32s(&key)?.as_deref() {
                 Some([first, rest @ ..]) if rest.iter().all(|v| v == first) => Some(*first),
-                _ => return Err(Error::Model(format!("key {key} differs between layers, which is not known here"))),
+                _ => {
+                    return Err(Error::Model(format!(
+                        "key {key} differs between layers, which is not known here"
+                    )));
+                }
             },
             _ => self.file.metadata().u32(&key)?,
         };
         match value {
-            Some(v) if v == 0 || v > LARGEST => Err(Error::Model(format!("key {key} is {v}, expected 1 to {LARGEST}"))),
+            Some(v) if v == 0 || v > LARGEST => {
+                Err(Error::Model(format!("key {key} is {v}, expected 1 to {LARGEST}")))
+            }
             v => Ok(v.map(|v| v as usize)),
         }
     }
@@ -83,7 +89,9 @@ impl<'a> Weights<'a> {
         let dims = &self.tensor("token_embd.weight")?.dims;
         let rows = dims.get(1).copied().unwrap_or(0);
         if rows == 0 || rows > LARGEST as u64 {
-            return Err(Error::Model(format!("tensor token_embd.weight has shape {dims:?}, expected [columns, tokens]")));
+            return Err(Error::Model(format!(
+                "tensor token_embd.weight has shape {dims:?}, expected [columns, tokens]"
+            )));
         }
         Ok(rows as usize)
     }
@@ -103,9 +111,17 @@ impl<'a> Weights<'a> {
     }
 
     /// Some rows of a tensor of `rows` × `cols`: one of several projections that are stored together.
-    pub fn matrix_part(&self, g: &mut Graph, name: &str, rows: usize, cols: usize, part: Range<usize>) -> Result<Node> {
+    pub fn matrix_part(
+        &self,
+        g: &mut Graph,
+        name: &str,
+        rows: usize,
+        cols: usize,
+        part: Range<usize>,
+    ) -> Result<Node> {
         let format = self.take(name, &[cols, rows])?;
-        let weight = Weight { tensor: name.to_string(), first: part.start * cols, rows: part.len(), cols, format };
+        let weight =
+            Weight { tensor: name.to_string(), first: part.start * cols, rows: part.len(), cols, format };
         Ok(g.weight(weight))
     }
 
@@ -118,9 +134,13 @@ impl<'a> Weights<'a> {
     pub fn vector_part(&self, g: &mut Graph, name: &str, len: usize, part: Range<usize>) -> Result<Node> {
         let format = self.take(name, &[len])?;
         if !part.start.is_multiple_of(format.weights) || !part.len().is_multiple_of(format.weights) {
-            return Err(Error::Model(format!("tensor {name} is {}, expected F32 for a vector in parts", format.name)));
+            return Err(Error::Model(format!(
+                "tensor {name} is {}, expected F32 for a vector in parts",
+                format.name
+            )));
         }
-        let weight = Weight { tensor: name.to_string(), first: part.start, rows: 1, cols: part.len(), format };
+        let weight =
+            Weight { tensor: name.to_string(), first: part.start, rows: 1, cols: part.len(), format };
         Ok(g.weight(weight))
     }
 
@@ -150,10 +170,17 @@ impl<'a> Weights<'a> {
     /// Fails, naming it, if a tensor was not used: a model with more in it than its graph is not understood.
     pub fn all_used(&self) -> Result<()> {
         let used = self.used.borrow();
-        match self.file.tensors().iter().find(|t| !used.contains(&t.name) && !t.name.ends_with("attn_rot_embd")) {
+        match self
+            .file
+            .tensors()
+            .iter()
+            .find(|t| !used.contains(&t.name) && !t.name.ends_with("attn_rot_embd"))
+        {
             Some(t) => {
                 let (name, architecture) = (&t.name, self.architecture);
-                Err(Error::Model(format!("tensor {name} is not part of the {architecture} models that are known here")))
+                Err(Error::Model(format!(
+                    "tensor {name} is not part of the {architecture} models that are known here"
+                )))
             }
             None => Ok(()),
         }

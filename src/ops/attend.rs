@@ -36,9 +36,17 @@ impl Op for Attend {
 
     fn shape(&self, inputs: &[Shape]) -> Shape {
         let s = &self.0;
-        must("attend", s.heads.is_multiple_of(s.kv_heads), "the query heads are not a multiple of the kv heads");
+        must(
+            "attend",
+            s.heads.is_multiple_of(s.kv_heads),
+            "the query heads are not a multiple of the kv heads",
+        );
         must("attend", inputs[0].cols == s.heads * s.head_dim, "q is not heads × head_dim wide");
-        must("attend", inputs[1].cols == s.kv_heads * s.head_dim, "the cache is not kv_heads × head_dim wide");
+        must(
+            "attend",
+            inputs[1].cols == s.kv_heads * s.head_dim,
+            "the cache is not kv_heads × head_dim wide",
+        );
         inputs[0]
     }
 

@@ -21,7 +21,11 @@ impl Op for LayerNorm {
 
     fn shape(&self, inputs: &[Shape]) -> Shape {
         let cols = inputs[0].cols;
-        must("layer_norm", inputs[1].cols == cols && inputs[2].cols == cols, "x, weight and bias differ in their columns");
+        must(
+            "layer_norm",
+            inputs[1].cols == cols && inputs[2].cols == cols,
+            "x, weight and bias differ in their columns",
+        );
         inputs[0]
     }
 

@@ -29,7 +29,11 @@ impl Op for Linear {
         let [x, w] = [inputs[0], inputs[1]];
         must("linear", x.cols == w.cols, "x and weight differ in their columns");
         let crate::graph::Rows::Of(n) = w.rows else { panic!("linear: the second input is no weight") };
-        must("linear", inputs.get(2).is_none_or(|b| b.cols == n), "the bias is not as long as the weight has rows");
+        must(
+            "linear",
+            inputs.get(2).is_none_or(|b| b.cols == n),
+            "the bias is not as long as the weight has rows",
+        );
         Shape { rows: x.rows, cols: n }
     }
 

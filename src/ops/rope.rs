@@ -60,7 +60,11 @@ impl Op for Rope {
     fn shape(&self, inputs: &[Shape]) -> Shape {
         let s = &self.0;
         must("rope", inputs[0].cols.is_multiple_of(s.head_dim), "the columns are not whole heads");
-        must("rope", s.rotary.is_multiple_of(2) && s.rotary <= s.head_dim, "the rotary part is odd or longer than a head");
+        must(
+            "rope",
+            s.rotary.is_multiple_of(2) && s.rotary <= s.head_dim,
+            "the rotary part is odd or longer than a head",
+        );
         must("rope", inputs.get(1).is_none_or(|f| f.cols == s.rotary / 2), "not one factor for each pair");
         inputs[0]
     }

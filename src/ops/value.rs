@@ -1,6 +1,8 @@
 //! What an op's reference reads: rows of f32, rows of a weight, or rows of a cache.
 
 use crate::formats::Format;
+use crate::gguf::Gguf;
+use crate::graph::Weight;
 
 /// An input of an op's reference.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,12 @@ impl std::fmt::Debug for WeightRows<'_> {
 }
 
 impl<'a> WeightRows<'a> {
+    /// The rows of a weight whose tensor the model's file was found to have.
+    pub fn of(file: &'a Gguf, weight: &Weight) -> WeightRows<'a> {
+        let Some(tensor) = file.tensor(&weight.tensor) else { panic!("{} left the file", weight.tensor) };
+        WeightRows { blocks: &file.data(tensor)[weight.bytes()], cols: weight.cols, format: weight.format }
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.blocks.len() / self.format.row_bytes(self.cols)

@@ -1,0 +1,33 @@
+//! Collects `wgsl/**/*.wgsl` into one table, so that a kernel is added by adding its file.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed=wgsl");
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("wgsl");
+    let mut files = Vec::new();
+    collect(&root, &mut files)?;
+    files.sort();
+    let mut table = String::from("pub const SOURCES: &[(&str, &str)] = &[\n");
+    for file in files {
+        let stem = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
+        let stem = stem.to_string_lossy().replace('\\', "/");
+        let _ = writeln!(table, "    ({stem:?}, include_str!({:?})),", file.to_string_lossy());
+    }
+    table.push_str("];\n");
+    fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("wgsl.rs"), table)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "wgsl") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

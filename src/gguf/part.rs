@@ -1,0 +1,231 @@
+//! One file: its header, its metadata and its tensor table, checked.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::formats::{removed_type, tensor_type};
+use crate::gguf::metadata::Metadata;
+use crate::gguf::reader::Reader;
+use crate::gguf::{Tensor, Value};
+
+const MAGIC: &[u8; 4] = b"GGUF";
+/// Alignments above this are refused, as in llama.cpp: no file needs one, and padding to it could be made to wrap.
+const MAX_ALIGNMENT: u32 = 1 << 20;
+/// Bytes of a tensor's name, as in ggml, which keeps 64 with the zero at the end.
+const MAX_NAME: usize = 63;
+const MAX_DIMS: u32 = 4;
+
+/// The bytes of a file: a memory map, or what the program carries.
+#[derive(Clone, Debug)]
+pub(super) enum Bytes {
+    Mapped(Arc<memmap2::Mmap>),
+    Static(&'static [u8]),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Static(bytes) => bytes,
+        }
+    }
+}
+
+/// One file of a model.
+pub(super) struct Part {
+    bytes: Bytes,
+    version: u32,
+    alignment: u64,
+    metadata: Metadata,
+    tensors: Vec<Tensor>,
+}
+
+impl Part {
+    pub(super) fn open(path: &Path) -> Result<Part> {
+        let unread = |e: std::io::Error| Error::Model(format!("cannot be read: {e}")).in_file(path);
+        let file = File::open(path).map_err(unread)?;
+        let about = file.metadata().map_err(unread)?;
+        if !about.is_file() {
+            return Err(Error::Model("is not a file".into()).in_file(path));
+        }
+        if about.len() == 0 {
+            return Err(Error::Model("is empty".into()).in_file(path));
+        }
+        // SAFETY: the map is only read. If another process shortens the file meanwhile, reading past its end ends this process
+        // with SIGBUS; nothing short of copying whole models into memory avoids that.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unread)?;
+        Part::read(Bytes::Mapped(Arc::new(map))).map_err(|e| Error::Model(e).in_file(path))
+    }
+
+    pub(super) fn from_static(bytes: &'static [u8]) -> Result<Part> {
+        Part::read(Bytes::Static(bytes)).map_err(Error::Model)
+    }
+
+    fn read(bytes: Bytes) -> Result<Part, String> {
+        let all = bytes.clone();
+        let mut reader = Reader::new(&all);
+        let (version, tensors, keys) = header(&mut reader)?;
+        let metadata = Metadata::read(bytes.clone(), &mut reader, keys)?;
+        let alignment = alignment(&metadata)?;
+        let tensors = tensors_of(&mut reader, tensors, alignment, all.len() as u64)?;
+        Ok(Part { bytes, version, alignment, metadata, tensors })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn version(&self) -> u32 {
+        self.version
+    }
+
+    pub(super) fn alignment(&self) -> u64 {
+        self.alignment
+    }
+
+    pub(super) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    pub(super) fn tensor_count(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// The tensors, their offsets counted from the beginning of the file.
+    pub(super) fn take_tensors(&mut self) -> Vec<Tensor> {
+        std::mem::take(&mut self.tensors)
+    }
+}
+
+/// Version, number of tensors, number of keys.
+fn header(reader: &mut Reader<'_>) -> Result<(u32, u64, u64), String> {
+    let magic = reader.take(4).map_err(|_| "is no GGUF file: it is shorter than 4 bytes".to_string())?;
+    if magic != MAGIC {
+        let found = String::from_utf8_lossy(magic);
+        return Err(format!("is no GGUF file: it begins with {found:?}, expected \"GGUF\""));
+    }
+    let short = |e: String| format!("the header {e}");
+    let version = reader.u32().map_err(short)?;
+    if version != 0 && version & 0xffff == 0 {
+        return Err(format!(
+            "version {version:#x} has the wrong endianness: big-endian files are not read here"
+        ));
+    }
+    if !(2..=3).contains(&version) {
+        return Err(format!("GGUF version {version} is not known; known are 2 and 3"));
+    }
+    let tensors = reader.u64().map_err(short)?;
+    let keys = reader.u64().map_err(short)?;
+    for (what, count) in [("tensors", tensors), ("keys", keys)] {
+        if count > i64::MAX as u64 {
+            return Err(format!("the header promises {} {what}", count as i64));
+        }
+    }
+    Ok((version, tensors, keys))
+}
+
+fn alignment(metadata: &Metadata) -> Result<u64, String> {
+    match metadata.get("general.alignment") {
+        None => Ok(32),
+        Some(Value::U32(n)) if n.is_power_of_two() && n <= MAX_ALIGNMENT => Ok(n as u64),
+        Some(Value::U32(n)) => {
+            Err(format!("key general.alignment is {n}, expected a power of two up to {MAX_ALIGNMENT}"))
+        }
+        Some(other) => Err(format!("key general.alignment is {}, expected u32", other.type_name())),
+    }
+}
+
+/// Reads and checks the tensor table. Data begin at the first aligned byte behind it, and follow each other in the table's order.
+fn tensors_of(reader: &mut Reader<'_>, count: u64, alignment: u64, size: u64) -> Result<Vec<Tensor>, String> {
+    // A tensor takes 33 bytes at least: its name's length and a byte of it, one dimension, type and offset.
+    if count > reader.left() / 33 {
+        return Err(format!(
+            "the header promises {count} tensors, the file has {} bytes for them",
+            reader.left()
+        ));
+    }
+    let mut tensors: Vec<Tensor> = Vec::new();
+    let mut expected = 0u64;
+    for number in 0..count {
+        let last = tensors.last().map_or("the keys", |t| t.name.as_str());
+        let name = reader.string().map_err(|e| format!("tensor {number}, after {last}, {e}"))?;
+        if name.is_empty() || name.len() > MAX_NAME {
+            let shown = String::from_utf8_lossy(&name[..name.len().min(MAX_NAME)]).into_owned();
+            return Err(format!(
+                "tensor {number} ({shown}) has a name of {} bytes, expected 1 to {MAX_NAME}",
+                name.len()
+            ));
+        }
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err(format!("tensor {number}, after {last}, has a name that is not UTF-8"));
+        };
+        let name = name.to_string();
+        let (tensor, padded) = tensor(reader, &name, alignment).map_err(|e| format!("tensor {name} {e}"))?;
+        if tensor.offset != expected {
+            let found = tensor.offset;
+            return Err(format!(
+                "tensor {name} begins at {found} of the data, expected {expected}, behind the one before"
+            ));
+        }
+        expected = expected.checked_add(padded).ok_or_else(|| format!("tensor {name} ends past 2^64"))?;
+        tensors.push(tensor);
+    }
+    let start = (reader.position() as u64).next_multiple_of(alignment);
+    for tensor in &mut tensors {
+        let end = start.checked_add(tensor.offset).and_then(|at| at.checked_add(tensor.bytes));
+        match end {
+            Some(end) if end <= size => tensor.offset += start,
+            _ => {
+                let (name, bytes, at) = (&tensor.name, tensor.bytes, tensor.offset.saturating_add(start));
+                return Err(format!(
+                    "tensor {name} has {bytes} bytes from byte {at}, past the file's end at {size}"
+                ));
+            }
+        }
+    }
+    Ok(tensors)
+}
+
+/// One tensor, its offset counted from the beginning of the data, and its size with padding.
+fn tensor(reader: &mut Reader<'_>, name: &str, alignment: u64) -> Result<(Tensor, u64), String> {
+    let n_dims = reader.u32()?;
+    if n_dims > MAX_DIMS {
+        return Err(format!("has {n_dims} dimensions, expected {MAX_DIMS} at most"));
+    }
+    let dims = (0..n_dims).map(|_| reader.u64()).collect::<Result<Vec<u64>, String>>()?;
+    let elements = dims.iter().try_fold(1i64, |product, &d| product.checked_mul(i64::try_from(d).ok()?));
+    let Some(elements) = elements else {
+        return Err(format!("has shape {dims:?}, more than 2^63 weights"));
+    };
+    let id = reader.u32()?;
+    let offset = reader.u64()?;
+    let Some(kind) = tensor_type(id) else {
+        return Err(match removed_type(id) {
+            Some((was, now)) => {
+                format!("has type {id} ({was}), which was removed from ggml: convert the model to {now}")
+            }
+            None => format!("has type {id}, which is not known"),
+        });
+    };
+    let row = dims.first().copied().unwrap_or(1);
+    if !row.is_multiple_of(kind.weights as u64) {
+        return Err(format!(
+            "has rows of {row}, not a multiple of the {} weights of a block of {}",
+            kind.weights, kind.name
+        ));
+    }
+    let bytes = (elements as u64 / kind.weights as u64).checked_mul(kind.bytes as u64);
+    let padded = bytes.and_then(|b| b.checked_next_multiple_of(alignment));
+    let (Some(bytes), Some(padded)) = (bytes, padded) else {
+        return Err(format!("has shape {dims:?}, more than 2^64 bytes of {}", kind.name));
+    };
+    if !offset.is_multiple_of(alignment) {
+        return Err(format!("begins at {offset}, not a multiple of the alignment {alignment}"));
+    }
+    Ok((Tensor { name: name.to_string(), dims, kind, bytes, part: 0, offset }, padded))
+}

@@ -1,0 +1,198 @@
+//! Everything on the device besides weights: activations from the pool, caches, tables, steps, and where results come back.
+
+use std::collections::HashMap;
+
+use crate::backend::{Plan, Precision};
+use crate::error::{Error, Result};
+use crate::gguf::Gguf;
+use crate::gpu::device::Device;
+use crate::gpu::plan::{Class, Operand, Planned};
+use crate::gpu::pool::Pool;
+use crate::gpu::upload::Uploader;
+use crate::gpu::weights::Weights;
+use crate::graph::{Graph, Kind, Node, Rows, Step};
+use crate::ops::{Value, WeightRows};
+
+const STORAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
+
+/// Buffers of one model on one device.
+pub struct Buffers {
+    /// The pools of the two classes, over the same buffers.
+    pools: [Pool; 2],
+    values: Vec<wgpu::Buffer>,
+    scratch: Vec<(usize, wgpu::Buffer)>,
+    caches: HashMap<Node, wgpu::Buffer>,
+    tables: HashMap<Node, wgpu::Buffer>,
+    steps: [wgpu::Buffer; 2],
+    nothing: wgpu::Buffer,
+    /// Bytes of keys and values.
+    pub kv_bytes: u64,
+    /// Bytes of everything else here.
+    pub scratch_bytes: u64,
+}
+
+/// How many rows a value of `rows` has at most.
+pub fn most_rows(rows: Rows, class: Class, plan: Plan, asked: usize) -> usize {
+    match (rows, class) {
+        (Rows::Of(n), _) => n,
+        (_, Class::One) => 1,
+        (Rows::Step, Class::Many) => plan.rows,
+        (Rows::Asked, Class::Many) => asked,
+    }
+}
+
+impl Buffers {
+    /// Allocates what the dispatches of both classes need.
+    pub fn new(
+        device: &Device,
+        file: &Gguf,
+        graph: &Graph,
+        plan: Plan,
+        asked: usize,
+        classes: [&[Planned]; 2],
+    ) -> Result<Buffers> {
+        let size = |class: Class, node: Node| {
+            let shape = graph.shape(node);
+            (most_rows(shape.rows, class, plan, asked) * shape.stride()) as u64 * 4
+        };
+        let pools = [Class::One, Class::Many]
+            .map(|class| Pool::plan(classes[class as usize], |n| size(class, n), graph.output()));
+        let count = pools[0].sizes.len().max(pools[1].sizes.len());
+        let mut buffers = Buffers {
+            values: Vec::new(),
+            scratch: Vec::new(),
+            caches: HashMap::new(),
+            tables: HashMap::new(),
+            steps: [
+                device.buffer("next step", 2 * 16, STORAGE)?,
+                device.buffer("step", (1 + plan.rows as u64) * 16, STORAGE)?,
+            ],
+            nothing: device.buffer("nothing", 64, STORAGE)?,
+            kv_bytes: 0,
+            scratch_bytes: (plan.rows as u64 + 3) * 16,
+            pools,
+        };
+        for i in 0..count {
+            let bytes = buffers.pools.iter().filter_map(|p| p.sizes.get(i)).copied().max().unwrap_or(0);
+            let buffer = buffers.new_scratch(device, "activation", bytes)?;
+            buffers.values.push(buffer);
+        }
+        for (at, class) in classes.iter().enumerate() {
+            for operand in class.iter().flat_map(|p| &p.operands) {
+                if let Operand::Scratch(row) = *operand {
+                    let rows = if at == 0 { 1 } else { plan.rows };
+                    buffers.need_scratch(device, row, rows)?;
+                }
+            }
+        }
+        let mut made: HashMap<String, wgpu::Buffer> = HashMap::new();
+        for (node, entry) in graph.nodes() {
+            if let Kind::Cache(_) = entry.kind {
+                buffers.new_cache(device, node, entry.shape.cols, plan)?;
+            }
+            let Some((op, inputs)) = entry.op() else { continue };
+            // Layers share a table: it depends on the op's numbers and its weights alone.
+            let key = format!("{op:?} {:?}", &inputs[1..]);
+            if let Some(table) = made.get(&key) {
+                buffers.tables.insert(node, table.clone());
+                continue;
+            }
+            let weights: Vec<Value<'_>> = inputs.iter().map(|&i| value(file, graph, i)).collect();
+            if let Some(table) = op.table(plan.context, &weights) {
+                let buffer = buffers.new_scratch(device, "table", table.len() as u64 * 4)?;
+                let mut uploader = Uploader::new(device);
+                uploader.write(&buffer, 0, bytemuck::cast_slice(&table))?;
+                uploader.finish()?;
+                made.insert(key, buffer.clone());
+                buffers.tables.insert(node, buffer);
+            }
+        }
+        Ok(buffers)
+    }
+
+    fn new_scratch(&mut self, device: &Device, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        if bytes > device.caps.binding {
+            let most = device.caps.binding;
+            let what = format!("an {label} of {bytes} bytes exceeds the {most} bytes of a binding");
+            return Err(Error::Fit(format!("{what}; try a smaller --batch-size or -c")));
+        }
+        let buffer = device.buffer(label, bytes, STORAGE)?;
+        self.scratch_bytes += buffer.size();
+        Ok(buffer)
+    }
+
+    fn need_scratch(&mut self, device: &Device, row: usize, rows: usize) -> Result<()> {
+        let bytes = (row * rows) as u64 * 4;
+        let held = self.scratch.iter().position(|(r, _)| *r == row);
+        if held.is_none_or(|i| self.scratch[i].1.size() < bytes) {
+            let buffer = self.new_scratch(device, "scratch", bytes)?;
+            self.scratch.retain(|(r, _)| *r != row);
+            self.scratch.push((row, buffer));
+        }
+        Ok(())
+    }
+
+    fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: Plan) -> Result<()> {
+        let number = if plan.precision == Precision::F32 { 4 } else { 2 };
+        let bytes = (plan.slots * plan.context * cols * number) as u64;
+        if bytes > device.caps.binding {
+            let (context, most) = (plan.context, device.caps.binding);
+            let what = format!("a layer's keys of {context} positions are {bytes} bytes");
+            return Err(Error::Fit(format!("{what}; a binding holds {most}: try a smaller -c")));
+        }
+        let buffer = device.buffer("cache", bytes, STORAGE)?;
+        self.kv_bytes += buffer.size();
+        self.caches.insert(node, buffer);
+        Ok(())
+    }
+
+    /// The buffer behind an operand.
+    pub fn operand<'a>(&'a self, class: Class, weights: &'a Weights, operand: Operand) -> &'a wgpu::Buffer {
+        match operand {
+            Operand::Step => self.step(class),
+            Operand::Value(node) => self.value(class, node),
+            Operand::Vector(node) => &weights.vectors[&node],
+            Operand::Table(node) => &self.tables[&node],
+            Operand::Cache(node) => self.cache(node),
+            Operand::Scratch(row) => match self.scratch.iter().find(|(r, _)| *r == row) {
+                Some((_, buffer)) => buffer,
+                None => &self.nothing,
+            },
+            Operand::Nothing => &self.nothing,
+        }
+    }
+
+    /// The buffer of an activation.
+    pub fn value(&self, class: Class, node: Node) -> &wgpu::Buffer {
+        &self.values[self.pools[class as usize].place[&node]]
+    }
+
+    /// The buffer of a cache.
+    pub fn cache(&self, node: Node) -> &wgpu::Buffer {
+        &self.caches[&node]
+    }
+
+    /// The rows of the step that a class runs next.
+    pub fn step(&self, class: Class) -> &wgpu::Buffer {
+        &self.steps[class as usize]
+    }
+}
+
+/// What an op's table may depend on: weights have values before anything is computed.
+fn value<'a>(file: &'a Gguf, graph: &Graph, node: Node) -> Value<'a> {
+    match &graph.entry(node).kind {
+        Kind::Weight(w) => Value::Weight(WeightRows::of(file, w)),
+        _ => Value::Rows { data: &[], cols: 0 },
+    }
+}
+
+/// A step as the kernels read it: a head of (rows, asked, draw, 0), then (token, slot, position, index asked for) a row.
+pub fn step_words(step: &Step, draw: u32) -> Vec<[u32; 4]> {
+    let mut words = vec![[step.rows.len() as u32, step.asked.len() as u32, draw, 0]];
+    words.extend(step.rows.iter().map(|r| [r.token, r.slot, r.position, 0]));
+    for (i, &asked) in step.asked.iter().enumerate() {
+        words[1 + i][3] = asked;
+    }
+    words
+}

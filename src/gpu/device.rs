@@ -1,0 +1,316 @@
+//! Adapters: which there are, which is taken, what of it is used, and how its errors come back.
+
+use std::sync::{Arc, Mutex};
+
+use crate::backend::DeviceInfo;
+use crate::error::{Error, Result};
+
+/// A graphics API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Linux, Windows, Android.
+    Vulkan,
+    /// Macs.
+    Metal,
+    /// Windows.
+    Dx12,
+}
+
+impl Api {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Vulkan => "vulkan",
+            Api::Metal => "metal",
+            Api::Dx12 => "dx12",
+        }
+    }
+
+    fn of(backend: wgpu::Backend) -> Option<Api> {
+        match backend {
+            wgpu::Backend::Vulkan => Some(Api::Vulkan),
+            wgpu::Backend::Metal => Some(Api::Metal),
+            wgpu::Backend::Dx12 => Some(Api::Dx12),
+            _ => None,
+        }
+    }
+}
+
+/// What of an adapter not to use: for tests, and for users with a broken driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Masks {
+    /// No f16 arithmetic.
+    pub no_f16: bool,
+    /// No subgroup operations.
+    pub no_subgroups: bool,
+    /// No cooperative matrices.
+    pub no_coop: bool,
+    /// The largest binding of a buffer, in bytes.
+    pub max_binding: Option<u64>,
+    /// Kernels with bounds checks, for tests.
+    pub checked: bool,
+}
+
+/// An adapter as `wgllm devices` lists it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AdapterLine {
+    /// Its number, for `--device`: it counts the adapters of all APIs.
+    pub index: usize,
+    /// What it is.
+    #[serde(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// What the kernels may use of a device.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// Subgroup operations.
+    pub subgroups: bool,
+    /// Invocations of the largest team: of a subgroup, or of what stands in for one.
+    pub team: u32,
+    /// Invocations of a workgroup.
+    pub invocations: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Bytes of a binding.
+    pub binding: u64,
+    /// Bytes of a buffer.
+    pub buffer: u64,
+    /// Timestamps within a pass.
+    pub timestamps: bool,
+}
+
+/// An opened device.
+pub struct Device {
+    /// wgpu's device.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    /// What it is.
+    pub info: DeviceInfo,
+    /// What kernels may use of it.
+    pub caps: Caps,
+    /// wgpu's own description, for the pipeline cache.
+    pub adapter: wgpu::AdapterInfo,
+    /// Whether kernels check their bounds.
+    pub checked: bool,
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+#[derive(Clone)]
+enum Fault {
+    Lost(String),
+    Error(String),
+}
+
+impl Device {
+    /// Fails if the device was lost or refused something since the last time.
+    pub fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().map(|f| f.clone()).unwrap_or_default();
+        let name = &self.info.name;
+        match fault {
+            None => Ok(()),
+            Some(Fault::Lost(what)) => Err(Error::Lost(format!("{name} was lost: {what}"))),
+            Some(Fault::Error(what)) => Err(Error::Other(format!("{name}: {what}"))),
+        }
+    }
+
+    /// Waits for everything that was submitted, or up to the given submission.
+    pub fn wait(&self, until: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::Wait { submission_index: until, timeout: None });
+        self.check()?;
+        polled.map(drop).map_err(|e| Error::Lost(format!("{}: {e}", self.info.name)))
+    }
+
+    /// A buffer; one that does not fit into the device's memory is an error.
+    pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        if size > self.caps.buffer {
+            let most = self.caps.buffer;
+            return Err(Error::Fit(format!(
+                "{label} is {size} bytes; a buffer of {} holds {most}",
+                self.info.name
+            )));
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let size = size.max(16).next_multiple_of(4);
+        let desc = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&desc);
+        match pollster::block_on(scope.pop()) {
+            None => Ok(buffer),
+            Some(_) => Err(Error::Fit(format!(
+                "out of memory on {}: {label} needs {size} bytes more",
+                self.info.name
+            ))),
+        }
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+/// All adapters, hardware first; the order is their numbering.
+fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut all = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    all.retain(|a| Api::of(a.get_info().backend).is_some());
+    all.sort_by_key(|a| rank(&a.get_info()));
+    all
+}
+
+/// Smaller is better.
+fn rank(info: &wgpu::AdapterInfo) -> u32 {
+    let api = match info.backend {
+        wgpu::Backend::Metal => 0,
+        wgpu::Backend::Vulkan => 1,
+        _ => 2,
+    };
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    kind * 3 + api
+}
+
+fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu
+}
+
+fn describe(adapter: &wgpu::Adapter, masks: Masks) -> DeviceInfo {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    let mut used = Vec::new();
+    if features.contains(wgpu::Features::SUBGROUP) && !masks.no_subgroups {
+        let (min, max) = (info.subgroup_min_size, info.subgroup_max_size);
+        used.push(if min == max {
+            format!("subgroups of {min}")
+        } else {
+            format!("subgroups of {min} to {max}")
+        });
+    }
+    let driver = [info.driver.as_str(), info.driver_info.as_str()];
+    DeviceInfo {
+        name: info.name.clone(),
+        api: Api::of(info.backend).map_or("unknown", Api::name).into(),
+        driver: driver.iter().filter(|d| !d.is_empty()).copied().collect::<Vec<_>>().join(" "),
+        features: used,
+        software: is_software(&info),
+    }
+}
+
+/// All adapters here, as `devices` lists them.
+pub fn adapters() -> Vec<AdapterLine> {
+    let line = |(index, a)| AdapterLine { index, info: describe(a, Masks::default()) };
+    enumerate().iter().enumerate().map(line).collect()
+}
+
+/// The adapter that was asked for by API, by number or by a part of its name, or an error that lists those there are.
+pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
+    let all = enumerate();
+    let of_api = |a: &wgpu::Adapter| api.is_none_or(|api| Api::of(a.get_info().backend) == Some(api));
+    let wanted = |(index, a): &(usize, &wgpu::Adapter)| {
+        let name = a.get_info().name.to_lowercase();
+        of_api(a)
+            && device.is_none_or(|d| match d.parse::<usize>() {
+                Ok(number) => number == *index,
+                Err(_) => name.contains(&d.to_lowercase()),
+            })
+    };
+    match all.iter().enumerate().find(wanted) {
+        Some((_, adapter)) => open(adapter, masks),
+        None => Err(Error::Device(no_such(api, device, &all))),
+    }
+}
+
+fn no_such(api: Option<Api>, device: Option<&str>, all: &[wgpu::Adapter]) -> String {
+    let what = match (api, device) {
+        (Some(api), None) => format!("no {} here", api.name()),
+        (Some(api), Some(d)) => format!("no {} device \"{d}\" here", api.name()),
+        (None, d) => format!("no device \"{}\" here", d.unwrap_or_default()),
+    };
+    if all.is_empty() {
+        return format!("{what}; this machine has no adapter at all\nchoose -b cpu");
+    }
+    let line = |(index, a): (usize, &wgpu::Adapter)| {
+        let d = describe(a, Masks::default());
+        let software = if d.software { ", software" } else { "" };
+        format!("  {:<7} {index}  {}{software}", d.api, d.name)
+    };
+    let lines: Vec<String> = all.iter().enumerate().map(line).collect();
+    let first = describe(&all[0], Masks::default()).api;
+    format!("{what}; this machine has\n{}\nchoose one with -b {first}, or -b cpu", lines.join("\n"))
+}
+
+/// The best hardware adapter, if there is one: never a software adapter.
+pub fn best(masks: Masks) -> Result<Option<Device>> {
+    match enumerate().iter().find(|a| !is_software(&a.get_info())) {
+        Some(adapter) => open(adapter, masks).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
+    let info = adapter.get_info();
+    let mut wanted = wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
+        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+        | wgpu::Features::PIPELINE_CACHE;
+    if !masks.no_subgroups {
+        wanted |= wgpu::Features::SUBGROUP;
+    }
+    let features = adapter.features() & wanted;
+    let limits = adapter.limits();
+    let request = adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("wgllm"),
+        required_features: features,
+        required_limits: limits.clone(),
+        ..Default::default()
+    });
+    let refused = |e| Error::Device(format!("{} cannot be opened: {e}", info.name));
+    let (device, queue) = pollster::block_on(request).map_err(refused)?;
+
+    let fault = Arc::new(Mutex::new(None));
+    let (lost, error) = (fault.clone(), fault.clone());
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed
+            && let Ok(mut fault) = lost.lock()
+        {
+            *fault = Some(Fault::Lost(message));
+        }
+    });
+    device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+        if let Ok(mut fault) = error.lock() {
+            fault.get_or_insert(Fault::Error(e.to_string()));
+        }
+    }));
+    let most = limits.max_storage_buffer_binding_size;
+    let caps = Caps {
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        team: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
+        invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        binding: masks.max_binding.map_or(most, |m| m.min(most)),
+        buffer: limits.max_buffer_size,
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
+    };
+    if caps.binding < 1 << 20 {
+        return Err(Error::Usage(format!(
+            "--max-binding {} is too small: give at least 1048576",
+            caps.binding
+        )));
+    }
+    Ok(Device {
+        device,
+        queue,
+        info: describe(adapter, masks),
+        caps,
+        adapter: info,
+        checked: masks.checked,
+        fault,
+    })
+}

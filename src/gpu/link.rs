@@ -1,0 +1,130 @@
+//! Links WGSL: `import package::lib::grid::flat;` brings the text of `wgsl/lib/grid.wgsl`, once, after the kernel's own, whose
+//! line numbers stay as they are. Two names are slots: `package::weight` is the decoder of a tensor's format and
+//! `package::cache` the cache's; where there are two files `x_subgroup` and `x_plain`, the adapter decides which `x` is.
+
+include!(concat!(env!("OUT_DIR"), "/wgsl.rs"));
+
+/// What the slots stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slots {
+    /// The stem in `wgsl/formats/` of the weights that the kernel reads.
+    pub weight: Option<&'static str>,
+    /// The stem in `wgsl/cache/` of the KV cache.
+    pub cache: &'static str,
+    /// Whether subgroup operations may be used.
+    pub subgroups: bool,
+}
+
+/// The source of a file in `wgsl/`, by its path without the ending.
+pub fn source(stem: &str) -> Option<&'static str> {
+    SOURCES.iter().find(|(name, _)| *name == stem).map(|(_, text)| *text)
+}
+
+/// The stems of all kernels: files of `wgsl/` itself.
+pub fn kernels() -> impl Iterator<Item = &'static str> {
+    SOURCES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/'))
+}
+
+/// Whether a kernel, or what it imports, reads the given slot.
+pub fn imports(kernel: &str, slot: &str) -> bool {
+    let prefix = format!("import package::{slot}::");
+    source(kernel).is_some_and(|text| text.lines().any(|l| l.starts_with(&prefix)))
+}
+
+/// The names of the numbers that a linked kernel takes.
+pub fn overrides(text: &str) -> impl Iterator<Item = &str> {
+    let names = text.lines().filter_map(|l| l.strip_prefix("override "));
+    names.filter_map(|l| l.split([':', ' ', '=', ';']).next())
+}
+
+/// The storage buffers that a linked kernel declares, as (group, binding, whether it is only read).
+pub fn bindings(text: &str) -> Vec<(u32, u32, bool)> {
+    let binding = |line: &str| {
+        let (group, rest) = line.strip_prefix("@group(")?.split_once(") @binding(")?;
+        let (binding, rest) = rest.split_once(')')?;
+        Some((group.parse().ok()?, binding.parse().ok()?, !rest.contains("read_write")))
+    };
+    text.lines().filter_map(binding).collect()
+}
+
+/// One WGSL text of a kernel and all that it imports. An unknown name is a mistake in this crate, told as text.
+pub fn link(kernel: &str, slots: Slots) -> Result<String, String> {
+    let mut enables: Vec<&str> = Vec::new();
+    let mut text = String::new();
+    let mut modules = vec![kernel.to_string()];
+    let mut next = 0;
+    while next < modules.len() {
+        let name = modules[next].clone();
+        let body = source(&name).ok_or_else(|| format!("{kernel}: no file wgsl/{name}.wgsl"))?;
+        for line in body.lines() {
+            if let Some(path) = line.strip_prefix("import ") {
+                let module = resolve(path, slots).map_err(|e| format!("{name}: {e}"))?;
+                if !modules.contains(&module) {
+                    modules.push(module);
+                }
+                text.push('\n');
+            } else if line.starts_with("enable ") {
+                if !enables.contains(&line) {
+                    enables.push(line);
+                }
+                text.push('\n');
+            } else {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        next += 1;
+    }
+    // In front of the first line, not above it: the kernel's line numbers stay.
+    Ok(enables.join(" ") + &text)
+}
+
+/// The file that an import names: its last part is the item, the one before the file.
+fn resolve(path: &str, slots: Slots) -> Result<String, String> {
+    let path = path.trim_end_matches(';').trim();
+    let parts: Vec<&str> = path.split("::").collect();
+    let ["package", folders @ .., _] = parts.as_slice() else {
+        return Err(format!("import {path}: expected package::folder::file::item"));
+    };
+    match folders {
+        ["weight"] => match slots.weight {
+            Some(stem) => Ok(format!("formats/{stem}")),
+            None => Err(format!("import {path}: no weight is bound")),
+        },
+        ["cache"] => Ok(format!("cache/{}", slots.cache)),
+        folders => {
+            let stem = folders.join("/");
+            let variant = format!("{stem}_{}", if slots.subgroups { "subgroup" } else { "plain" });
+            Ok(if source(&variant).is_some() { variant } else { stem })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOTS: Slots = Slots { weight: Some("q8_0"), cache: "f16", subgroups: true };
+
+    #[test]
+    fn a_module_is_brought_once_and_line_numbers_stay() {
+        let text = link("matvec", SLOTS).unwrap();
+        assert_eq!(text.matches("fn load_unit(").count(), 1);
+        assert_eq!(text.matches("fn flat(").count(), 1);
+        let line = |t: &str| t.lines().position(|l| l.contains("fn main(")).unwrap();
+        assert_eq!(line(&text), line(source("matvec").unwrap()));
+        assert!(!text.contains("import "));
+    }
+
+    #[test]
+    fn the_adapter_decides_between_variants() {
+        assert!(link("rms_norm", SLOTS).unwrap().contains("subgroupAdd"));
+        assert!(!link("rms_norm", Slots { subgroups: false, ..SLOTS }).unwrap().contains("subgroupAdd"));
+    }
+
+    #[test]
+    fn a_missing_slot_is_named() {
+        let e = link("matvec", Slots { weight: None, ..SLOTS }).unwrap_err();
+        assert!(e.contains("matvec") && e.contains("weight"), "{e}");
+    }
+}

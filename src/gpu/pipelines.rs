@@ -1,0 +1,231 @@
+//! Compute pipelines, one for each kernel, slots and constants; made in parallel, and kept on disk where wgpu can.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::gpu::device::Device;
+use crate::gpu::link::{Slots, bindings, link, overrides};
+
+/// What tells pipelines apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The stem of the kernel's file.
+    pub kernel: &'static str,
+    /// What its slots stand for.
+    pub slots: Slots,
+    /// Its numbers, as bits, because floats are no keys.
+    constants: Vec<(&'static str, u64)>,
+}
+
+impl Key {
+    /// A key; numbers that the kernel does not take are left out, so that one pipeline serves all that differ only in those.
+    pub fn new(kernel: &'static str, slots: Slots, constants: &[(&'static str, f64)]) -> Result<Key> {
+        let text = link(kernel, slots).map_err(Error::Other)?;
+        let taken: Vec<&str> = overrides(&text).collect();
+        let mut kept: Vec<_> = constants
+            .iter()
+            .filter(|(name, _)| taken.contains(name))
+            .map(|&(n, v)| (n, v.to_bits()))
+            .collect();
+        kept.sort_unstable();
+        Ok(Key { kernel, slots, constants: kept })
+    }
+}
+
+/// The pipelines of a device.
+pub struct Pipelines {
+    made: HashMap<Key, wgpu::ComputePipeline>,
+    /// How long making them took, in ms.
+    pub ms: f64,
+}
+
+impl Pipelines {
+    /// Makes all pipelines, on as many threads as there are cores.
+    pub fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
+        let start = Instant::now();
+        let cache = DiskCache::open(device);
+        let mut wanted: Vec<&Key> = Vec::new();
+        for key in keys {
+            if !wanted.contains(&key) {
+                wanted.push(key);
+            }
+        }
+        let mut modules: HashMap<(&str, Slots), wgpu::ShaderModule> = HashMap::new();
+        for key in &wanted {
+            if !modules.contains_key(&(key.kernel, key.slots)) {
+                modules.insert((key.kernel, key.slots), module(device, key)?);
+            }
+        }
+        let queue = Mutex::new(wanted.into_iter());
+        let made = Mutex::new(Ok(HashMap::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+                scope.spawn(|| {
+                    loop {
+                        let Some(key) = queue.lock().ok().and_then(|mut q| q.next()) else { return };
+                        let pipeline =
+                            pipeline(device, &modules[&(key.kernel, key.slots)], key, cache.handle());
+                        let Ok(mut made) = made.lock() else { return };
+                        match (made.as_mut(), pipeline) {
+                            (Ok(made), Ok(pipeline)) => drop(made.insert(key.clone(), pipeline)),
+                            (Ok(_), Err(e)) => *made = Err(e),
+                            (Err(_), _) => return,
+                        }
+                    }
+                });
+            }
+        });
+        let made = made.into_inner().unwrap_or_else(|e| e.into_inner())?;
+        device.check()?;
+        cache.save();
+        Ok(Pipelines { made, ms: start.elapsed().as_secs_f64() * 1e3 })
+    }
+
+    /// A pipeline that was made.
+    pub fn get(&self, key: &Key) -> &wgpu::ComputePipeline {
+        &self.made[key]
+    }
+}
+
+fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
+    let text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    let desc = wgpu::ShaderModuleDescriptor {
+        label: Some(key.kernel),
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    };
+    let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let module = if device.checked {
+        device.device.create_shader_module(desc)
+    } else {
+        // SAFETY: the kernels index within what is bound and their loops end, for any input: the tests run them checked
+        // and unchecked, with guard words around every result.
+        unsafe { device.device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked()) }
+    };
+    match pollster::block_on(scope.pop()) {
+        None => Ok(module),
+        Some(e) => Err(Error::Device(format!("{}: kernel {} is refused: {e}", device.info.name, key.kernel))),
+    }
+}
+
+fn pipeline(
+    device: &Device,
+    module: &wgpu::ShaderModule,
+    key: &Key,
+    cache: Option<&wgpu::PipelineCache>,
+) -> Result<wgpu::ComputePipeline> {
+    let layout = layout(device, key)?;
+    let constants: Vec<(&str, f64)> = key.constants.iter().map(|&(n, v)| (n, f64::from_bits(v))).collect();
+    let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(key.kernel),
+        layout: Some(&layout),
+        module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &constants,
+            zero_initialize_workgroup_memory: false,
+        },
+        cache,
+    });
+    match pollster::block_on(scope.pop()) {
+        None => Ok(pipeline),
+        Some(e) => {
+            let name = &device.info.name;
+            Err(Error::Device(format!("{name}: kernel {} with {constants:?} is refused: {e}", key.kernel)))
+        }
+    }
+}
+
+/// The layout of what a kernel declares, used or not: wgpu's own would leave out what is not.
+fn layout(device: &Device, key: &Key) -> Result<wgpu::PipelineLayout> {
+    let text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    let mut bindings = bindings(&text);
+    bindings.sort_unstable();
+    let count = bindings.last().map_or(0, |&(group, ..)| group + 1);
+    let groups: Vec<wgpu::BindGroupLayout> = (0..count)
+        .map(|group| {
+            let of_group = bindings.iter().filter(|(g, ..)| *g == group);
+            let entries: Vec<wgpu::BindGroupLayoutEntry> = of_group
+                .map(|&(_, binding, read_only)| wgpu::BindGroupLayoutEntry {
+                    binding,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer {
+                        ty: wgpu::BufferBindingType::Storage { read_only },
+                        has_dynamic_offset: false,
+                        min_binding_size: None,
+                    },
+                    count: None,
+                })
+                .collect();
+            let desc = wgpu::BindGroupLayoutDescriptor { label: Some(key.kernel), entries: &entries };
+            device.device.create_bind_group_layout(&desc)
+        })
+        .collect();
+    let groups: Vec<Option<&wgpu::BindGroupLayout>> = groups.iter().map(Some).collect();
+    Ok(device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(key.kernel),
+        bind_group_layouts: &groups,
+        immediate_size: 0,
+    }))
+}
+
+/// wgpu's pipeline cache in the user's cache folder. Without one everything works, only slower, so that nothing here fails.
+struct DiskCache {
+    cache: Option<wgpu::PipelineCache>,
+    file: Option<PathBuf>,
+    held: usize,
+}
+
+impl DiskCache {
+    fn open(device: &Device) -> DiskCache {
+        let none = DiskCache { cache: None, file: None, held: 0 };
+        if !device.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return none;
+        }
+        let Some(key) = wgpu::util::pipeline_cache_key(&device.adapter) else { return none };
+        let file = cache_folder().map(|f| f.join(key));
+        let data = file.as_ref().and_then(|f| std::fs::read(f).ok());
+        // SAFETY: the data was written by `save` below from the same driver's cache: its key is the file's name, and wgpu
+        // checks the header that it wrote itself and starts anew (`fallback`) if it is another's.
+        let cache = unsafe {
+            device.device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                label: Some("wgllm"),
+                data: data.as_deref(),
+                fallback: true,
+            })
+        };
+        DiskCache { cache: Some(cache), file, held: data.map_or(0, |d| d.len()) }
+    }
+
+    fn handle(&self) -> Option<&wgpu::PipelineCache> {
+        self.cache.as_ref()
+    }
+
+    /// Writes beside the file, then renames: two processes never read each other's half.
+    fn save(&self) {
+        let (Some(cache), Some(file)) = (&self.cache, &self.file) else { return };
+        let Some(data) = cache.get_data().filter(|d| d.len() > self.held) else { return };
+        let beside = file.with_extension(std::process::id().to_string());
+        let written = file.parent().is_some_and(|folder| std::fs::create_dir_all(folder).is_ok())
+            && std::fs::write(&beside, data).is_ok()
+            && std::fs::rename(&beside, file).is_ok();
+        if !written {
+            let _ = std::fs::remove_file(&beside);
+        }
+    }
+}
+
+fn cache_folder() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = if cfg!(target_os = "macos") {
+        var("HOME").map(|h| h.join("Library/Caches"))
+    } else if cfg!(windows) {
+        var("LOCALAPPDATA")
+    } else {
+        var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|h| h.join(".cache")))
+    };
+    base.map(|b| b.join("wgllm"))
+}

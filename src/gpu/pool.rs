@@ -1,0 +1,68 @@
+//! Buffers for activations, planned from how long each value lives: two values whose lives do not meet share one. A buffer for
+//! each, not stretches of one: wgpu orders dispatches by whole buffers, and forbids one buffer both read and written in one.
+
+use std::collections::HashMap;
+
+use crate::gpu::plan::{Operand, Planned};
+use crate::graph::Node;
+
+/// Which buffer each value is in.
+#[derive(Debug, Default, PartialEq)]
+pub struct Pool {
+    /// The buffer of a value.
+    pub place: HashMap<Node, usize>,
+    /// Bytes of each buffer.
+    pub sizes: Vec<u64>,
+}
+
+impl Pool {
+    /// Plans buffers for the values of `planned`; `bytes` tells a value's size, `kept` lives on after the last dispatch.
+    pub fn plan(planned: &[Planned], bytes: impl Fn(Node) -> u64, kept: Node) -> Pool {
+        let mut last = HashMap::new();
+        for (at, p) in planned.iter().enumerate() {
+            for node in values(p) {
+                last.insert(node, at);
+            }
+        }
+        last.insert(kept, planned.len());
+        let mut pool = Pool::default();
+        let mut free: Vec<usize> = Vec::new();
+        for (at, p) in planned.iter().enumerate() {
+            for node in values(p) {
+                if !pool.place.contains_key(&node) {
+                    let slot = pool.take(&mut free, bytes(node));
+                    pool.place.insert(node, slot);
+                }
+            }
+            // Only now: what a dispatch reads must not be what it writes.
+            let mut ended: Vec<Node> = values(p).filter(|n| last[n] == at).collect();
+            ended.sort_unstable();
+            ended.dedup();
+            free.extend(ended.iter().map(|n| pool.place[n]));
+        }
+        pool
+    }
+
+    /// The free buffer whose size is nearest, or a new one.
+    fn take(&mut self, free: &mut Vec<usize>, bytes: u64) -> usize {
+        let nearest = (0..free.len()).min_by_key(|&i| self.sizes[free[i]].abs_diff(bytes));
+        match nearest {
+            Some(i) => {
+                let slot = free.swap_remove(i);
+                self.sizes[slot] = self.sizes[slot].max(bytes);
+                slot
+            }
+            None => {
+                self.sizes.push(bytes);
+                self.sizes.len() - 1
+            }
+        }
+    }
+}
+
+fn values(p: &Planned) -> impl Iterator<Item = Node> {
+    p.operands.iter().filter_map(|o| match o {
+        Operand::Value(node) => Some(*node),
+        _ => None,
+    })
+}

@@ -1,0 +1,84 @@
+//! A planned dispatch bound to its pipeline and buffers: what is left to do for a step is to encode it.
+
+use crate::error::Result;
+use crate::gpu::buffers::Buffers;
+use crate::gpu::device::Device;
+use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::plan::{Class, Planned};
+use crate::gpu::weights::Weights;
+use crate::graph::Step;
+use crate::ops::Extent;
+
+/// A dispatch, ready to be encoded.
+pub struct Stage {
+    /// The kernel's name.
+    pub kernel: &'static str,
+    pipeline: wgpu::ComputePipeline,
+    groups: Vec<wgpu::BindGroup>,
+    extent: Extent,
+}
+
+/// The pipeline that a dispatch needs.
+pub fn key(p: &Planned) -> Result<Key> {
+    Key::new(p.dispatch.kernel, p.slots, &p.dispatch.constants)
+}
+
+impl Stage {
+    /// Binds a planned dispatch.
+    pub fn new(
+        device: &Device,
+        pipelines: &Pipelines,
+        buffers: &Buffers,
+        weights: &Weights,
+        class: Class,
+        p: &Planned,
+    ) -> Result<Stage> {
+        let operands: Vec<&wgpu::Buffer> =
+            p.operands.iter().map(|&o| buffers.operand(class, weights, o)).collect();
+        let mut bound = vec![operands];
+        if let Some((matrix, part)) = p.weight {
+            bound.push(weights.planes[matrix][part].iter().collect());
+        }
+        Ok(Stage::bind(device, pipelines.get(&key(p)?), p.dispatch.kernel, &bound, p.dispatch.extent))
+    }
+
+    /// Binds buffers, group by group, to a pipeline.
+    pub fn bind(
+        device: &Device,
+        pipeline: &wgpu::ComputePipeline,
+        kernel: &'static str,
+        bound: &[Vec<&wgpu::Buffer>],
+        extent: Extent,
+    ) -> Stage {
+        let group = |(index, buffers): (usize, &Vec<&wgpu::Buffer>)| {
+            let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
+                .iter()
+                .enumerate()
+                .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                    binding: binding as u32,
+                    resource: buffer.as_entire_binding(),
+                })
+                .collect();
+            device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(kernel),
+                layout: &pipeline.get_bind_group_layout(index as u32),
+                entries: &entries,
+            })
+        };
+        let groups = bound.iter().enumerate().map(group).collect();
+        Stage { kernel, pipeline: pipeline.clone(), groups, extent }
+    }
+
+    /// Encodes the dispatch for a step of these rows.
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
+        let [x, y, z] = self.extent.workgroups(step);
+        if x * y * z == 0 {
+            return;
+        }
+        pass.set_pipeline(&self.pipeline);
+        for (index, group) in self.groups.iter().enumerate() {
+            pass.set_bind_group(index as u32, group, &[]);
+        }
+        pass.dispatch_workgroups(x, y, z);
+    }
+}

@@ -1,0 +1,115 @@
+//! Finds special tokens in a text and leaves the text between them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::vocabulary::{Kind, Vocabulary};
+
+/// The tokens that are found whole before anything else happens to a text.
+#[derive(Debug)]
+pub(super) struct Specials(BTreeMap<usize, SameLength>);
+
+/// The special tokens of one length in bytes.
+#[derive(Debug)]
+struct SameLength {
+    /// Whether a token starts with this byte.
+    starts: [bool; 256],
+    tokens: HashMap<Box<[u8]>, Special>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Special {
+    id: u32,
+    /// Found in any text, not only where special tokens are asked for.
+    always: bool,
+    /// Swallows the white space behind it.
+    strips_right: bool,
+}
+
+/// A stretch of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part<'t> {
+    Text(&'t str),
+    Token(u32),
+}
+
+/// A special token in a text: bytes `start..end` with the white space it swallows.
+struct Hit {
+    start: usize,
+    end: usize,
+    id: u32,
+}
+
+impl Specials {
+    /// The control, unknown and user-defined tokens of a vocabulary. `strips_right`: they swallow white
+    /// space.
+    pub fn new(vocabulary: &Vocabulary<'_>, strips_right: bool) -> Specials {
+        let mut lengths = BTreeMap::new();
+        for ((&text, kind), id) in vocabulary.texts.iter().zip(&vocabulary.kinds).zip(0..) {
+            if !matches!(kind, Kind::Control | Kind::Unknown | Kind::UserDefined) {
+                continue;
+            }
+            let Some(&start) = text.as_bytes().first() else { continue };
+            let length = lengths
+                .entry(text.len())
+                .or_insert_with(|| SameLength { starts: [false; 256], tokens: HashMap::new() });
+            length.starts[start as usize] = true;
+            // Phi-3's three oldest tokens are excepted, as in llama.cpp.
+            let strips_right = strips_right && !["<unk>", "<s>", "<|endoftext|>"].contains(&text);
+            let special = Special { id, always: *kind == Kind::UserDefined, strips_right };
+            length.tokens.insert(text.as_bytes().into(), special);
+        }
+        Specials(lengths)
+    }
+
+    /// The text cut at its special tokens: long tokens are found before short ones, wherever they are, as in
+    /// llama.cpp. With `special` off only user-defined tokens count.
+    pub fn split<'t>(&self, text: &'t str, special: bool) -> Vec<Part<'t>> {
+        let mut parts = Vec::new();
+        let mut at = 0;
+        for hit in self.find(text.as_bytes(), special) {
+            if at < hit.start {
+                parts.push(Part::Text(&text[at..hit.start]));
+            }
+            parts.push(Part::Token(hit.id));
+            at = hit.end;
+        }
+        if at < text.len() {
+            parts.push(Part::Text(&text[at..]));
+        }
+        parts
+    }
+
+    fn find(&self, text: &[u8], special: bool) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        let mut taken = vec![false; text.len()];
+        for (&length, same) in self.0.iter().rev() {
+            if !special && !same.tokens.values().any(|token| token.always) {
+                continue;
+            }
+            let mut start = 0;
+            while start + length <= text.len() {
+                // What is taken is at least as long as this token: it covers one of the two ends.
+                let free = same.starts[text[start] as usize] && !taken[start] && !taken[start + length - 1];
+                let token = free.then(|| same.tokens.get(&text[start..start + length])).flatten();
+                let Some(token) = token.filter(|token| special || token.always) else {
+                    start += 1;
+                    continue;
+                };
+                let mut end = start + length;
+                while token.strips_right && end < text.len() && !taken[end] && is_space(text[end]) {
+                    end += 1;
+                }
+                taken[start..end].fill(true);
+                hits.push(Hit { start, end, id: token.id });
+                start = end;
+            }
+        }
+        hits.sort_unstable_by_key(|hit| hit.start);
+        hits
+    }
+}
+
+/// C's `isspace`.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0B
+}
