@@ -63,7 +63,7 @@ impl Hardware {
     /// What of the adapter not to use.
     pub fn masks(&self) -> Masks {
         let &Hardware { no_f16, no_subgroups, no_coop, max_binding, .. } = self;
-        Masks { no_f16, no_subgroups, no_coop, max_binding }
+        Masks { no_f16, no_subgroups, no_coop, max_binding, ..Masks::default() }
     }
 
     /// What to open `file` with on `backend`, once the flags are found not to contradict each other.
@@ -109,12 +109,15 @@ impl Hardware {
             None => None,
         };
         if layers < blocks.unwrap_or(99).min(99) as usize {
-            let what = format!("-ngl {layers}: layers run all on the GPU or all on the CPU; give -ngl all or -ngl 0");
+            let what = format!(
+                "-ngl {layers}: layers run all on the GPU or all on the CPU; give -ngl all or -ngl 0"
+            );
             return Err(Error::Usage(what));
         }
         let hardware = || wgllm::gpu::adapters().iter().any(|a| !a.info.software);
         if backend == Choice::Auto && self.device.is_none() && !hardware() {
-            let what = "-ngl asks for a GPU, and -b auto finds none here; `wgllm devices` lists what there is";
+            let what =
+                "-ngl asks for a GPU, and -b auto finds none here; `wgllm devices` lists what there is";
             return Err(Error::Device(what.into()));
         }
         Ok(backend)
@@ -196,6 +199,26 @@ pub struct Prompt {
     pub ids: Option<Vec<u32>>,
 }
 
+impl Prompt {
+    /// The ids, by the tokenizer of `file` where a text was given; none where nothing was.
+    pub fn ids(&self, file: &Gguf) -> Result<Option<Vec<u32>>> {
+        let ids = match (&self.ids, self.text.read_prompt()?) {
+            (Some(ids), _) => ids.clone(),
+            (None, Some(text)) => encode(tokenizer(file)?.as_ref(), &text)?,
+            (None, None) => return Ok(None),
+        };
+        if ids.is_empty() {
+            return Err(Error::Usage("the prompt is empty: there is nothing to compute".into()));
+        }
+        Ok(Some(ids))
+    }
+}
+
+/// The tokenizer of a file, if it has one.
+pub fn tokenizer(file: &Gguf) -> Result<Option<Tokenizer>> {
+    Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))
+}
+
 /// The ids of a prompt's text: BOS where the vocabulary asks for it, and no control tokens out of what a user wrote.
 pub fn encode(tokenizer: Option<&Tokenizer>, text: &str) -> Result<Vec<u32>> {
     need_tokenizer(tokenizer)?.encode(text, Encode { special: false, bos: true })
@@ -204,7 +227,9 @@ pub fn encode(tokenizer: Option<&Tokenizer>, text: &str) -> Result<Vec<u32>> {
 /// The tokenizer, or what to do without one.
 pub fn need_tokenizer(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
     tokenizer.ok_or_else(|| {
-        Error::Model("the file has no tokenizer (tokenizer.ggml.model); give token ids with --prompt-ids".into())
+        Error::Model(
+            "the file has no tokenizer (tokenizer.ggml.model); give token ids with --prompt-ids".into(),
+        )
     })
 }
 

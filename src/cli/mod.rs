@@ -8,8 +8,9 @@ mod check;
 mod devices;
 mod ids;
 mod inspect;
+mod interrupt;
 mod logits;
-mod measure;
+
 mod model;
 mod report;
 mod run;

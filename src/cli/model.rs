@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+#[cfg(not(feature = "embedded-model"))]
+use wgllm::Error;
+use wgllm::Result;
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
-use wgllm::{Error, Result};
 
 use super::args::Hardware;
+use super::report;
 use super::voice::Voice;
 
 /// The flag `-m`.
@@ -33,7 +36,7 @@ impl ModelFlag {
     }
 }
 
-/// Prepares the model of `file` for running, with a progress bar.
+/// Prepares the model of `file` for running, with a progress bar, and says what it runs on.
 pub fn load(file: Gguf, options: &Options, hardware: &Hardware, voice: &Voice) -> Result<Engine> {
     hardware.set_threads()?;
     let bar = voice.bytes_bar("loading");
@@ -44,6 +47,11 @@ pub fn load(file: Gguf, options: &Options, hardware: &Hardware, voice: &Voice) -
     bar.finish_and_clear();
     let engine = engine?;
     hardware.check_cache(&engine.backend.device().api)?;
+    for note in &engine.notes {
+        voice.say(format_args!("note: {note}"));
+    }
+    voice.say(report::device_line(&engine.backend.device()));
+    voice.say(report::load_line(&engine));
     Ok(engine)
 }
 
