@@ -151,7 +151,9 @@ fn hold(
         let bound = if traced.integer { bound.max(INTEGER_BOUND) } else { bound };
         let (name, cols) = (entry.label.clone(), entry.shape.cols);
         match device {
-            Some(device) => reports.push(report(name, cols, traced.kernel, label, bound, &reference, device)),
+            Some(device) => {
+                reports.push(report(name, cols, &traced.kernel, label, bound, &reference, device))
+            }
             None => reports.push(NodeReport {
                 node: name,
                 shape: [reference.len() / cols.max(1), cols],
@@ -178,13 +180,7 @@ fn hold(
 /// Drops the values that no later node reads.
 fn forget(graph: &Graph, last: Option<Node>, known: &mut Values) {
     let Some(last) = last else { return };
-    let later = |node: &Node| {
-        *node == graph.output()
-            || graph
-                .nodes()
-                .skip(last.0 + 1)
-                .any(|(_, e)| e.op().is_some_and(|(_, inputs)| inputs.contains(node)))
-    };
+    let later = |node: &Node| *node == graph.output() || graph.users(*node).iter().any(|user| *user > last);
     known.retain(|node, _| later(node));
 }
 

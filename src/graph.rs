@@ -152,6 +152,7 @@ pub struct Graph {
     scope: String,
     caches: usize,
     weights: HashMap<String, Vec<Node>>,
+    users: Vec<Vec<Node>>,
 }
 
 impl Graph {
@@ -168,6 +169,11 @@ impl Graph {
     /// The node behind a handle.
     pub fn entry(&self, node: Node) -> &Entry {
         &self.nodes[node.0]
+    }
+
+    /// The nodes that read a node.
+    pub fn users(&self, node: Node) -> &[Node] {
+        &self.users[node.0]
     }
 
     /// The shape of a node's value.
@@ -211,8 +217,15 @@ impl Graph {
     }
 
     fn push(&mut self, label: String, shape: Shape, kind: Kind) -> Node {
+        let node = Node(self.nodes.len());
+        if let Kind::Op { inputs, .. } = &kind {
+            for input in inputs {
+                self.users[input.0].push(node);
+            }
+        }
         self.nodes.push(Entry { label, shape, kind });
-        Node(self.nodes.len() - 1)
+        self.users.push(Vec::new());
+        node
     }
 
     /// A weight, labelled as its tensor. The same rows of the same tensor are one node.

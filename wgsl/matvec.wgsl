@@ -1,57 +1,71 @@
-// y[r, n] = Σ over c of x[r, c] · w[n, c]  (+ b[n]), for few rows: each row of x passes over all weights.
+// y[r, n] = Σ over c of x[r, c] · w[n, c], for few rows of x: each passes over all weights.
 //
-// A team takes two rows of w at a time; its lanes walk along them unit by unit.
+// A team (a subgroup) takes two rows of w at a time, PAIR_STEP apart; its lanes walk along them unit by unit, SPLIT teams to a pair.
+// What x is, and what becomes of the sums, is imported: package::input and package::output.
 
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
 import package::weight::Unit;
+import package::input::load_x;
+import package::output::finish;
 
 override COLS: u32 = 64u;
-override STRIDE: u32 = 64u;
 override N: u32 = 64u;            // rows of w that this dispatch multiplies
 override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
-override FIRST_OUT: u32 = 0u;     // where its result goes in a row of y
-override OUT_STRIDE: u32 = 64u;
-override BIAS: u32 = 0u;
+override PAIR_STEP: u32 = 1u;     // from the first row of a pair to the second
 override GROUPS: u32 = 1u;        // workgroups for a row of x
-override PASSES: u32 = 1u;        // pairs of rows that each team takes
-override WORKGROUP: u32 = 128u;
+override PAIRS: u32 = 8u;         // pairs of a workgroup
+override SPLIT: u32 = 1u;         // teams of a pair
+override TASKS: u32 = 8u;         // PAIRS · SPLIT
+override WORKGROUP: u32 = 256u;
 
-@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [rows, STRIDE]
-@group(0) @binding(2) var<storage, read> bias: array<f32>;          // [N], or anything
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [rows, OUT_STRIDE]
+var<workgroup> sums: array<vec2<f32>, TASKS>;
+var<workgroup> row_scale: f32;
+
+// The rows of pair p, counted from FIRST_ROW.
+fn rows_of(p: u32) -> vec2<u32> {
+    let row = p / PAIR_STEP * (2u * PAIR_STEP) + p % PAIR_STEP;
+    return vec2<u32>(row, row + PAIR_STEP);
+}
+
+// The sums of the i-th pair of this workgroup.
+fn sums_of(i: u32) -> vec2<f32> {
+    var sum = sums[i * SPLIT];
+    for (var s = 1u; s < SPLIT; s++) {
+        sum += sums[i * SPLIT + s];
+    }
+    return sum;
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(at: Invocation) {
     let group = flat(at.group);
     let r = group / GROUPS;
+    let first_pair = group % GROUPS * PAIRS;
     let units = (COLS + UNIT - 1u) / UNIT;
-    let row = r * (STRIDE / 4u);
-    for (var turn = 0u; turn < PASSES; turn++) {
-        let pair = ((group % GROUPS) * PASSES + turn) * teams_of(at) + team_of(at);
-        // Teams past the end repeat the last rows, so that all meet in the sum.
-        let n = min(2u * pair, N - 1u);
-        let m = min(2u * pair + 1u, N - 1u);
-        let first = (FIRST_ROW + n) * units;
-        let second = (FIRST_ROW + m) * units;
+    let turns = (TASKS + teams_of(at) - 1u) / teams_of(at);
+    // Asked for before the weights, so that it has come when they have.
+    let scale = input_scale(at);
+    if (at.local == 0u) {
+        row_scale = scale;
+    }
+    for (var turn = 0u; turn < turns; turn++) {
+        // Teams without a task repeat the last one, so that all meet in the sum.
+        let task = min(turn * teams_of(at) + team_of(at), TASKS - 1u);
+        let rows = min(rows_of(first_pair + task / SPLIT), vec2<u32>(N - 1u));
+        let first = (FIRST_ROW + rows) * units;
         var sum = vec2<f32>();
-        for (var u = lane_of(at); u < units; u += lanes_of(at)) {
-            let a = load_unit(first + u);
-            let b = load_unit(second + u);
-            for (var four = 0u; four < UNIT / 4u; four++) {
-                let v = x[row + u * (UNIT / 4u) + four];
-                sum += vec2<f32>(dot(unit_weights(a, four), v), dot(unit_weights(b, four), v));
-            }
+        for (var u = task % SPLIT * lanes_of(at) + lane_of(at); u < units; u += lanes_of(at) * SPLIT) {
+            let a = load_unit(first.x + u);
+            let b = load_unit(first.y + u);
+            let x = load_x(r, u);
+            sum += vec2<f32>(product(a, x), product(b, x));
         }
         sum = team_sum(sum, at);
-        if (lane_of(at) == 0u && 2u * pair < N) {
-            let out = r * OUT_STRIDE + FIRST_OUT;
-            if (BIAS != 0u) {
-                sum += vec2<f32>(bias[FIRST_OUT + n], bias[FIRST_OUT + m]);
-            }
-            y[out + n] = sum.x;
-            y[out + m] = sum.y;
+        if (lane_of(at) == 0u) {
+            sums[task] = sum;
         }
     }
+    workgroupBarrier();
+    finish(r, first_pair, at.local);
 }

@@ -21,11 +21,11 @@ pub struct Buffers {
     /// The pools of the two classes, over the same buffers.
     pools: [Pool; 2],
     values: Vec<wgpu::Buffer>,
-    scratch: Vec<(usize, wgpu::Buffer)>,
     caches: HashMap<Node, wgpu::Buffer>,
     tables: HashMap<Node, wgpu::Buffer>,
     steps: [wgpu::Buffer; 2],
     nothing: wgpu::Buffer,
+    unwritten: wgpu::Buffer,
     /// Bytes of keys and values.
     pub kv_bytes: u64,
     /// Bytes of everything else here.
@@ -52,16 +52,19 @@ impl Buffers {
         asked: usize,
         classes: [&[Planned]; 2],
     ) -> Result<Buffers> {
-        let size = |class: Class, node: Node| {
+        let size = |class: Class, operand: Operand| {
+            let (Operand::Value(node) | Operand::Twin(node)) = operand else { return 0 };
             let shape = graph.shape(node);
-            (most_rows(shape.rows, class, plan, asked) * shape.stride()) as u64 * 4
+            let bytes = (most_rows(shape.rows, class, plan, asked) * shape.stride()) as u64 * 4;
+            // A twin has some words for every block of 16 besides.
+            if let Operand::Twin(_) = operand { bytes.next_multiple_of(64) * 5 / 4 + 256 } else { bytes }
         };
-        let pools = [Class::One, Class::Many]
-            .map(|class| Pool::plan(classes[class as usize], |n| size(class, n), graph.output()));
+        let pools = [Class::One, Class::Many].map(|class| {
+            Pool::plan(classes[class as usize], |o| size(class, o), Operand::Value(graph.output()))
+        });
         let count = pools[0].sizes.len().max(pools[1].sizes.len());
         let mut buffers = Buffers {
             values: Vec::new(),
-            scratch: Vec::new(),
             caches: HashMap::new(),
             tables: HashMap::new(),
             steps: [
@@ -69,6 +72,7 @@ impl Buffers {
                 device.buffer("step", (1 + plan.rows as u64) * 16, STORAGE)?,
             ],
             nothing: device.buffer("nothing", 64, STORAGE)?,
+            unwritten: device.buffer("unwritten", 64, STORAGE)?,
             kv_bytes: 0,
             scratch_bytes: (plan.rows as u64 + 3) * 16,
             pools,
@@ -77,14 +81,6 @@ impl Buffers {
             let bytes = buffers.pools.iter().filter_map(|p| p.sizes.get(i)).copied().max().unwrap_or(0);
             let buffer = buffers.new_scratch(device, "activation", bytes)?;
             buffers.values.push(buffer);
-        }
-        for (at, class) in classes.iter().enumerate() {
-            for operand in class.iter().flat_map(|p| &p.operands) {
-                if let Operand::Scratch(row) = *operand {
-                    let rows = if at == 0 { 1 } else { plan.rows };
-                    buffers.need_scratch(device, row, rows)?;
-                }
-            }
         }
         let mut made: HashMap<String, wgpu::Buffer> = HashMap::new();
         for (node, entry) in graph.nodes() {
@@ -122,17 +118,6 @@ impl Buffers {
         Ok(buffer)
     }
 
-    fn need_scratch(&mut self, device: &Device, row: usize, rows: usize) -> Result<()> {
-        let bytes = (row * rows) as u64 * 4;
-        let held = self.scratch.iter().position(|(r, _)| *r == row);
-        if held.is_none_or(|i| self.scratch[i].1.size() < bytes) {
-            let buffer = self.new_scratch(device, "scratch", bytes)?;
-            self.scratch.retain(|(r, _)| *r != row);
-            self.scratch.push((row, buffer));
-        }
-        Ok(())
-    }
-
     fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: Plan) -> Result<()> {
         let number = if plan.precision == Precision::F32 { 4 } else { 2 };
         let bytes = (plan.slots * plan.context * cols * number) as u64;
@@ -151,21 +136,18 @@ impl Buffers {
     pub fn operand<'a>(&'a self, class: Class, weights: &'a Weights, operand: Operand) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(node) => self.value(class, node),
+            Operand::Value(_) | Operand::Twin(_) => &self.values[self.pools[class as usize].place[&operand]],
             Operand::Vector(node) => &weights.vectors[&node],
             Operand::Table(node) => &self.tables[&node],
             Operand::Cache(node) => self.cache(node),
-            Operand::Scratch(row) => match self.scratch.iter().find(|(r, _)| *r == row) {
-                Some((_, buffer)) => buffer,
-                None => &self.nothing,
-            },
             Operand::Nothing => &self.nothing,
+            Operand::Unwritten => &self.unwritten,
         }
     }
 
     /// The buffer of an activation.
     pub fn value(&self, class: Class, node: Node) -> &wgpu::Buffer {
-        &self.values[self.pools[class as usize].place[&node]]
+        &self.values[self.pools[class as usize].place[&Operand::Value(node)]]
     }
 
     /// The buffer of a cache.

@@ -68,6 +68,8 @@ pub struct Caps {
     pub subgroups: bool,
     /// Invocations of the largest team: of a subgroup, or of what stands in for one.
     pub team: u32,
+    /// Whether all teams are of that size.
+    pub team_fixed: bool,
     /// Invocations of a workgroup.
     pub invocations: u32,
     /// Bytes of workgroup memory.
@@ -292,6 +294,7 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
     let caps = Caps {
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         team: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
+        team_fixed: info.subgroup_min_size == info.subgroup_max_size,
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         binding: masks.max_binding.map_or(most, |m| m.min(most)),

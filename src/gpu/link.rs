@@ -1,6 +1,7 @@
 //! Links WGSL: `import package::lib::grid::flat;` brings the text of `wgsl/lib/grid.wgsl`, once, after the kernel's own, whose
-//! line numbers stay as they are. Two names are slots: `package::weight` is the decoder of a tensor's format and
-//! `package::cache` the cache's; where there are two files `x_subgroup` and `x_plain`, the adapter decides which `x` is.
+//! line numbers stay as they are. Five names are slots, filled for each dispatch: `package::weight` (a tensor's format),
+//! `package::cache` (the KV cache's), `package::input`, `package::output` and `package::twin` (what a matvec reads, what becomes of its
+//! sums, and what the next one reads). Where there are two files `x_subgroup` and `x_plain`, the adapter decides which `x` is.
 
 include!(concat!(env!("OUT_DIR"), "/wgsl.rs"));
 
@@ -9,6 +10,12 @@ include!(concat!(env!("OUT_DIR"), "/wgsl.rs"));
 pub struct Slots {
     /// The stem in `wgsl/formats/` of the weights that the kernel reads.
     pub weight: Option<&'static str>,
+    /// The stem in `wgsl/input/` of how a matvec reads what it multiplies.
+    pub input: Option<&'static str>,
+    /// The stem in `wgsl/output/` of what becomes of its sums.
+    pub output: Option<&'static str>,
+    /// The stem in `wgsl/twin/` of what the next matvec reads.
+    pub twin: Option<&'static str>,
     /// The stem in `wgsl/cache/` of the KV cache.
     pub cache: &'static str,
     /// Whether subgroup operations may be used.
@@ -86,11 +93,15 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
     let ["package", folders @ .., _] = parts.as_slice() else {
         return Err(format!("import {path}: expected package::folder::file::item"));
     };
+    let slot = |folder: &str, stem: Option<&str>| match stem {
+        Some(stem) => Ok(format!("{folder}/{stem}")),
+        None => Err(format!("import {path}: nothing is in that slot")),
+    };
     match folders {
-        ["weight"] => match slots.weight {
-            Some(stem) => Ok(format!("formats/{stem}")),
-            None => Err(format!("import {path}: no weight is bound")),
-        },
+        ["weight"] => slot("formats", slots.weight),
+        ["input"] => slot("input", slots.input),
+        ["output"] => slot("output", slots.output),
+        ["twin"] => slot("twin", slots.twin),
         ["cache"] => Ok(format!("cache/{}", slots.cache)),
         folders => {
             let stem = folders.join("/");
@@ -104,7 +115,14 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    const SLOTS: Slots = Slots { weight: Some("q8_0"), cache: "f16", subgroups: true };
+    const SLOTS: Slots = Slots {
+        weight: Some("q8_0"),
+        input: Some("i8"),
+        output: Some("add"),
+        twin: Some("i8"),
+        cache: "f16",
+        subgroups: true,
+    };
 
     #[test]
     fn a_module_is_brought_once_and_line_numbers_stay() {

@@ -8,6 +8,7 @@ mod decode;
 mod device;
 mod fuse;
 mod link;
+mod matvec;
 mod pipelines;
 mod plan;
 mod pool;
@@ -65,7 +66,7 @@ impl Gpu {
     ) -> Result<Gpu> {
         let graph = &model.graph;
         let (matrices, vectors) = weight_nodes(&model);
-        let layout = Layout::new(graph, &matrices, &[], device.caps.binding);
+        let layout = Layout::new(graph, &matrices, &fuse::bundles(graph), device.caps.binding);
         let asked = (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, plan.rows);
         let planned = [Class::One, Class::Many].map(|class| {
             let (caps, context, precision) = (&device.caps, plan.context, plan.precision);

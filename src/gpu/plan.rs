@@ -2,9 +2,11 @@
 //! Nothing here needs a GPU.
 
 use crate::backend::Precision;
+use crate::formats::Format;
 use crate::gpu::device::Caps;
 use crate::gpu::fuse;
 use crate::gpu::link::Slots;
+use crate::gpu::matvec;
 use crate::gpu::weights::Layout;
 use crate::graph::{Graph, Kind, Node, Rows, Shape};
 use crate::ops::{Dispatch, Extent};
@@ -31,10 +33,12 @@ pub enum Operand {
     Table(Node),
     /// A cache.
     Cache(Node),
-    /// Room that a fused kernel needs beside the values of nodes; `usize` numbers of f32 for each row.
-    Scratch(usize),
+    /// A value as the next matvec multiplies it (`wgsl/twin/`); of a norm's value this stands in for the value itself.
+    Twin(Node),
     /// Something that the kernel's constants keep it from reading.
     Nothing,
+    /// Something that the kernel's constants keep it from writing.
+    Unwritten,
 }
 
 /// One dispatch.
@@ -44,12 +48,23 @@ pub struct Planned {
     pub nodes: Vec<Node>,
     /// Kernel, constants, workgroups.
     pub dispatch: Dispatch,
-    /// Group 0, in order.
-    pub operands: Vec<Operand>,
+    /// Group 0: binding and operand.
+    pub operands: Vec<(u32, Operand)>,
     /// Group 1: the planes of this part of this matrix.
     pub weight: Option<(usize, usize)>,
     /// What the slots stand for.
     pub slots: Slots,
+}
+
+impl Planned {
+    /// The kernel and what is in its slots, for people.
+    pub fn label(&self) -> String {
+        let slots = [self.slots.input, self.slots.output];
+        slots
+            .into_iter()
+            .flatten()
+            .fold(self.dispatch.kernel.to_string(), |label, slot| format!("{label} {slot}"))
+    }
 }
 
 /// What a plan is made for.
@@ -75,7 +90,7 @@ impl Setting<'_> {
             Precision::Fast => "f16",
             Precision::F32 => "f32",
         };
-        Slots { weight, cache, subgroups: self.caps.subgroups }
+        Slots { weight, input: None, output: None, twin: None, cache, subgroups: self.caps.subgroups }
     }
 }
 
@@ -100,6 +115,9 @@ pub fn plan(s: &Setting<'_>, unfused: bool) -> Vec<Planned> {
 /// The dispatches that compute one node alone: more than one where its weight is in parts.
 fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
     let Some((op, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
+    if op.name() == "linear" {
+        return linear(s, node);
+    }
     let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
     let mut dispatch = op.dispatch(&shapes, s.graph.shape(node));
     dispatch.constants.push(("CONTEXT", s.context as f64));
@@ -110,20 +128,13 @@ fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
         }
     }
     match op.name() {
-        "linear" => {
-            if inputs.len() < 3 {
-                operands.push(Operand::Nothing);
-            }
-            operands.push(Operand::Value(node));
-            linear(s, node, dispatch, operands)
-        }
         "embed" => {
             operands.push(Operand::Value(node));
-            parts(s, inputs[0], node, |rows, first, _| {
+            parts(s, inputs[0], node, |held| {
                 let mut dispatch = dispatch.clone();
-                dispatch.constants.push(("FIRST_ROW", first as f64));
-                dispatch.constants.push(("ROWS", rows as f64));
-                (dispatch, operands.clone())
+                dispatch.constants.push(("FIRST_ROW", held.first as f64));
+                dispatch.constants.push(("ROWS", held.rows as f64));
+                (dispatch, in_order(&operands))
             })
         }
         name => {
@@ -136,72 +147,81 @@ fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
             if name != "store" {
                 operands.push(Operand::Value(node));
             }
-            let width = s.caps.invocations.min(256) as f64;
             if matches!(name, "rms_norm" | "layer_norm") {
-                dispatch.constants.push(("WORKGROUP", width));
+                dispatch.constants.push(("WORKGROUP", s.caps.invocations.min(256) as f64));
             }
+            let operands = in_order(&operands);
             vec![Planned { nodes: vec![node], dispatch, operands, weight: None, slots: s.slots(None) }]
         }
     }
 }
 
-/// Invocations of a matvec's workgroup.
-const MATVEC: u32 = 128;
-
-fn linear(s: &Setting<'_>, node: Node, dispatch: Dispatch, operands: Vec<Operand>) -> Vec<Planned> {
-    let Some((_, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
-    let rows = s.graph.shape(node).rows;
-    let few = s.class == Class::One || rows == Rows::Asked;
-    parts(s, inputs[1], node, |n, _, out| {
-        let mut dispatch = dispatch.clone();
-        replace(&mut dispatch, "N", n as f64);
-        dispatch.constants.push(("FIRST_OUT", out as f64));
-        if few {
-            // Two passes a team, unless there are then too few workgroups to fill a device.
-            let pairs = (n as u32).div_ceil(2);
-            let teams = (MATVEC / s.caps.team).max(1);
-            let passes = (pairs / (teams * 1024)).clamp(1, 4);
-            let groups = pairs.div_ceil(teams * passes);
-            dispatch.kernel = "matvec";
-            dispatch.constants.extend([
-                ("GROUPS", groups as f64),
-                ("PASSES", passes as f64),
-                ("WORKGROUP", MATVEC as f64),
-            ]);
-            dispatch.extent = Extent::PerRow { rows, each: groups };
-        } else if let Extent::Tiles { rows, tile, .. } = dispatch.extent {
-            dispatch.extent = Extent::Tiles { rows, tile, x: (n as u32).div_ceil(tile) };
-        }
-        (dispatch, operands.clone())
-    })
+/// Bindings from 0 on.
+fn in_order(operands: &[Operand]) -> Vec<(u32, Operand)> {
+    (0..).zip(operands.iter().copied()).collect()
 }
 
-/// A dispatch for each part of the matrix that holds rows of `weight`. `make` is given the number of these rows, their first in
-/// the weight's own count for an embedding's table, and the same for where a linear's result goes.
+/// A linear alone: by matvec where there are few rows, by matmul where there are many.
+fn linear(s: &Setting<'_>, node: Node) -> Vec<Planned> {
+    let Some((op, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
+    let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
+    let out = s.graph.shape(node);
+    let few = s.class == Class::One || out.rows == Rows::Asked;
+    let bias = inputs.get(2).map_or(Operand::Nothing, |&b| Operand::Vector(b));
+    let mut planned = parts(s, inputs[1], node, |held| {
+        let mut dispatch = op.dispatch(&shapes, out);
+        replace(&mut dispatch, "N", held.rows as f64);
+        dispatch.constants.extend([("FIRST_OUT", held.first as f64), ("FIRST_ROW", held.at as f64)]);
+        if few {
+            matvec::shape(s.caps, held.format, shapes[0].cols, held.rows, 8, &mut dispatch, out.rows);
+            return (dispatch, vec![(1, Operand::Value(inputs[0])), (2, Operand::Value(node)), (3, bias)]);
+        }
+        if let Extent::Tiles { rows, tile, .. } = dispatch.extent {
+            dispatch.extent = Extent::Tiles { rows, tile, x: (held.rows as u32).div_ceil(tile) };
+        }
+        let operands = [Operand::Step, Operand::Value(inputs[0]), bias, Operand::Value(node)];
+        (dispatch, in_order(&operands))
+    });
+    if few {
+        for p in &mut planned {
+            (p.slots.input, p.slots.output) = (Some("f32"), Some("plain"));
+        }
+    }
+    planned
+}
+
+/// Rows of a weight that one part of its matrix holds.
+struct Held {
+    /// How many.
+    rows: usize,
+    /// The first, in the weight's own count.
+    first: usize,
+    /// The first, in the part's count.
+    at: usize,
+    format: &'static Format,
+}
+
+/// A dispatch for each part of the matrix that holds rows of `weight`.
 fn parts(
     s: &Setting<'_>,
     weight: Node,
     node: Node,
-    make: impl Fn(usize, usize, usize) -> (Dispatch, Vec<Operand>),
+    make: impl Fn(Held) -> (Dispatch, Vec<(u32, Operand)>),
 ) -> Vec<Planned> {
     let (at, first) = s.layout.place[&weight];
     let matrix = &s.layout.matrices[at];
-    let rows = match s.graph.shape(weight).rows {
-        Rows::Of(rows) => first..first + rows,
-        _ => panic!("a weight has a number of rows"),
-    };
+    let Rows::Of(rows) = s.graph.shape(weight).rows else { panic!("a weight has a number of rows") };
     let mut planned = Vec::new();
     for part in 0..matrix.parts() {
         let held = matrix.part(part);
-        let (start, end) = (held.start.max(rows.start), held.end.min(rows.end));
+        let (start, end) = (held.start.max(first), held.end.min(first + rows));
         if start >= end {
             continue;
         }
-        let (mut dispatch, operands) = make(end - start, start - first, start - first);
-        if dispatch.kernel != "embed" {
-            dispatch.constants.push(("FIRST_ROW", (start - held.start) as f64));
-        }
-        let slots = s.slots(Some(matrix.format.wgsl));
+        let format = matrix.format;
+        let (dispatch, operands) =
+            make(Held { rows: end - start, first: start - first, at: start - held.start, format });
+        let slots = s.slots(Some(format.wgsl));
         planned.push(Planned { nodes: Vec::new(), dispatch, operands, weight: Some((at, part)), slots });
     }
     if let Some(last) = planned.last_mut() {

@@ -4,20 +4,19 @@
 use std::collections::HashMap;
 
 use crate::gpu::plan::{Operand, Planned};
-use crate::graph::Node;
 
 /// Which buffer each value is in.
 #[derive(Debug, Default, PartialEq)]
 pub struct Pool {
     /// The buffer of a value.
-    pub place: HashMap<Node, usize>,
+    pub place: HashMap<Operand, usize>,
     /// Bytes of each buffer.
     pub sizes: Vec<u64>,
 }
 
 impl Pool {
     /// Plans buffers for the values of `planned`; `bytes` tells a value's size, `kept` lives on after the last dispatch.
-    pub fn plan(planned: &[Planned], bytes: impl Fn(Node) -> u64, kept: Node) -> Pool {
+    pub fn plan(planned: &[Planned], bytes: impl Fn(Operand) -> u64, kept: Operand) -> Pool {
         let mut last = HashMap::new();
         for (at, p) in planned.iter().enumerate() {
             for node in values(p) {
@@ -35,10 +34,11 @@ impl Pool {
                 }
             }
             // Only now: what a dispatch reads must not be what it writes.
-            let mut ended: Vec<Node> = values(p).filter(|n| last[n] == at).collect();
-            ended.sort_unstable();
-            ended.dedup();
-            free.extend(ended.iter().map(|n| pool.place[n]));
+            let ended = values(p).filter(|n| last[n] == at);
+            let mut slots: Vec<usize> = ended.map(|n| pool.place[&n]).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            free.extend(slots);
         }
         pool
     }
@@ -60,9 +60,6 @@ impl Pool {
     }
 }
 
-fn values(p: &Planned) -> impl Iterator<Item = Node> {
-    p.operands.iter().filter_map(|o| match o {
-        Operand::Value(node) => Some(*node),
-        _ => None,
-    })
+fn values(p: &Planned) -> impl Iterator<Item = Operand> {
+    p.operands.iter().map(|(_, o)| *o).filter(|o| matches!(o, Operand::Value(_) | Operand::Twin(_)))
 }

@@ -33,11 +33,10 @@ impl Stage {
         class: Class,
         p: &Planned,
     ) -> Result<Stage> {
-        let operands: Vec<&wgpu::Buffer> =
-            p.operands.iter().map(|&o| buffers.operand(class, weights, o)).collect();
-        let mut bound = vec![operands];
+        let operands = p.operands.iter().map(|&(binding, o)| (binding, buffers.operand(class, weights, o)));
+        let mut bound = vec![operands.collect()];
         if let Some((matrix, part)) = p.weight {
-            bound.push(weights.planes[matrix][part].iter().collect());
+            bound.push((0..).zip(&weights.planes[matrix][part]).collect());
         }
         Ok(Stage::bind(device, pipelines.get(&key(p)?), p.dispatch.kernel, &bound, p.dispatch.extent))
     }
@@ -47,15 +46,14 @@ impl Stage {
         device: &Device,
         pipeline: &wgpu::ComputePipeline,
         kernel: &'static str,
-        bound: &[Vec<&wgpu::Buffer>],
+        bound: &[Vec<(u32, &wgpu::Buffer)>],
         extent: Extent,
     ) -> Stage {
-        let group = |(index, buffers): (usize, &Vec<&wgpu::Buffer>)| {
+        let group = |(index, buffers): (usize, &Vec<(u32, &wgpu::Buffer)>)| {
             let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
                 .iter()
-                .enumerate()
-                .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                    binding: binding as u32,
+                .map(|&(binding, buffer)| wgpu::BindGroupEntry {
+                    binding,
                     resource: buffer.as_entire_binding(),
                 })
                 .collect();

@@ -10,7 +10,7 @@ use crate::graph::{Node, Shape, Step};
 /// What one dispatch computed.
 pub struct Traced {
     /// The kernel.
-    pub kernel: &'static str,
+    pub kernel: String,
     /// All nodes that it computed, in the graph's order.
     pub nodes: Vec<Node>,
     /// The values that it wrote, `[rows][cols]`.
@@ -38,8 +38,8 @@ impl Gpu {
                     values.push((node, value));
                 }
             }
-            let (kernel, nodes) = (planned.dispatch.kernel, planned.nodes.clone());
-            see(Traced { kernel, nodes, values, integer: kernel.ends_with("_i8") })?;
+            let integer = planned.slots.input == Some("i8");
+            see(Traced { kernel: planned.label(), nodes: planned.nodes.clone(), values, integer })?;
         }
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Gpu {
         if op.name() == "store" {
             return self.stored(step, inputs[1], shape).map(Some);
         }
-        if !planned.operands.contains(&Operand::Value(node)) {
+        if !planned.operands.iter().any(|(_, o)| *o == Operand::Value(node)) {
             return Ok(None);
         }
         let encoder = self.device.device.create_command_encoder(&Default::default());

@@ -63,9 +63,9 @@ fn agrees(adapter: &Adapter, format: &Format) -> Result<(), Failed> {
     let found = gpu.run("dot_i8", Some(bytemuck::cast_slice(&activations)), &planes, units, 1)?;
     let largest = expected.iter().fold(0.0, |largest, w| w.abs().max(largest));
     for (unit, (weights, x)) in expected.chunks(32).zip(&activations).enumerate() {
-        let terms = weights.iter().zip(x.q).map(|(w, q)| f64::from(*w) * f64::from(x.scale) * f64::from(q));
-        let expected: f64 = terms.sum();
-        let sum: f64 = x.q.iter().map(|q| f64::from(x.scale) * f64::from(*q).abs()).sum();
+        let activation = |i: usize| f64::from(x.scale[i / 16]) * f64::from(x.q[i]);
+        let expected: f64 = weights.iter().enumerate().map(|(i, w)| f64::from(*w) * activation(i)).sum();
+        let sum: f64 = (0..32).map(|i| activation(i).abs()).sum();
         // A handful of roundings to 24 bits, of products and offsets that the largest weight times Σ |x| bounds.
         let tolerance = f64::from(largest) * sum * 2f64.powi(-20);
         let error = (f64::from(found[unit]) - expected).abs();
@@ -81,17 +81,16 @@ fn agrees(adapter: &Adapter, format: &Format) -> Result<(), Failed> {
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 struct Quants {
     q: [i8; 32],
-    scale: f32,
-    padding: u32,
+    scale: [f32; 2],
     sum: [f32; 2],
 }
 
 impl Quants {
     fn random(random: &mut Random) -> Quants {
         let q: [i8; 32] = std::array::from_fn(|_| (random.bits() % 255) as i8);
-        let scale = (0.5 + random.unit()) / 64.0;
-        let sum = [&q[..16], &q[16..]].map(|half| scale * half.iter().map(|q| f32::from(*q)).sum::<f32>());
-        Quants { q, scale, padding: 0, sum }
+        let scale = [0, 1].map(|_| (0.5 + random.unit()) / 64.0);
+        let sum = [0, 1].map(|h| scale[h] * q[16 * h..][..16].iter().map(|q| f32::from(*q)).sum::<f32>());
+        Quants { q, scale, sum }
     }
 }
 

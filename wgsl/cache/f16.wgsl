@@ -7,7 +7,12 @@ fn cache_load(four: CacheFour) -> vec4<f32> {
 }
 
 fn cache_pack(x: vec4<f32>) -> CacheFour {
+    return vec2<u32>(cache_pack_pair(x.xy), cache_pack_pair(x.zw));
+}
+
+alias CachePair = u32;
+
+fn cache_pack_pair(x: vec2<f32>) -> CachePair {
     // Beyond f16's range the largest f16 is kept: an infinity would poison every later token.
-    let y = clamp(x, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-    return vec2<u32>(pack2x16float(y.xy), pack2x16float(y.zw));
+    return pack2x16float(clamp(x, vec2<f32>(-65504.0), vec2<f32>(65504.0)));
 }

@@ -8,13 +8,13 @@
 //   word 3  the high 2 bits: of scale s from bit 2s, of minimum s from bit 16 + 2s
 
 import package::lib::quants::Quants;
-import package::lib::quants::dot16_i8;
+import package::lib::quants::dot32_i8;
 
 @group(1) @binding(0) var<storage, read> weight_quants: array<vec4<u32>>;
 @group(1) @binding(1) var<storage, read> weight_headers: array<vec4<u32>>;
 
 const UNIT: u32 = 32u;
-const NIBBLES: u32 = 0x0f0f0f0fu;
+const LOW_BITS: u32 = 0x0f0f0f0fu;
 
 struct Unit {
     quants: vec4<u32>,
@@ -33,14 +33,13 @@ fn load_unit(unit: u32) -> Unit {
 
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
-    let q = unpack4xU8((u.quants[four % 4u] >> (four / 4u * 4u)) & NIBBLES);
+    let q = unpack4xU8((u.quants[four % 4u] >> (four / 4u * 4u)) & LOW_BITS);
     return u.scale * vec4<f32>(q) - u.minimum;
 }
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let lo = u.quants & vec4(NIBBLES);
-    let hi = (u.quants >> vec4(4u)) & vec4(NIBBLES);
-    let products = dot16_i8(lo, x.lo) + dot16_i8(hi, x.hi);
-    return u.scale * x.scale * f32(products) - u.minimum * (x.sum.x + x.sum.y);
+    let lo = u.quants & vec4(LOW_BITS);
+    let hi = (u.quants >> vec4(4u)) & vec4(LOW_BITS);
+    return u.scale * dot32_i8(lo, hi, x) - u.minimum * (x.sum.x + x.sum.y);
 }

@@ -13,8 +13,8 @@ import package::lib::quants::dot16_i8;
 @group(1) @binding(2) var<storage, read> weight_scales: array<u32>;
 
 const UNIT: u32 = 32u;
-const NIBBLES: u32 = 0x0f0f0f0fu;
-const PAIRS: u32 = 0x30303030u;
+const LOW_BITS: u32 = 0x0f0f0f0fu;
+const TWO_BITS: u32 = 0x30303030u;
 
 struct Unit {
     low: vec4<u32>,
@@ -31,21 +31,21 @@ fn load_unit(unit: u32) -> Unit {
 
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
-    let lows = (u.low[four % 4u] >> (four / 4u * 4u)) & NIBBLES;
+    let lows = (u.low[four % 4u] >> (four / 4u * 4u)) & LOW_BITS;
     let highs = select(u.high.x, u.high.y, four >= 4u) >> (four % 4u * 2u);
-    let q = unpack4xU8(lows | ((highs << 4u) & PAIRS));
+    let q = unpack4xU8(lows | ((highs << 4u) & TWO_BITS));
     return select(u.scale.x, u.scale.y, four >= 4u) * (vec4<f32>(q) - 32.0);
 }
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let lo = (u.low & vec4(NIBBLES)) | high_bits(u.high.x);
-    let hi = ((u.low >> vec4(4u)) & vec4(NIBBLES)) | high_bits(u.high.y);
-    return u.scale.x * (x.scale * f32(dot16_i8(lo, x.lo)) - 32.0 * x.sum.x)
-         + u.scale.y * (x.scale * f32(dot16_i8(hi, x.hi)) - 32.0 * x.sum.y);
+    let lo = (u.low & vec4(LOW_BITS)) | high_bits(u.high.x);
+    let hi = ((u.low >> vec4(4u)) & vec4(LOW_BITS)) | high_bits(u.high.y);
+    return u.scale.x * (x.scale.x * f32(dot16_i8(lo, x.lo)) - 32.0 * x.sum.x)
+         + u.scale.y * (x.scale.y * f32(dot16_i8(hi, x.hi)) - 32.0 * x.sum.y);
 }
 
 // The high bits of 16 weights in bits 4 and 5 of each byte.
 fn high_bits(pairs: u32) -> vec4<u32> {
-    return vec4(pairs << 4u, pairs << 2u, pairs, pairs >> 2u) & vec4(PAIRS);
+    return vec4(pairs << 4u, pairs << 2u, pairs, pairs >> 2u) & vec4(TWO_BITS);
 }

@@ -3,7 +3,7 @@
 // weight_scales[unit / 2]: d (f16) of an even unit in the low half, of an odd unit in the high half
 
 import package::lib::quants::Quants;
-import package::lib::quants::dot16_i8;
+import package::lib::quants::dot32_i8;
 
 @group(1) @binding(0) var<storage, read> weight_quants: array<vec4<u32>>;
 @group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
@@ -29,5 +29,5 @@ fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    return u.d * x.scale * f32(dot16_i8(u.lo, x.lo) + dot16_i8(u.hi, x.hi));
+    return u.d * dot32_i8(u.lo, u.hi, x);
 }

@@ -10,9 +10,12 @@ struct Invocation {
 }
 
 fn lane_of(at: Invocation) -> u32 { return at.lane; }
-fn lanes_of(at: Invocation) -> u32 { return at.lanes; }
+// Where all subgroups of an adapter have one size, loops are unrolled with it.
+override TEAM: u32 = 0u;
+
+fn lanes_of(at: Invocation) -> u32 { return select(TEAM, at.lanes, TEAM == 0u); }
 fn team_of(at: Invocation) -> u32 { return at.team; }
-fn teams_of(at: Invocation) -> u32 { return at.teams; }
+fn teams_of(at: Invocation) -> u32 { return select(WORKGROUP / max(TEAM, 1u), at.teams, TEAM == 0u); }
 
 // The sum over a team, for all of its lanes. All invocations of the workgroup call it together.
 fn team_sum(value: vec2<f32>, at: Invocation) -> vec2<f32> {

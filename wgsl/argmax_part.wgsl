@@ -1,0 +1,33 @@
+// parts[row, 1 + part] = (key of the largest logit of this part of the row, the first token that has it); parts[row, 0].x = draw
+//
+// One workgroup per part and row: the first half of argmax.wgsl.
+import package::lib::order::order_key;
+import package::lib::reduce::workgroup_max_u32;
+
+override VOCAB: u32 = 128256u;
+override VOCAB_STRIDE: u32 = 128256u;
+override PART: u32 = 1024u; // logits of a part
+override WORKGROUP: u32 = 256u;
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;            // [rows, VOCAB_STRIDE]
+@group(0) @binding(1) var<storage, read> next: array<vec4<u32>>;        // (rows, asked rows, draw, 0), then a row each
+@group(0) @binding(2) var<storage, read_write> parts: array<vec2<u32>>; // [rows, 1 + parts of a row]
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let start = group.y * VOCAB_STRIDE;
+    let first = group.x * PART;
+    var best = vec2<u32>();
+    for (var token = first + lane; token < min(first + PART, VOCAB); token += WORKGROUP) {
+        let key = order_key(logits[start + token]);
+        if key > best.x { best = vec2<u32>(key, token); }
+    }
+    let most = workgroup_max_u32(best.x, lane);
+    let token = ~workgroup_max_u32(select(0u, ~best.y, best.x == most), lane);
+    let row = group.y * (1u + (VOCAB + PART - 1u) / PART);
+    if lane == 0u {
+        parts[row + 1u + group.x] = vec2<u32>(most, token);
+        // The next kernel takes the draw from here, since its first row moves `next` on while others may not have read it.
+        if group.x == 0u { parts[row] = vec2<u32>(next[0].z, 0u); }
+    }
+}

@@ -1,0 +1,41 @@
+// Queries, keys and values, whose rows follow each other: queries and keys turn by their position, keys and values go into
+// their caches. Pairs are neighbours. One row.
+
+import package::cache::CachePair;
+
+override Q_ROWS: u32 = 64u;
+override K_ROWS: u32 = 64u;
+override HEAD_DIM: u32 = 64u;
+override ROTARY: u32 = 0u;        // numbers of a head that turn
+override CONTEXT: u32 = 1u;
+override KV_COLS: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [Q_ROWS / 2]
+@group(0) @binding(3) var<storage, read> turns: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
+@group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // [slots, CONTEXT, KV_COLS / 2]
+@group(0) @binding(5) var<storage, read_write> values: array<CachePair>;   // [slots, CONTEXT, KV_COLS / 2]
+
+fn finish(r: u32, first_pair: u32, local: u32) {
+    for (var i = local; i < PAIRS; i += WORKGROUP) {
+        let pair = first_pair + i;
+        if (2u * pair >= N) {
+            continue;
+        }
+        var sum = sums_of(i) * row_scale;
+        let row = step[1];
+        let p = pair % (HEAD_DIM / 2u);
+        if (2u * pair < Q_ROWS + K_ROWS && p < ROTARY / 2u) {
+            let turn = turns[row.z * (ROTARY / 2u) + p];
+            sum = vec2<f32>(sum.x * turn.x - sum.y * turn.y, sum.x * turn.y + sum.y * turn.x);
+        }
+        let place = (row.y * CONTEXT + row.z) * (KV_COLS / 2u);
+        if (2u * pair < Q_ROWS) {
+            y[pair] = sum;
+        } else if (2u * pair < Q_ROWS + K_ROWS) {
+            keys[place + pair - Q_ROWS / 2u] = cache_pack_pair(sum);
+        } else {
+            values[place + pair - (Q_ROWS + K_ROWS) / 2u] = cache_pack_pair(sum);
+        }
+    }
+}
