@@ -10,10 +10,10 @@ use clap::Args;
 use wgllm::Result;
 use wgllm::engine::{Choice, Options};
 
-use super::{Outcome, report};
 use super::args::{self, Hardware};
 use super::model::{self, ModelFlag};
 use super::voice::Voice;
+use super::{Outcome, report};
 use measure::{Setup, Test};
 use output::{Format, Output};
 
