@@ -33,10 +33,10 @@ pub struct Hardware {
     /// Arithmetic: fast (what the adapter does best) or f32 (the reference's)
     #[arg(long, env = "WGLLM_PRECISION", hide_env = true, value_name = "P", default_value = "fast", value_parser = precision)]
     pub precision: Precision,
-    /// Type of the keys in the cache: f16 with --precision fast, f32 with f32 (also -ctk)
+    /// Type of the keys in the cache, an error if it is another: f16 with --precision fast, f32 with f32 (also -ctk)
     #[arg(long, value_name = "TYPE", value_parser = ["f16", "f32"])]
     pub cache_type_k: Option<String>,
-    /// Type of the values in the cache (also -ctv)
+    /// The same of the values (also -ctv)
     #[arg(long, value_name = "TYPE", value_parser = ["f16", "f32"])]
     pub cache_type_v: Option<String>,
     /// Rows of a prompt that are computed together (also -ub)
@@ -72,18 +72,6 @@ impl Hardware {
             return Err(Error::Usage("--device chooses a GPU, and -b cpu has none; give one of them".into()));
         }
         let backend = self.backend_for_layers(backend, file)?;
-        for (flag, kind) in [("-ctk", &self.cache_type_k), ("-ctv", &self.cache_type_v)] {
-            let (own, name) = match self.precision {
-                Precision::Fast => ("f16", "fast"),
-                Precision::F32 => ("f32", "f32"),
-            };
-            if let Some(kind) = kind
-                && kind != own
-            {
-                let what = format!("{flag} {kind}: with --precision {name} the cache is {own}");
-                return Err(Error::Usage(what));
-            }
-        }
         Ok(Options {
             backend,
             device: self.device.clone(),
@@ -123,11 +111,17 @@ impl Hardware {
         Ok(backend)
     }
 
-    /// Refuses `-ctk f16` and its like on the CPU, whose cache is f32 always.
-    pub fn check_cache(&self, api: &str) -> Result<()> {
-        let asked = [&self.cache_type_k, &self.cache_type_v].into_iter().flatten();
-        if api == "cpu" && asked.into_iter().any(|kind| kind != "f32") {
-            return Err(Error::Usage("the cache is f32 on the CPU; leave out -ctk and -ctv".into()));
+    /// Refuses `-ctk` and `-ctv` that differ from what the cache is: f32 on the CPU, and as `--precision` says on a GPU.
+    pub fn check_cache(&self, kept: &str) -> Result<()> {
+        for (flag, asked) in [("-ctk", &self.cache_type_k), ("-ctv", &self.cache_type_v)] {
+            if let Some(asked) = asked
+                && asked != kept
+            {
+                let what = format!(
+                    "{flag} {asked}: the cache is {kept}; on a GPU, --precision f32 makes it f32, fast f16"
+                );
+                return Err(Error::Usage(what));
+            }
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Check {
         let report = check(file, &options, &ids, self.decode)?;
         let mut out = std::io::stdout().lock();
         match self.json {
-            true => writeln!(out, "{:#}", to_json(&report))?,
+            true => writeln!(out, "{}", to_json(&report))?,
             false => write!(out, "{}{}\n", rows(&report.nodes), verdict(&report))?,
         }
         Ok(ExitCode::from(u8::from(report.failed() > 0)))

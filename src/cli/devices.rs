@@ -24,7 +24,7 @@ impl Devices {
             return print_table();
         }
         let adapters = serde_json::json!(gpu::adapters());
-        writeln!(std::io::stdout(), "{adapters:#}")?;
+        writeln!(std::io::stdout(), "{adapters}")?;
         Ok(ExitCode::SUCCESS)
     }
 }

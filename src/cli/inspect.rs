@@ -25,7 +25,7 @@ impl Inspect {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
         let file = Gguf::open(&self.file)?;
-        let text = if self.json { format!("{:#}\n", to_json(&file)) } else { to_text(&file) };
+        let text = if self.json { format!("{}\n", to_json(&file)) } else { to_text(&file) };
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }

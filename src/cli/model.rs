@@ -46,7 +46,7 @@ pub fn load(file: Gguf, options: &Options, hardware: &Hardware, voice: &Voice) -
     });
     bar.finish_and_clear();
     let engine = engine?;
-    hardware.check_cache(&engine.backend.device().api)?;
+    hardware.check_cache(report::cache_type(&engine))?;
     for note in &engine.notes {
         voice.say(format_args!("note: {note}"));
     }

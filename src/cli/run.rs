@@ -146,13 +146,11 @@ impl Run {
             stream: tokenizer.map(Tokenizer::stream),
             stops: Stops::new(&self.choice.stop),
             live: !self.json,
+            prompt: text,
             text: String::new(),
             ids: Vec::new(),
         };
         interrupt::watch()?;
-        if shown.live {
-            print(text)?;
-        }
         let mut end = None;
         let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, engine.model.vocab_size);
         let (finish, timings) = session.generate(ids, sampling, limit, &mut |id| {
@@ -161,9 +159,6 @@ impl Run {
         })?;
         let end = end.transpose()?;
         shown.finish(end)?;
-        if shown.live {
-            print("\n")?;
-        }
 
         let wanted = self.json || !self.voice.quiet;
         let tps = timings.decode_tps();
@@ -185,7 +180,7 @@ impl Run {
                 (Finish::Context, _) => "context",
             };
             let object = json(engine, &shown, &timings, reason, sampling.seed, bandwidth.share);
-            print(&format!("{object:#}\n"))?;
+            print(&format!("{object}\n"))?;
         }
         match end {
             Some(End::Interrupt) => Ok(ExitCode::from(interrupt::EXIT_CODE)),
@@ -218,6 +213,8 @@ struct Shown<'t> {
     stops: Stops,
     /// Whether text is printed as it comes.
     live: bool,
+    /// What is printed before the first of it: when that comes, nothing can be wrong with the arguments any more.
+    prompt: &'t str,
     text: String,
     ids: Vec<u32>,
 }
@@ -241,21 +238,25 @@ impl Shown<'_> {
         Ok(stop.then_some(End::Text))
     }
 
-    /// Shows what was held back, unless a stop string has come.
+    /// Shows what was held back, unless a stop string has come, and ends the line.
     fn finish(&mut self, end: Option<End>) -> Result<(), Quit> {
-        if end == Some(End::Text) {
-            return Ok(());
+        if end != Some(End::Text) {
+            let rest = self.stream.take().map(Stream::finish).unwrap_or_default();
+            let (text, stop) = self.stops.push(&rest);
+            let held = self.stops.finish();
+            self.show(&text)?;
+            self.show(if stop { "" } else { &held })?;
         }
-        let rest = self.stream.take().map(Stream::finish).unwrap_or_default();
-        let (text, stop) = self.stops.push(&rest);
-        self.show(&text)?;
-        let held = self.stops.finish();
-        if stop { Ok(()) } else { self.show(&held) }
+        if self.live { print("\n") } else { Ok(()) }
     }
 
     fn show(&mut self, text: &str) -> Result<(), Quit> {
         self.text.push_str(text);
-        if self.live && !text.is_empty() { print(text) } else { Ok(()) }
+        if !self.live {
+            return Ok(());
+        }
+        let prompt = std::mem::take(&mut self.prompt);
+        if prompt.is_empty() && text.is_empty() { Ok(()) } else { print(&format!("{prompt}{text}")) }
     }
 }
 
