@@ -167,7 +167,7 @@ impl Backend for Cpu {
         let mut recent = recent.to_vec();
         let mut logits = self.run(step);
         for draw in 0..limit as u32 {
-            let token = sampler::sample(&logits, &recent, sampling, draw);
+            let token = sampler::sample(&logits, &recent, sampling, draw)?;
             if on_token(token).is_break() || draw as usize + 1 == limit {
                 break;
             }

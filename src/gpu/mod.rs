@@ -12,6 +12,7 @@ mod matvec;
 mod pipelines;
 mod plan;
 mod pool;
+mod profile;
 mod readback;
 mod stage;
 mod trace;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan, Precision};
 use crate::error::Result;
 use crate::gguf::Gguf;
-use crate::graph::{Kind, Node, Step};
+use crate::graph::{Kind, Node, Row, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
@@ -34,6 +35,7 @@ pub use link::{Slots, imports, kernels, link, overrides};
 use pipelines::Pipelines;
 use plan::{Class, Planned, Setting};
 use stage::Stage;
+pub use profile::KernelTime;
 pub use trace::Traced;
 use weights::{Layout, Weights};
 
@@ -98,11 +100,10 @@ impl Gpu {
         self.device.queue.write_buffer(self.buffers.step(class), 0, bytemuck::cast_slice(&words));
     }
 
-    /// Encodes a step in one compute pass.
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, class: Class, step: &Step) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    /// Encodes a step.
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: Class, step: &Step) {
         for stage in &self.stages[class as usize] {
-            stage.encode(&mut pass, step);
+            stage.encode(pass, step);
         }
     }
 }
@@ -132,11 +133,12 @@ impl Backend for Gpu {
     }
 
     fn placement(&self) -> Placement {
+        let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], asked: vec![0] };
         Placement {
             layers_run: self.model.layers,
             block_count: self.model.block_count,
             cpu_nodes: 0,
-            dispatches_per_token: self.stages[Class::One as usize].len() + self.decoder.dispatches(),
+            dispatches_per_token: self.stages[0].iter().filter(|s| s.runs(&first)).count() + self.decoder.dispatches(),
         }
     }
 
@@ -156,7 +158,10 @@ impl Backend for Gpu {
         let class = Gpu::class_of(step);
         self.write_step(class, step);
         let mut encoder = self.device.device.create_command_encoder(&Default::default());
-        self.encode(&mut encoder, class, step);
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            self.encode(&mut pass, class, step);
+        }
         if step.asked.is_empty() {
             self.device.queue.submit([encoder.finish()]);
             return self.device.check().map(|()| Vec::new());

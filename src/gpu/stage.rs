@@ -11,8 +11,6 @@ use crate::ops::Extent;
 
 /// A dispatch, ready to be encoded.
 pub struct Stage {
-    /// The kernel's name.
-    pub kernel: &'static str,
     pipeline: wgpu::ComputePipeline,
     groups: Vec<wgpu::BindGroup>,
     extent: Extent,
@@ -64,15 +62,20 @@ impl Stage {
             })
         };
         let groups = bound.iter().enumerate().map(group).collect();
-        Stage { kernel, pipeline: pipeline.clone(), groups, extent }
+        Stage { pipeline: pipeline.clone(), groups, extent }
+    }
+
+    /// Whether there is anything to do in a step of these rows.
+    pub fn runs(&self, step: &Step) -> bool {
+        self.extent.workgroups(step).iter().all(|&n| n > 0)
     }
 
     /// Encodes the dispatch for a step of these rows.
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
-        let [x, y, z] = self.extent.workgroups(step);
-        if x * y * z == 0 {
+        if !self.runs(step) {
             return;
         }
+        let [x, y, z] = self.extent.workgroups(step);
         pass.set_pipeline(&self.pipeline);
         for (index, group) in self.groups.iter().enumerate() {
             pass.set_bind_group(index as u32, group, &[]);
