@@ -54,7 +54,9 @@ impl Buffers {
         classes: [&[Planned]; 2],
     ) -> Result<Buffers> {
         let size = |class: Class, operand: Operand| {
-            let (Operand::Value(node) | Operand::Twin(node) | Operand::Partials(node)) = operand else { return 0 };
+            let (Operand::Value(node) | Operand::Twin(node) | Operand::Partials(node)) = operand else {
+                return 0;
+            };
             let shape = graph.shape(node);
             let bytes = (most_rows(shape.rows, class, plan, asked) * shape.stride()) as u64 * 4;
             // Two numbers more for each head of four at least, for each span.
@@ -141,7 +143,9 @@ impl Buffers {
     pub fn operand<'a>(&'a self, class: Class, weights: &'a Weights, operand: Operand) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(_) | Operand::Twin(_) | Operand::Partials(_) => &self.values[self.pools[class as usize].place[&operand]],
+            Operand::Value(_) | Operand::Twin(_) | Operand::Partials(_) => {
+                &self.values[self.pools[class as usize].place[&operand]]
+            }
             Operand::Vector(node) => &weights.vectors[&node],
             Operand::Table(node) => &self.tables[&node],
             Operand::Cache(node) => self.cache(node),

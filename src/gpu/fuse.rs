@@ -333,14 +333,15 @@ fn attention(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     };
     let twin = twin_of(s, node);
     let slots = |twin| crate::gpu::link::Slots { twin: Some(twin), ..s.slots(None) };
-    let planned = |mut dispatch: Dispatch, mut operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
-        let mut kind = "none";
-        if last && let Some((of, twin)) = twin {
-            kind = twin;
-            twin_operands(g, of, g.shape(node).cols, &mut dispatch, &mut operands);
-        }
-        Planned { nodes, dispatch, operands, weight: None, slots: slots(kind) }
-    };
+    let planned =
+        |mut dispatch: Dispatch, mut operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
+            let mut kind = "none";
+            if last && let Some((of, twin)) = twin {
+                kind = twin;
+                twin_operands(g, of, g.shape(node).cols, &mut dispatch, &mut operands);
+            }
+            Planned { nodes, dispatch, operands, weight: None, slots: slots(kind) }
+        };
     let reads = |y: Operand| {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
         vec![(0, Operand::Step), (1, Operand::Value(ins[0])), (2, y), (4, keys), (5, values)]
@@ -351,7 +352,12 @@ fn attention(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
     Some(vec![
         planned(dispatch("attend_one", 1, false, short), reads(Operand::Value(node)), Vec::new(), true),
-        planned(dispatch("attend_one", share, true, spans), reads(Operand::Partials(node)), Vec::new(), false),
+        planned(
+            dispatch("attend_one", share, true, spans),
+            reads(Operand::Partials(node)),
+            Vec::new(),
+            false,
+        ),
         planned(dispatch("attend_join", 1, false, join), joined, vec![node], true),
     ])
 }

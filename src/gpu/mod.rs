@@ -34,8 +34,8 @@ pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
 pub use link::{Slots, imports, kernels, link, overrides};
 use pipelines::Pipelines;
 use plan::{Class, Planned, Setting};
-use stage::Stage;
 pub use profile::KernelTime;
+use stage::Stage;
 pub use trace::Traced;
 use weights::{Layout, Weights};
 
@@ -138,7 +138,8 @@ impl Backend for Gpu {
             layers_run: self.model.layers,
             block_count: self.model.block_count,
             cpu_nodes: 0,
-            dispatches_per_token: self.stages[0].iter().filter(|s| s.runs(&first)).count() + self.decoder.dispatches(),
+            dispatches_per_token: self.stages[0].iter().filter(|s| s.runs(&first)).count()
+                + self.decoder.dispatches(),
         }
     }
 

@@ -29,8 +29,7 @@ impl Gpu {
         let step = Step { rows: vec![Row { token: 1, slot: 0, position }], asked: vec![0] };
         let class = Class::One;
         self.write_step(class, &step);
-        let ran: Vec<usize> =
-            (0..self.stages[0].len()).filter(|&i| self.stages[0][i].runs(&step)).collect();
+        let ran: Vec<usize> = (0..self.stages[0].len()).filter(|&i| self.stages[0][i].runs(&step)).collect();
         let count = ran.len() as u32 + 1;
         let queries = self.device.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("profile"),
@@ -70,7 +69,8 @@ impl Gpu {
             let kernel = planned.label();
             time.sort_by(f64::total_cmp);
             let us = time.get(time.len() / 2).copied().unwrap_or_default();
-            let bytes = planned.weight.map_or(0, |(m, p)| self.weights.planes[m][p].iter().map(|b| b.size()).sum());
+            let bytes =
+                planned.weight.map_or(0, |(m, p)| self.weights.planes[m][p].iter().map(|b| b.size()).sum());
             match sums.iter_mut().find(|s| (&s.kernel, &s.node) == (&kernel, &node)) {
                 Some(s) => {
                     s.count += 1;
