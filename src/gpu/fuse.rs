@@ -296,10 +296,12 @@ fn residual(s: &Setting<'_>, a: &Residual) -> Option<Vec<Planned>> {
 
 /// Positions below which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
 const SHORT: u32 = 512;
-/// Products that such a workgroup keeps: 16 KiB.
-const PRODUCTS: u32 = 4096;
 /// Positions of a span beyond that.
-pub const SPAN: u32 = 256;
+pub const SPAN: u32 = 128;
+/// Heads that a workgroup keeps sums for.
+const SHARE: u32 = 4;
+/// Products that a workgroup keeps: 16 KiB.
+const PRODUCTS: u32 = 4096;
 
 /// Attention of one row: of short sequences in one dispatch, a workgroup for each head; of longer ones in spans, whose workgroups share
 /// the keys and values that several heads read, and a dispatch that joins them. Both write the twin for the matvec behind.
@@ -311,24 +313,29 @@ fn attention(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     let number = |name: &str| constants.iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| *v as u32);
     let (heads, kv_heads, head_dim) = (number("HEADS"), number("KV_HEADS"), number("HEAD_DIM"));
     let width = s.caps.invocations.min(256);
-    if head_dim / 4 > width {
+    let quarters = (head_dim / 4).div_ceil(4);
+    if head_dim / 4 > width || quarters * SPAN > PRODUCTS {
         return None;
     }
-    // Heads that share keys and values, as many as a workgroup has accumulators for.
+    // Heads that share keys and values, as many as a workgroup has room for.
     let ratio = heads / kv_heads;
-    let share = (1..=ratio.min(8)).rev().find(|n| ratio.is_multiple_of(*n))?;
+    let most = SHARE.min(PRODUCTS / (quarters * SPAN));
+    let share = (1..=ratio.min(most)).rev().find(|n| ratio.is_multiple_of(*n))?;
+    let below = SHORT.min(PRODUCTS / quarters);
     constants.extend([
         ("FOURS", (head_dim / 4) as f64),
+        ("QUARTERS", quarters as f64),
         ("CONTEXT", s.context as f64),
-        ("SPAN", SPAN as f64),
         ("WORKGROUP", width as f64),
+        ("TEAM", if s.caps.team_fixed { s.caps.team as f64 } else { 0.0 }),
     ]);
-    let dispatch = |kernel: &'static str, share: u32, partial: bool, extent: Extent| {
+    let dispatch = |kernel: &'static str, share: u32, span: u32, partial: bool, extent: Extent| {
         let mut constants = constants.clone();
         constants.extend([
             ("SHARE", share as f64),
-            ("SHARED_FOURS", (share * head_dim / 4) as f64),
-            ("SCORES", (share * width) as f64),
+            ("SPAN", span as f64),
+            ("SCORES", (share * span) as f64),
+            ("PRODUCTS", (share * span * quarters) as f64),
             ("PARTIAL", partial as u32 as f64),
         ]);
         Dispatch { kernel, constants, extent }
@@ -348,28 +355,24 @@ fn attention(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
         vec![(0, Operand::Step), (1, Operand::Value(ins[0])), (2, y), (4, keys), (5, values)]
     };
-    let quarters = (head_dim / 4).div_ceil(4);
-    let below = SHORT.min(PRODUCTS / quarters);
     let short = Extent::Spans { x: heads, span: 0, from: 0, below };
     let spans = Extent::Spans { x: heads / share, span: SPAN, from: below, below: u32::MAX };
     let join = Extent::Spans { x: heads, span: 0, from: below, below: u32::MAX };
-    let mut few = dispatch("attend_short", 1, false, short);
-    few.constants.extend([
-        ("QUARTERS", quarters as f64),
-        ("SHORT", below as f64),
-        ("PRODUCTS", (below * quarters) as f64),
-        ("TEAM", if s.caps.team_fixed { s.caps.team as f64 } else { 0.0 }),
-    ]);
     let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
     Some(vec![
-        planned(few, reads(Operand::Value(node)), Vec::new(), true),
         planned(
-            dispatch("attend_one", share, true, spans),
+            dispatch("attend_one", 1, below, false, short),
+            reads(Operand::Value(node)),
+            Vec::new(),
+            true,
+        ),
+        planned(
+            dispatch("attend_one", share, SPAN, true, spans),
             reads(Operand::Partials(node)),
             Vec::new(),
             false,
         ),
-        planned(dispatch("attend_join", 1, false, join), joined, vec![node], true),
+        planned(dispatch("attend_join", 1, SPAN, false, join), joined, vec![node], true),
     ])
 }
 

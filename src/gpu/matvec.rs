@@ -21,9 +21,11 @@ pub fn shape(
 ) {
     let most = caps.invocations.min(1024);
     let row_bytes: usize = format.planes.iter().map(|p| format.plane_row_bytes(p, cols)).sum();
+    let double = 0;
+    let tasks = pairs / (1 + double);
     let wanted = (row_bytes / (LANE_BYTES * caps.team as usize)).max(1) as u32;
-    let split = (1 << wanted.ilog2()).clamp(1, (most / (pairs * caps.team)).max(1));
-    let split = 1 << u32::ilog2(split);
+    let split = (1 << wanted.ilog2()).clamp(1, (most / (tasks * caps.team)).max(1));
+    let split: u32 = 1 << u32::ilog2(split);
     let groups = (rows as u32).div_ceil(2 * pairs);
     dispatch.kernel = "matvec";
     dispatch.extent = Extent::PerRow { rows: extent, each: groups };
@@ -31,8 +33,9 @@ pub fn shape(
         ("GROUPS", groups as f64),
         ("PAIRS", pairs as f64),
         ("SPLIT", split as f64),
-        ("TASKS", (pairs * split) as f64),
-        ("WORKGROUP", (pairs * split * caps.team).min(most).max(32) as f64),
+        ("DOUBLE", double as f64),
+        ("TASKS", (tasks * split) as f64),
+        ("WORKGROUP", (tasks * split * caps.team).min(most).max(32) as f64),
         ("TEAM", if caps.team_fixed { caps.team as f64 } else { 0.0 }),
     ]);
 }
