@@ -93,6 +93,11 @@ pub trait Backend: Send {
         0.0
     }
 
+    /// Bytes per second at which the device reads its memory, measured in this process; none where it cannot be.
+    fn read_bandwidth(&mut self) -> Option<f64> {
+        None
+    }
+
     /// The most that one step may hold.
     fn limits(&self) -> Limits;
 

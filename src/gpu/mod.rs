@@ -3,6 +3,7 @@
 //! [`plan`] turns the graph into dispatches (with [`fuse`]'s patterns), as plain data; [`pipelines`], [`weights`] and [`buffers`] make what
 //! they name; a [`stage`] is a dispatch bound to all of it; [`decode`] encodes steps ahead of their results.
 
+mod bandwidth;
 mod buffers;
 mod decode;
 mod device;
@@ -54,6 +55,7 @@ pub struct Gpu {
     weights: Weights,
     pipelines_ms: f64,
     decoder: decode::Decoder,
+    bandwidth: Option<Option<f64>>,
 }
 
 impl Gpu {
@@ -87,7 +89,19 @@ impl Gpu {
         let decoder = decode::Decoder::new(&device, &model, &pipelines, &buffers)?;
         device.check()?;
         let pipelines_ms = pipelines.ms;
-        Ok(Gpu { device, model, plan, asked, planned, stages, buffers, weights, pipelines_ms, decoder })
+        Ok(Gpu {
+            device,
+            model,
+            plan,
+            asked,
+            planned,
+            stages,
+            buffers,
+            weights,
+            pipelines_ms,
+            decoder,
+            bandwidth: None,
+        })
     }
 
     fn class_of(step: &Step) -> Class {
@@ -149,6 +163,10 @@ impl Backend for Gpu {
 
     fn pipelines_ms(&self) -> f64 {
         self.pipelines_ms
+    }
+
+    fn read_bandwidth(&mut self) -> Option<f64> {
+        *self.bandwidth.get_or_insert_with(|| bandwidth::measure(&self.device).ok())
     }
 
     fn limits(&self) -> Limits {
