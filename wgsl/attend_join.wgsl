@@ -60,5 +60,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             y[h * HEAD_DIM + n] = value;
         }
         emit(h * HEAD_DIM + n, value, valid, lane);
+        workgroupBarrier();
     }
 }

@@ -140,5 +140,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             value = heads[n / 4u][n % 4u];
         }
         emit(first_head * HEAD_DIM + n, value, valid, lane);
+        workgroupBarrier();
     }
 }

@@ -294,8 +294,10 @@ fn residual(s: &Setting<'_>, a: &Residual) -> Option<Vec<Planned>> {
     Some(planned)
 }
 
-/// Positions up to which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
+/// Positions below which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
 const SHORT: u32 = 512;
+/// Products that such a workgroup keeps: 16 KiB.
+const PRODUCTS: u32 = 4096;
 /// Positions of a span beyond that.
 pub const SPAN: u32 = 256;
 
@@ -346,12 +348,21 @@ fn attention(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
         vec![(0, Operand::Step), (1, Operand::Value(ins[0])), (2, y), (4, keys), (5, values)]
     };
-    let short = Extent::Spans { x: heads, span: 0, from: 0, below: SHORT };
-    let spans = Extent::Spans { x: heads / share, span: SPAN, from: SHORT, below: u32::MAX };
-    let join = Extent::Spans { x: heads, span: 0, from: SHORT, below: u32::MAX };
+    let quarters = (head_dim / 4).div_ceil(4);
+    let below = SHORT.min(PRODUCTS / quarters);
+    let short = Extent::Spans { x: heads, span: 0, from: 0, below };
+    let spans = Extent::Spans { x: heads / share, span: SPAN, from: below, below: u32::MAX };
+    let join = Extent::Spans { x: heads, span: 0, from: below, below: u32::MAX };
+    let mut few = dispatch("attend_short", 1, false, short);
+    few.constants.extend([
+        ("QUARTERS", quarters as f64),
+        ("SHORT", below as f64),
+        ("PRODUCTS", (below * quarters) as f64),
+        ("TEAM", if s.caps.team_fixed { s.caps.team as f64 } else { 0.0 }),
+    ]);
     let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
     Some(vec![
-        planned(dispatch("attend_one", 1, false, short), reads(Operand::Value(node)), Vec::new(), true),
+        planned(few, reads(Operand::Value(node)), Vec::new(), true),
         planned(
             dispatch("attend_one", share, true, spans),
             reads(Operand::Partials(node)),
