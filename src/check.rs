@@ -66,6 +66,9 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     let file = Arc::new(file);
     let model = Arc::new(Model::from_gguf(&file, options.layers)?);
     let context = (ids.len() + decode).max(1);
+    if let Some(most) = model.position_limit.filter(|&most| context > most) {
+        return Err(Error::Usage(format!("{context} positions: this model knows {most} and no more")));
+    }
     let plan = Plan { context, slots: 1, rows: ids.len().max(1), precision: options.precision };
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.vocab_size) {
         return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", model.vocab_size)));

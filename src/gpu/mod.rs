@@ -1,7 +1,7 @@
 //! Runs the same graph on wgpu.
 //!
-//! [`plan`] turns the graph into dispatches (with [`fuse`]'s patterns), as plain data; [`pipelines`], [`weights`] and [`buffers`] make what
-//! they name; a [`stage`] is a dispatch bound to all of it; [`decode`] encodes steps ahead of their results.
+//! `plan` turns the graph into dispatches (with `fuse`'s patterns), as plain data; `pipelines`, `weights` and `buffers` make what they
+//! name; a `stage` is a dispatch bound to all of it; `decode` encodes steps ahead of their results; `trace` and `profile` look on.
 
 mod bandwidth;
 mod buffers;
