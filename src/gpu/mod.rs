@@ -3,6 +3,7 @@
 //! `plan` turns the graph into dispatches (with `fuse`'s patterns), as plain data; `pipelines`, `weights` and `buffers` make what they
 //! name; a `stage` is a dispatch bound to all of it; `decode` encodes steps ahead of their results; `trace` and `profile` look on.
 
+mod attention;
 mod bandwidth;
 mod buffers;
 mod decode;
