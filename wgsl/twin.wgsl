@@ -1,6 +1,7 @@
 // The twin of a value of one row: what the next matvec multiplies, where no kernel before it wrote it along the way.
 
 import package::lib::grid::flat;
+import package::twin::begin_twin;
 import package::twin::emit;
 
 override WORKGROUP: u32 = 64u;
@@ -15,6 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var value = 0.0;
     if (valid) {
         value = x[i];
+        begin_twin(i);
     }
     emit(i, value, valid, local);
 }

@@ -1,10 +1,9 @@
 //! The metadata of a file: keys in the file's order, values decoded as they are asked for.
 
-use std::collections::HashMap;
-
 use crate::error::{Error, Result};
 use crate::gguf::part::Bytes;
 use crate::gguf::reader::Reader;
+use crate::gguf::shown;
 use crate::gguf::value::{Array, Strings, Value, ValueType};
 
 /// Keys and values. Every value was checked when the file was opened.
@@ -12,7 +11,8 @@ use crate::gguf::value::{Array, Strings, Value, ValueType};
 pub struct Metadata {
     bytes: Bytes,
     entries: Vec<Entry>,
-    by_key: HashMap<String, usize>,
+    /// Places in `entries` by rising key: no second copy of keys that may be long.
+    by_key: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -25,33 +25,35 @@ struct Entry {
     array: Option<(ValueType, usize, usize)>,
 }
 
+/// Models have some dozens of keys; the bound keeps the table's memory small.
+const MAX_KEYS: u64 = 1 << 16;
+/// Bytes of a key, as in the GGUF specification.
+const MAX_KEY: usize = (1 << 16) - 1;
+/// The longest array that is believed, as in llama.cpp.
+const MAX_ARRAY: u64 = 1 << 30;
+
 impl Metadata {
     /// Reads `count` keys and values.
     pub(super) fn read(bytes: Bytes, reader: &mut Reader<'_>, count: u64) -> Result<Metadata, String> {
-        // A key takes 13 bytes at least: its length, one character, the value's type and a byte.
-        if count > reader.left() / 13 {
-            return Err(format!(
-                "the header promises {count} keys, the file has {} bytes for them",
-                reader.left()
-            ));
+        // A key takes 14 bytes at least: its length, one character, the value's type and a byte.
+        let room = (reader.left() / 14).min(MAX_KEYS);
+        if count > room {
+            return Err(format!("the header promises {count} keys, there is room for {room} at most"));
         }
         let mut entries: Vec<Entry> = Vec::new();
-        let mut by_key = HashMap::new();
         for number in 0..count {
-            let last = entries.last().map_or("the header", |e| e.key.as_str());
-            let key = reader.string().map_err(|e| format!("key {number}, after {last}, {e}"))?;
-            let key = match std::str::from_utf8(key) {
-                Ok("") => return Err(format!("key {number}, after {last}, is empty")),
-                Ok(key) => key.to_string(),
-                Err(_) => return Err(format!("key {number}, after {last}, is not UTF-8")),
-            };
-            let entry = entry(reader, &key).map_err(|e| format!("key {key} {e}"))?;
-            if by_key.insert(key.clone(), entries.len()).is_some() {
-                return Err(format!("key {key} is there twice"));
-            }
-            entries.push(entry);
+            let key = key(reader).map_err(|e| {
+                let last = entries.last().map_or("the header".into(), |e| shown(&e.key));
+                format!("key {number}, after {last}, {e}")
+            })?;
+            entries.push(entry(reader, key).map_err(|e| format!("key {} {e}", shown(key)))?);
         }
-        Ok(Metadata { bytes, entries, by_key })
+        let mut by_key: Vec<usize> = (0..entries.len()).collect();
+        by_key.sort_unstable_by_key(|&at| entries[at].key.as_str());
+        match by_key.windows(2).find(|pair| entries[pair[0]].key == entries[pair[1]].key) {
+            Some(pair) => Err(format!("key {} is there twice", shown(&entries[pair[0]].key))),
+            None => Ok(Metadata { bytes, entries, by_key }),
+        }
     }
 
     fn value(&self, entry: &Entry) -> Value<'_> {
@@ -65,7 +67,8 @@ impl Metadata {
 
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<Value<'_>> {
-        self.by_key.get(key).map(|&at| self.value(&self.entries[at]))
+        let place = self.by_key.binary_search_by_key(&key, |&at| &self.entries[at].key).ok()?;
+        Some(self.value(&self.entries[self.by_key[place]]))
     }
 
     /// All keys and values, in the file's order.
@@ -163,39 +166,41 @@ fn missing(key: &str) -> Error {
     Error::Model(format!("key {key} is missing"))
 }
 
+fn key<'a>(reader: &mut Reader<'a>) -> Result<&'a str, String> {
+    let key = reader.string()?;
+    if key.is_empty() || key.len() > MAX_KEY {
+        return Err(format!("has {} bytes, expected 1 to {MAX_KEY}", key.len()));
+    }
+    std::str::from_utf8(key).map_err(|_| "is not UTF-8".into())
+}
+
 /// Reads the type and the value of a key, and checks every element of an array by walking over it.
 fn entry(reader: &mut Reader<'_>, key: &str) -> Result<Entry, String> {
     let kind = value_type(reader)?;
-    let (at, mut array) = (reader.position(), None);
+    let (at, key) = (reader.position(), key.to_string());
     if kind != ValueType::Array {
         reader.scalar(kind)?;
-        return Ok(Entry { key: key.into(), at, kind, array });
+        return Ok(Entry { key, at, kind, array: None });
     }
     let element = value_type(reader)?;
     let count = reader.u64()?;
-    if count > MAX_ARRAY || count.saturating_mul(element.least_bytes()) > reader.left() {
-        return Err(format!(
-            "promises {count} elements of {}, the file has {} bytes left",
-            element.name(),
-            reader.left()
-        ));
+    let (at, left) = (reader.position(), reader.left());
+    if count > MAX_ARRAY || count * element.least_bytes() > left {
+        let element = element.name();
+        return Err(format!("promises {count} elements of type {element}, the file has {left} bytes left"));
     }
-    let start = reader.position();
     match element {
+        ValueType::Array => return Err("is an array of arrays, which GGUF readers do not accept".into()),
         // Strings have lengths to follow, bools values to check; numbers are all alike.
-        ValueType::Str | ValueType::Bool | ValueType::Array => {
+        ValueType::Str | ValueType::Bool => {
             for i in 0..count {
                 reader.scalar(element).map_err(|e| format!("element {i} {e}"))?;
             }
         }
         _ => drop(reader.take(count * element.least_bytes())?),
     }
-    array.replace((element, count as usize, reader.position() - start));
-    Ok(Entry { key: key.into(), at: start, kind, array })
+    Ok(Entry { key, at, kind, array: Some((element, count as usize, reader.position() - at)) })
 }
-
-/// The longest array that is believed, as in llama.cpp.
-const MAX_ARRAY: u64 = 1 << 30;
 
 fn value_type(reader: &mut Reader<'_>) -> Result<ValueType, String> {
     let id = reader.u32()?;

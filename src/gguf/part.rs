@@ -1,15 +1,15 @@
 //! One file: its header, its metadata and its tensor table, checked.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::formats::{removed_type, tensor_type};
 use crate::gguf::metadata::Metadata;
 use crate::gguf::reader::Reader;
-use crate::gguf::{Tensor, Value};
+use crate::gguf::{Tensor, Value, shown};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 /// Alignments above this are refused, as in llama.cpp: no file needs one, and padding to it could be made to wrap.
@@ -17,6 +17,8 @@ const MAX_ALIGNMENT: u32 = 1 << 20;
 /// Bytes of a tensor's name, as in ggml, which keeps 64 with the zero at the end.
 const MAX_NAME: usize = 63;
 const MAX_DIMS: u32 = 4;
+/// Tensors of a model, all parts together. The largest models have some thousands; the bound keeps the table's memory small.
+pub(super) const MAX_TENSORS: usize = 1 << 16;
 
 /// The bytes of a file: a memory map, or what the program carries.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ impl Deref for Bytes {
 
 /// One file of a model.
 pub(super) struct Part {
+    path: PathBuf,
     bytes: Bytes,
     version: u32,
     alignment: u64,
@@ -47,33 +50,51 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn open(path: &Path) -> Result<Part> {
-        let unread = |e: std::io::Error| Error::Model(format!("cannot be read: {e}")).in_file(path);
-        let file = File::open(path).map_err(unread)?;
-        let about = file.metadata().map_err(unread)?;
+        let error = |what: String| Error::Model(what).in_file(path);
+        let unread = |e: std::io::Error| error(format!("cannot be read: {e}"));
+        // Asked before the file is opened, since opening a pipe waits for a writer.
+        let about = fs::metadata(path).map_err(unread)?;
         if !about.is_file() {
-            return Err(Error::Model("is not a file".into()).in_file(path));
+            let what = if about.is_dir() { "a folder" } else { "a device or a pipe" };
+            return Err(error(format!("is {what}, expected a GGUF file")));
         }
         if about.len() == 0 {
-            return Err(Error::Model("is empty".into()).in_file(path));
+            return Err(error("is empty, expected a GGUF file".into()));
         }
-        // SAFETY: the map is only read. If another process shortens the file meanwhile, reading past its end ends this process
-        // with SIGBUS; nothing short of copying whole models into memory avoids that.
+        let file = File::open(path).map_err(unread)?;
+        // SAFETY: the map is only read. If another process shortens the file meanwhile, reading past its end ends this
+        // process with SIGBUS; nothing short of copying whole models into memory avoids that.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unread)?;
-        Part::read(Bytes::Mapped(Arc::new(map))).map_err(|e| Error::Model(e).in_file(path))
+        Part::read(path, Bytes::Mapped(Arc::new(map))).map_err(error)
     }
 
-    pub(super) fn from_static(bytes: &'static [u8]) -> Result<Part> {
-        Part::read(Bytes::Static(bytes)).map_err(Error::Model)
+    pub(super) fn from_static(name: &str, bytes: &'static [u8]) -> Result<Part> {
+        let path = Path::new(name);
+        Part::read(path, Bytes::Static(bytes)).map_err(|what| Error::Model(what).in_file(path))
     }
 
-    fn read(bytes: Bytes) -> Result<Part, String> {
+    fn read(path: &Path, bytes: Bytes) -> Result<Part, String> {
         let all = bytes.clone();
         let mut reader = Reader::new(&all);
         let (version, tensors, keys) = header(&mut reader)?;
         let metadata = Metadata::read(bytes.clone(), &mut reader, keys)?;
         let alignment = alignment(&metadata)?;
-        let tensors = tensors_of(&mut reader, tensors, alignment, all.len() as u64)?;
-        Ok(Part { bytes, version, alignment, metadata, tensors })
+        let tensors = tensor_table(&mut reader, tensors, alignment, all.len() as u64)?;
+        Ok(Part { path: path.into(), bytes, version, alignment, metadata, tensors })
+    }
+
+    /// What is wrong with this file.
+    pub(super) fn error(&self, what: String) -> Error {
+        self.about(Error::Model(what))
+    }
+
+    /// The same error, with this file's name in front.
+    pub(super) fn about(&self, error: Error) -> Error {
+        error.in_file(&self.path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -92,8 +113,8 @@ impl Part {
         &self.metadata
     }
 
-    pub(super) fn tensor_count(&self) -> usize {
-        self.tensors.len()
+    pub(super) fn tensors(&self) -> &[Tensor] {
+        &self.tensors
     }
 
     /// The tensors, their offsets counted from the beginning of the file.
@@ -140,48 +161,48 @@ fn alignment(metadata: &Metadata) -> Result<u64, String> {
     }
 }
 
-/// Reads and checks the tensor table. Data begin at the first aligned byte behind it, and follow each other in the table's order.
-fn tensors_of(reader: &mut Reader<'_>, count: u64, alignment: u64, size: u64) -> Result<Vec<Tensor>, String> {
-    // A tensor takes 33 bytes at least: its name's length and a byte of it, one dimension, type and offset.
-    if count > reader.left() / 33 {
-        return Err(format!(
-            "the header promises {count} tensors, the file has {} bytes for them",
-            reader.left()
-        ));
+/// Reads and checks the tensor table. Data begin at the first aligned byte behind it, and follow each other in the
+/// table's order.
+fn tensor_table(
+    reader: &mut Reader<'_>,
+    count: u64,
+    alignment: u64,
+    size: u64,
+) -> Result<Vec<Tensor>, String> {
+    // A tensor takes 25 bytes at least: its name's length and a byte of it, the number of dimensions, type and offset.
+    let room = (reader.left() / 25).min(MAX_TENSORS as u64);
+    if count > room {
+        return Err(format!("the header promises {count} tensors, there is room for {room} at most"));
     }
     let mut tensors: Vec<Tensor> = Vec::new();
     let mut expected = 0u64;
     for number in 0..count {
-        let last = tensors.last().map_or("the keys", |t| t.name.as_str());
-        let name = reader.string().map_err(|e| format!("tensor {number}, after {last}, {e}"))?;
-        if name.is_empty() || name.len() > MAX_NAME {
-            let shown = String::from_utf8_lossy(&name[..name.len().min(MAX_NAME)]).into_owned();
-            return Err(format!(
-                "tensor {number} ({shown}) has a name of {} bytes, expected 1 to {MAX_NAME}",
-                name.len()
-            ));
-        }
-        let Ok(name) = std::str::from_utf8(name) else {
-            return Err(format!("tensor {number}, after {last}, has a name that is not UTF-8"));
-        };
-        let name = name.to_string();
-        let (tensor, padded) = tensor(reader, &name, alignment).map_err(|e| format!("tensor {name} {e}"))?;
+        let name = tensor_name(reader).map_err(|e| {
+            let last = tensors.last().map_or("the keys".into(), |t| shown(&t.name));
+            format!("tensor {number}, after {last}, {e}")
+        })?;
+        let (tensor, padded) =
+            tensor(reader, name, alignment).map_err(|e| format!("tensor {} {e}", shown(name)))?;
         if tensor.offset != expected {
-            let found = tensor.offset;
+            let (name, found) = (shown(name), tensor.offset);
             return Err(format!(
                 "tensor {name} begins at {found} of the data, expected {expected}, behind the one before"
             ));
         }
-        expected = expected.checked_add(padded).ok_or_else(|| format!("tensor {name} ends past 2^64"))?;
+        expected =
+            expected.checked_add(padded).ok_or_else(|| format!("tensor {} ends past 2^64", shown(name)))?;
         tensors.push(tensor);
     }
     let start = (reader.position() as u64).next_multiple_of(alignment);
     for tensor in &mut tensors {
         let end = start.checked_add(tensor.offset).and_then(|at| at.checked_add(tensor.bytes));
         match end {
+            // Tensors without elements may stand where the file has already ended.
+            _ if tensor.bytes == 0 => tensor.offset = 0,
             Some(end) if end <= size => tensor.offset += start,
             _ => {
-                let (name, bytes, at) = (&tensor.name, tensor.bytes, tensor.offset.saturating_add(start));
+                let (name, bytes, at) =
+                    (shown(&tensor.name), tensor.bytes, start.saturating_add(tensor.offset));
                 return Err(format!(
                     "tensor {name} has {bytes} bytes from byte {at}, past the file's end at {size}"
                 ));
@@ -189,6 +210,14 @@ fn tensors_of(reader: &mut Reader<'_>, count: u64, alignment: u64, size: u64) ->
         }
     }
     Ok(tensors)
+}
+
+fn tensor_name<'a>(reader: &mut Reader<'a>) -> Result<&'a str, String> {
+    let name = reader.string()?;
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(format!("has a name of {} bytes, expected 1 to {MAX_NAME}", name.len()));
+    }
+    std::str::from_utf8(name).map_err(|_| "has a name that is not UTF-8".into())
 }
 
 /// One tensor, its offset counted from the beginning of the data, and its size with padding.

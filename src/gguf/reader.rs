@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
                 1 => Value::Bool(true),
                 other => return Err(format!("has a bool of {other}, expected 0 or 1")),
             },
-            ValueType::Array => return Err("is an array of arrays, which GGUF readers do not accept".into()),
+            ValueType::Array => return Err("is an array where a single value is expected".into()),
         })
     }
 

@@ -220,7 +220,7 @@ impl fmt::Display for Value<'_> {
                 // 64 characters take 256 bytes at most.
                 let start = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]);
                 let shown: String = start.chars().take(64).collect();
-                match shown.len() < bytes.len() && start.chars().nth(64).is_some() {
+                match bytes.len() > 256 || start.chars().count() > 64 {
                     true => write!(f, "{shown:?}… ({} bytes)", bytes.len()),
                     false => write!(f, "{shown:?}"),
                 }

@@ -6,6 +6,7 @@ use crate::backend::{Plan, Precision};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::device::Device;
+use crate::gpu::fuse;
 use crate::gpu::plan::{Class, Operand, Planned};
 use crate::gpu::pool::Pool;
 use crate::gpu::upload::Uploader;
@@ -53,9 +54,15 @@ impl Buffers {
         classes: [&[Planned]; 2],
     ) -> Result<Buffers> {
         let size = |class: Class, operand: Operand| {
-            let (Operand::Value(node) | Operand::Twin(node)) = operand else { return 0 };
+            let (Operand::Value(node) | Operand::Twin(node) | Operand::Partials(node)) = operand else {
+                return 0;
+            };
             let shape = graph.shape(node);
             let bytes = (most_rows(shape.rows, class, plan, asked) * shape.stride()) as u64 * 4;
+            // Two numbers more for each head of four at least, for each span.
+            if let Operand::Partials(_) = operand {
+                return bytes * 2 * plan.context.div_ceil(fuse::SPAN as usize) as u64;
+            }
             // A twin has some words for every block of 16 besides.
             if let Operand::Twin(_) = operand { bytes.next_multiple_of(64) * 5 / 4 + 256 } else { bytes }
         };
@@ -136,7 +143,9 @@ impl Buffers {
     pub fn operand<'a>(&'a self, class: Class, weights: &'a Weights, operand: Operand) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(_) | Operand::Twin(_) => &self.values[self.pools[class as usize].place[&operand]],
+            Operand::Value(_) | Operand::Twin(_) | Operand::Partials(_) => {
+                &self.values[self.pools[class as usize].place[&operand]]
+            }
             Operand::Vector(node) => &weights.vectors[&node],
             Operand::Table(node) => &self.tables[&node],
             Operand::Cache(node) => self.cache(node),

@@ -78,13 +78,15 @@ impl Decoder {
     pub fn new(device: &Device, model: &Model, pipelines: &Pipelines, buffers: &Buffers) -> Result<Decoder> {
         let vocab = model.vocab_size as u32;
         let parts = [vocab.div_ceil(ARGMAX_PART), vocab.div_ceil(sample_part(vocab))];
-        let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let storage =
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let found = device.buffer("parts", (1 + parts[0].max(parts[1])) as u64 * 8, storage)?;
         let sampling = device.buffer("sampling", 32, storage)?;
         let recent = device.buffer("recent tokens", (1 + RECENT as u64) * 4, storage)?;
         let ids = device.buffer("ids", RING as u64 * 4, storage)?;
         let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let back = (0..AHEAD).map(|_| device.buffer("ids back", RING as u64 * 4, read)).collect::<Result<_>>()?;
+        let back =
+            (0..AHEAD).map(|_| device.buffer("ids back", RING as u64 * 4, read)).collect::<Result<_>>()?;
 
         let next = buffers.step(Class::One);
         let one = Extent::PerRow { rows: Rows::Asked, each: 1 };
@@ -215,7 +217,14 @@ fn prepare(gpu: &Gpu, step: &Step, last: Row, recent: &[u32], sampling: &Samplin
 }
 
 /// Encodes and submits the steps of some draws, each in one compute pass; the first draw's step is the prompt's.
-fn submit(gpu: &Gpu, step: &Step, last: Row, sampling: &Sampling, draws: Range<usize>, back: wgpu::Buffer) -> Flight {
+fn submit(
+    gpu: &Gpu,
+    step: &Step,
+    last: Row,
+    sampling: &Sampling,
+    draws: Range<usize>,
+    back: wgpu::Buffer,
+) -> Flight {
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
     for draw in draws.clone() {
         let row = Row { position: last.position + draw as u32, ..last };

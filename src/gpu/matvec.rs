@@ -7,7 +7,7 @@ use crate::ops::{Dispatch, Extent};
 
 /// Bytes of a weight row that a lane should have in flight at once: with fewer teams to a pair the memory waits for the lanes, with
 /// more the lanes wait for the sum.
-const LANE_BYTES: usize = 128;
+const LANE_BYTES: usize = 32;
 
 /// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup.
 pub fn shape(

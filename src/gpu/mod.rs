@@ -12,6 +12,7 @@ mod matvec;
 mod pipelines;
 mod plan;
 mod pool;
+mod profile;
 mod readback;
 mod stage;
 mod trace;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan, Precision};
 use crate::error::Result;
 use crate::gguf::Gguf;
-use crate::graph::{Kind, Node, Step};
+use crate::graph::{Kind, Node, Row, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
@@ -33,6 +34,7 @@ pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
 pub use link::{Slots, imports, kernels, link, overrides};
 use pipelines::Pipelines;
 use plan::{Class, Planned, Setting};
+pub use profile::KernelTime;
 use stage::Stage;
 pub use trace::Traced;
 use weights::{Layout, Weights};
@@ -131,11 +133,13 @@ impl Backend for Gpu {
     }
 
     fn placement(&self) -> Placement {
+        let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], asked: vec![0] };
         Placement {
             layers_run: self.model.layers,
             block_count: self.model.block_count,
             cpu_nodes: 0,
-            dispatches_per_token: self.stages[Class::One as usize].len() + self.decoder.dispatches(),
+            dispatches_per_token: self.stages[0].iter().filter(|s| s.runs(&first)).count()
+                + self.decoder.dispatches(),
         }
     }
 

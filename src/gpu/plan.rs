@@ -35,6 +35,8 @@ pub enum Operand {
     Cache(Node),
     /// A value as the next matvec multiplies it (`wgsl/twin/`); of a norm's value this stands in for the value itself.
     Twin(Node),
+    /// What attention found of each span of positions, before the spans are put together.
+    Partials(Node),
     /// Something that the kernel's constants keep it from reading.
     Nothing,
     /// Something that the kernel's constants keep it from writing.

@@ -61,5 +61,8 @@ impl Pool {
 }
 
 fn values(p: &Planned) -> impl Iterator<Item = Operand> {
-    p.operands.iter().map(|(_, o)| *o).filter(|o| matches!(o, Operand::Value(_) | Operand::Twin(_)))
+    p.operands
+        .iter()
+        .map(|(_, o)| *o)
+        .filter(|o| matches!(o, Operand::Value(_) | Operand::Twin(_) | Operand::Partials(_)))
 }

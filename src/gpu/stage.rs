@@ -65,12 +65,17 @@ impl Stage {
         Stage { pipeline: pipeline.clone(), groups, extent }
     }
 
+    /// Whether there is anything to do in a step of these rows.
+    pub fn runs(&self, step: &Step) -> bool {
+        self.extent.workgroups(step).iter().all(|&n| n > 0)
+    }
+
     /// Encodes the dispatch for a step of these rows.
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step) {
-        let [x, y, z] = self.extent.workgroups(step);
-        if x * y * z == 0 {
+        if !self.runs(step) {
             return;
         }
+        let [x, y, z] = self.extent.workgroups(step);
         pass.set_pipeline(&self.pipeline);
         for (index, group) in self.groups.iter().enumerate() {
             pass.set_bind_group(index as u32, group, &[]);

@@ -39,12 +39,17 @@ pub enum Extent {
         /// Numbers that a workgroup computes.
         tile: u32,
     },
-    /// `x` groups × the rows × as many splits of `split` positions as the longest row of the step has.
-    Splits {
-        /// Workgroups a row and split.
+    /// `x` workgroups for every span of `span` positions up to the last row's, in z; none unless that row has a position from
+    /// `from` on and below `below`. 0 as the span: one for all positions.
+    Spans {
+        /// Workgroups of a span.
         x: u32,
-        /// Positions of a split.
-        split: u32,
+        /// Positions of a span.
+        span: u32,
+        /// The first position that there are workgroups for.
+        from: u32,
+        /// The first position that there are none for any more.
+        below: u32,
     },
 }
 
@@ -62,10 +67,12 @@ impl Extent {
                 let [x, y] = fold((count(rows) * cols).div_ceil(tile));
                 [x, y, 1]
             }
-            Extent::Splits { x, split } => {
-                let longest = step.rows.iter().map(|r| r.position + 1).max().unwrap_or(0);
-                [x, count(Rows::Step), longest.div_ceil(split)]
-            }
+            Extent::Spans { x, span, from, below } => match step.rows.last() {
+                Some(row) if (from..below).contains(&row.position) => {
+                    [x, 1, if span == 0 { 1 } else { (row.position + 1).div_ceil(span) }]
+                }
+                _ => [0; 3],
+            },
         }
     }
 }

@@ -5,7 +5,7 @@
 use wgllm::formats::{FORMATS, Format};
 
 use crate::blocks::{Random, random_blocks};
-use crate::gguf_file::{GgufFile, Meta};
+use crate::gguf_file::GgufFile;
 
 /// The format of this name.
 pub fn format(name: &str) -> &'static Format {
@@ -66,7 +66,7 @@ impl Llama {
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let mut file = GgufFile::default();
         let mut number = |key: &str, value: usize| {
-            file.set(key, Meta::U32(value as u32));
+            file.set(key, value as u32);
         };
         number("llama.block_count", self.layers);
         number("llama.context_length", self.context);
@@ -77,11 +77,11 @@ impl Llama {
         number("llama.attention.key_length", self.head_dim);
         number("llama.attention.value_length", self.head_dim);
         number("llama.rope.dimension_count", self.rotary.unwrap_or(self.head_dim));
-        file.set("general.architecture", Meta::Str("llama".into()));
-        file.set("llama.attention.layer_norm_rms_epsilon", Meta::F32(1e-5));
+        file.set("general.architecture", "llama");
+        file.set("llama.attention.layer_norm_rms_epsilon", 1e-5f32);
         if let Some(factor) = self.linear_factor {
-            file.set("llama.rope.scaling.type", Meta::Str("linear".into()));
-            file.set("llama.rope.scaling.factor", Meta::F32(factor));
+            file.set("llama.rope.scaling.type", "linear");
+            file.set("llama.rope.scaling.factor", factor);
         }
         matrix(&mut file, "token_embd.weight", self.vocab, width, self.format);
         if self.rope_freqs {
@@ -145,10 +145,10 @@ impl Gpt2 {
             ("gpt2.feed_forward_length", 4 * width),
             ("gpt2.attention.head_count", self.heads),
         ] {
-            file.set(key, Meta::U32(value as u32));
+            file.set(key, value as u32);
         }
-        file.set("general.architecture", Meta::Str("gpt2".into()));
-        file.set("gpt2.attention.layer_norm_epsilon", Meta::F32(1e-5));
+        file.set("general.architecture", "gpt2");
+        file.set("gpt2.attention.layer_norm_epsilon", 1e-5f32);
         matrix(&mut file, "token_embd.weight", self.vocab, width, self.format);
         matrix(&mut file, "position_embd.weight", self.context, width, "F32");
         for block in 0..self.layers {
@@ -177,7 +177,7 @@ pub fn matrix(file: &mut GgufFile, name: &str, rows: usize, cols: usize, kind: &
     let wanted = format(kind);
     let kind = if cols.is_multiple_of(wanted.weights) { wanted } else { format("F16") };
     let data = random_blocks(kind, rows * cols / kind.weights, seed(name));
-    file.tensor(name, &[cols as u64, rows as u64], kind.id, data);
+    file.put(name, &[cols as u64, rows as u64], kind.id, data);
 }
 
 /// A vector of random numbers around `mean`.
@@ -188,7 +188,7 @@ fn vector(file: &mut GgufFile, name: &str, len: usize, mean: f32) {
 }
 
 fn vector_of(file: &mut GgufFile, name: &str, numbers: &[f32]) {
-    file.tensor(name, &[numbers.len() as u64], format("F32").id, bytemuck::cast_slice(numbers).to_vec());
+    file.put(name, &[numbers.len() as u64], format("F32").id, bytemuck::cast_slice(numbers).to_vec());
 }
 
 /// FNV-1a of a name.

@@ -1,71 +1,106 @@
-//! Damaged, lying and hostile model files: each is refused with an error that names the file and the key or tensor, and none
-//! makes the reader panic or allocate by a number that the file only claims.
+//! GGUF files: what is read is what was written, what is wrong is refused by name, and no file costs more memory than
+//! it is worth.
 
-#[path = "../common/blocks.rs"]
-mod blocks;
-mod container;
-mod fuzz;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
-mod memory;
-mod semantics;
+mod hostile;
+mod read;
+mod refused;
 mod split;
-#[path = "../common/tiny_model.rs"]
-mod tiny_model;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use wgllm::error::{Error, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
 use wgllm::gguf::Gguf;
-use wgllm::models::Model;
-use wgllm::tokenizer::Tokenizer;
 
-use gguf_file::GgufFile;
+type Outcome = Result<(), Failed>;
+type Test = (&'static str, fn() -> Outcome);
 
-/// Everything that is read of a file before any backend sees it.
-fn load(path: &Path) -> Result<(Gguf, Model)> {
-    Gguf::open(path).and_then(understand)
+fn main() -> std::process::ExitCode {
+    let mut trials = golden();
+    trials.extend(read::trials());
+    trials.extend(refused::trials());
+    trials.extend(split::trials());
+    trials.extend(hostile::trials());
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn understand(file: Gguf) -> Result<(Gguf, Model)> {
-    let model = Model::from_gguf(&file, None)?;
-    Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?;
-    Ok((file, model))
-}
-
-/// A name, what makes the file wrong, and what the error has to say.
-type Case = (&'static str, fn(&mut GgufFile), &'static [&'static str]);
-
-/// Breaks a fresh file by every case, and asserts that each is refused in its own words.
-fn each_is_refused(fresh: impl Fn() -> GgufFile, cases: &[Case]) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut wrong = Vec::new();
-    for (name, damage, says) in cases {
-        let mut file = fresh();
-        damage(&mut file);
-        let path = file.write(folder.path(), "damaged.gguf");
-        wrong.extend(refused(&path, says).err().map(|e| format!("{name}: {e}")));
+/// Every GGUF file among the golden data and the demo models beside them.
+fn golden() -> Vec<Trial> {
+    let fixtures = std::env::var_os("WGLLM_FIXTURES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"), PathBuf::from);
+    let mut files = Vec::new();
+    for folder in [fixtures.clone(), fixtures.join("../demo")] {
+        find(&folder, &mut files);
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    if files.is_empty() {
+        let name = format!("golden data: nothing in {}; set WGLLM_FIXTURES", fixtures.display());
+        return vec![Trial::test(name, || Ok(())).with_ignored_flag(true)];
+    }
+    let trial = |file: PathBuf| {
+        let name = file.strip_prefix(&fixtures).unwrap_or(&file).display().to_string();
+        Trial::test(format!("golden::{name}"), move || opens(&file))
+    };
+    files.into_iter().map(trial).collect()
 }
 
-/// Asserts that a file is refused as a bad model, with its path and all of `says` in the text, and without much memory.
-fn refused(path: &Path, says: &[&str]) -> Result<(), String> {
-    let (size, most) = (std::fs::metadata(path).map_or(0, |m| m.len()), 64 << 20);
-    let (outcome, peak) = memory::peak(|| load(path).map(drop));
-    if peak > size + most {
-        return Err(format!("{peak} bytes were allocated for a file of {size}"));
-    }
-    match outcome {
-        Ok(()) => Err("it was accepted".into()),
-        Err(Error::Model(text)) => {
-            let path = path.display().to_string();
-            let missing: Vec<&str> = std::iter::once(path.as_str())
-                .chain(says.iter().copied())
-                .filter(|s| !text.contains(s))
-                .collect();
-            if missing.is_empty() { Ok(()) } else { Err(format!("{text:?} does not say {missing:?}")) }
+fn find(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = folder.read_dir() else { return };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            find(&path, files);
+        } else if path.extension().is_some_and(|ext| ext == "gguf") {
+            files.push(path);
         }
-        Err(other) => Err(format!("{other:?} is not about the model")),
+    }
+}
+
+/// A real file opens, can be read from end to end, and has tensors unless it is a vocabulary.
+fn opens(path: &Path) -> Outcome {
+    let file = Gguf::open(path)?;
+    let length = std::fs::metadata(path)?.len();
+    ensure(file.file_bytes() == length, || format!("{} bytes, expected {length}", file.file_bytes()))?;
+    file.metadata().need_str("general.architecture")?;
+    let bytes = read_all(&file);
+    ensure(bytes <= length, || format!("{bytes} bytes of tensors in a file of {length}"))?;
+    let is_vocabulary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ggml-vocab"));
+    ensure(file.tensors().is_empty() == is_vocabulary, || format!("{} tensors", file.tensors().len()))
+}
+
+/// Touches everything that a file holds; gives the bytes of its tensors.
+fn read_all(file: &Gguf) -> u64 {
+    for (key, value) in file.metadata().iter() {
+        let _ = (key.len(), value.to_string(), value.type_name());
+        if let wgllm::gguf::Value::Array(array) = value {
+            assert_eq!(array.iter().count(), array.len(), "{key}");
+        }
+    }
+    let mut bytes = 0;
+    for tensor in file.tensors() {
+        let data = file.data(tensor);
+        assert_eq!(data.len() as u64, tensor.bytes, "{}", tensor.name);
+        assert!(std::ptr::eq(file.tensor(&tensor.name).unwrap(), tensor), "{}", tensor.name);
+        assert_eq!(tensor.bytes * tensor.kind.weights as u64, tensor.elements() * tensor.kind.bytes as u64);
+        std::hint::black_box(data.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)));
+        bytes += tensor.bytes;
+    }
+    bytes
+}
+
+fn ensure(holds: bool, message: impl FnOnce() -> String) -> Outcome {
+    if holds { Ok(()) } else { Err(message().into()) }
+}
+
+/// Demands that a file is refused as a bad model, in words that hold its name and all of `words`.
+fn refuses(opened: wgllm::Result<Gguf>, name: &str, words: &[&str]) -> Outcome {
+    let Err(error) = opened else { return Err("was accepted".into()) };
+    ensure(error.exit_code() == 3, || format!("exit code {}: {error}", error.exit_code()))?;
+    let text = error.to_string();
+    ensure(text.contains(name), || format!("no {name} in: {text}"))?;
+    match words.iter().find(|&&word| !text.contains(word)) {
+        Some(word) => Err(format!("no {word:?} in: {text}").into()),
+        None => Ok(()),
     }
 }

@@ -1,118 +1,148 @@
-//! Models in several files: all parts together are the model, and anything else about them is refused.
+//! Models in several files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use libtest_mimic::Trial;
+use tempfile::TempDir;
 use wgllm::gguf::Gguf;
 
-use crate::gguf_file::{GgufFile, Meta};
-use crate::tiny_model::Llama;
-use crate::{load, refused};
+use super::gguf_file::{GgufFile, Meta};
+use super::{Outcome, ensure, read_all, refuses};
 
-/// A model in three parts, the metadata in the first; a test breaks them before they are written.
+/// A change to the three parts, the file that is opened, and the words that the refusal must hold.
+type Case = (&'static str, fn(&mut [GgufFile; 3]), &'static str, &'static [&'static str]);
+
+const FIRST: &str = "m-00001-of-00003.gguf";
+const SECOND: &str = "m-00002-of-00003.gguf";
+
+const REFUSED: &[Case] = &[
+    ("the second part is opened", |_| {}, SECOND, &["split.count", "first part", "-00001-of-00003.gguf"]),
+    ("the first part has another name", |_| {}, "renamed.gguf", &["split.count", "-00001-of-00003.gguf"]),
+    (
+        "a part has another number",
+        |p| set(&mut p[1], "split.no", Meta::U16(2)),
+        FIRST,
+        &[SECOND, "split.no is 2, expected 1"],
+    ),
+    ("a part has no number", |p| p[1].metadata.clear(), FIRST, &[SECOND, "split.no is missing"]),
+    (
+        "a part's number is a string",
+        |p| set(&mut p[1], "split.no", "1".into()),
+        FIRST,
+        &[SECOND, "split.no is string"],
+    ),
+    (
+        "a part counts otherwise",
+        |p| set(&mut p[1], "split.count", Meta::U16(4)),
+        FIRST,
+        &[SECOND, "split.count is 4"],
+    ),
+    (
+        "the count is too high",
+        |p| set(&mut p[0], "split.count", Meta::U16(4)),
+        FIRST,
+        &["split.count is 4", "of-00004"],
+    ),
+    (
+        "the count is negative",
+        |p| set(&mut p[0], "split.count", Meta::I32(-3)),
+        FIRST,
+        &["split.count is i32 (-3)"],
+    ),
+    ("a tensor is missing", |p| p[2].tensors.clear(), FIRST, &["split.tensors.count is 4", "have 3"]),
+    (
+        "a tensor is in two parts",
+        |p| p[2].tensors = p[1].tensors[..1].to_vec(),
+        FIRST,
+        &["-00003-of-00003", "tensor b", "twice", SECOND],
+    ),
+    ("a part is damaged", |p| p[1].tensors[0].kind = 99, FIRST, &[SECOND, "tensor b", "99"]),
+    ("a part's version is unknown", |p| p[2].version = 9, FIRST, &["m-00003-of-00003.gguf", "version 9"]),
+];
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials: Vec<Trial> = REFUSED
+        .iter()
+        .map(|&(name, change, open, words)| {
+            Trial::test(format!("split::refused when {name}"), move || {
+                let mut parts = parts();
+                change(&mut parts);
+                let (_folder, path) = written(&parts)?;
+                std::fs::copy(path.with_file_name(FIRST), path.with_file_name("renamed.gguf"))?;
+                refuses(Gguf::open(&path.with_file_name(open)), ".gguf: ", words)
+            })
+        })
+        .collect();
+    trials.push(Trial::test("split::three_parts_are_one_model", reads));
+    trials.push(Trial::test("split::a_missing_part_is_named", names_a_missing_part));
+    trials.push(Trial::test("split::a_split_of_one_file_is_read", one));
+    trials.push(Trial::test("split::a_carried_model_is_whole", carried));
+    trials
+}
+
 fn parts() -> [GgufFile; 3] {
-    let whole = Llama::default().file();
-    let third = whole.tensors.len().div_ceil(3);
-    let count = whole.tensors.len();
-    std::array::from_fn(|at| {
-        let mut part =
-            GgufFile { keys: if at == 0 { whole.keys.clone() } else { vec![] }, ..GgufFile::default() };
-        part.tensors = whole.tensors.chunks(third).nth(at).unwrap_or_default().to_vec();
-        part.set("split.no", Meta::U16(at as u16));
-        part.set("split.count", Meta::U16(3));
-        part.set("split.tensors.count", Meta::I32(count as i32));
-        part
-    })
+    let part = |no: u16| {
+        GgufFile::new()
+            .with("split.no", Meta::U16(no))
+            .with("split.count", Meta::U16(3))
+            .with("split.tensors.count", Meta::I32(4))
+    };
+    [
+        part(0).with("general.architecture", "llama").f32s("a", &[1], &[1.0]),
+        part(1).f32s("b", &[1], &[2.0]).f32s("c", &[1], &[3.0]),
+        part(2).with_alignment(128).f32s("d", &[1], &[4.0]),
+    ]
 }
 
-fn write(parts: &[GgufFile], folder: &Path) {
-    for (at, part) in parts.iter().enumerate() {
-        part.write(folder, &format!("m-{:05}-of-00003.gguf", at + 1));
-    }
-}
-
-#[test]
-fn all_parts_are_one_model() {
-    let folder = tempfile::tempdir().unwrap();
-    write(&parts(), folder.path());
-    let (split, _) = load(&folder.path().join("m-00001-of-00003.gguf")).unwrap();
-    let whole = Llama::default().file();
-    assert_eq!(split.tensors().len(), whole.tensors.len());
-    for written in &whole.tensors {
-        let name = std::str::from_utf8(&written.name).unwrap();
-        assert_eq!(split.data(split.tensor(name).unwrap()), written.data, "{name}");
-    }
-    let bytes = parts().iter().map(|p| p.bytes().len() as u64).sum::<u64>();
-    assert_eq!(split.file_bytes(), bytes);
-}
-
-#[test]
-fn parts_that_do_not_fit_together_are_refused() {
-    type Break = fn(&mut [GgufFile; 3]);
-    let cases: &[(&str, Break, &[&str])] = &[
-        ("numbers swapped", |p| p.swap(1, 2), &["part 2", "split.no 2", "expected 1 of 3"]),
-        ("a number twice", |p| p[2].set("split.no", Meta::U16(1)), &["part 3", "split.no 1"]),
-        ("another count", |p| p[1].set("split.count", Meta::U16(4)), &["part 2", "split.count 4"]),
-        ("no number", |p| p[1].unset("split.no"), &["split.no", "missing"]),
-        ("no count", |p| p[2].unset("split.count"), &["split.count", "missing"]),
-        ("a negative number", |p| p[1].set("split.no", Meta::I32(-1)), &["split.no", "-1"]),
-        (
-            "fewer tensors than promised",
-            |p| p[0].set("split.tensors.count", Meta::I32(99)),
-            &["split.tensors.count is 99"],
-        ),
-        (
-            "a tensor in two parts",
-            |p| {
-                let twice = p[0].tensors[0].clone();
-                p[2].tensors.pop();
-                p[2].tensors.push(twice);
-            },
-            &["tensor token_embd.weight is there twice"],
-        ),
-        ("a damaged part", |p| p[2].magic = *b"FUGG", &["no GGUF file"]),
-    ];
-    for (name, damage, says) in cases {
-        let folder = tempfile::tempdir().unwrap();
-        let mut parts = parts();
-        damage(&mut parts);
-        write(&parts, folder.path());
-        // The part that is wrong, or the model by its first part.
-        let first = folder.path().join("m-00001-of-00003.gguf");
-        let shown = if *name == "a damaged part" {
-            folder.path().join("m-00003-of-00003.gguf")
-        } else {
-            first.clone()
-        };
-        let text = load(&first).map(drop).expect_err(name).to_string();
-        for wanted in says.iter().map(|s| s.to_string()).chain([shown.display().to_string()]) {
-            assert!(text.contains(&wanted), "{name}: {text:?} does not say {wanted:?}");
+fn set(file: &mut GgufFile, key: &str, value: Meta) {
+    for (found, old) in &mut file.metadata {
+        if found == key.as_bytes() {
+            *old = value.clone();
         }
     }
 }
 
-#[test]
-fn a_missing_part_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    write(&parts()[..2], folder.path());
-    let text = Gguf::open(&folder.path().join("m-00001-of-00003.gguf")).err().unwrap().to_string();
-    assert!(text.contains("m-00003-of-00003.gguf") && text.contains("cannot be read"), "{text}");
+fn written(parts: &[GgufFile]) -> std::io::Result<(TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    for (at, part) in parts.iter().enumerate() {
+        part.write(&folder.path().join(format!("m-{:05}-of-00003.gguf", at + 1)))?;
+    }
+    let first = folder.path().join(FIRST);
+    Ok((folder, first))
 }
 
-#[test]
-fn only_the_first_part_opens_the_model() {
-    let folder = tempfile::tempdir().unwrap();
-    write(&parts(), folder.path());
-    refused(&folder.path().join("m-00002-of-00003.gguf"), &["*-00001-of-00003.gguf"]).unwrap();
-    parts()[0].write(folder.path(), "renamed.gguf");
-    refused(&folder.path().join("renamed.gguf"), &["split.count is 3", "*-00001-of-00003.gguf"]).unwrap();
+fn reads() -> Outcome {
+    let (_folder, path) = written(&parts())?;
+    let file = Gguf::open(&path)?;
+    ensure(Path::new(file.name()) == path, || file.name().into())?;
+    let names: String = file.tensors().iter().map(|t| t.name.as_str()).collect();
+    let values: Vec<u8> = file.tensors().iter().flat_map(|t| file.data(t).to_vec()).collect();
+    ensure(names == "abcd", || names.clone())?;
+    ensure(values == bytemuck::cast_slice::<f32, u8>(&[1.0, 2.0, 3.0, 4.0]), || format!("{values:?}"))?;
+    let bytes: usize = parts().iter().map(|part| part.bytes().len()).sum();
+    ensure(file.file_bytes() == bytes as u64, || format!("{} of {bytes} bytes", file.file_bytes()))?;
+    ensure(file.metadata().need_str("general.architecture")? == "llama", || "another architecture".into())?;
+    read_all(&file);
+    Ok(())
 }
 
-#[test]
-fn a_count_of_parts_that_are_not_there_costs_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut first = parts()[0].clone();
-    first.set("split.count", Meta::U32(u32::MAX));
-    first.write(folder.path(), "m-00001-of-4294967295.gguf");
-    let text = load(&folder.path().join("m-00001-of-4294967295.gguf")).map(drop).unwrap_err().to_string();
-    assert!(text.contains("m-00002-of-4294967295.gguf"), "{text}");
+fn names_a_missing_part() -> Outcome {
+    let (_folder, path) = written(&parts())?;
+    std::fs::remove_file(path.with_file_name(SECOND))?;
+    refuses(Gguf::open(&path), SECOND, &["cannot be read", "part 2 of 3"])
+}
+
+fn one() -> Outcome {
+    let file = GgufFile::new().with("split.no", Meta::U16(0)).with("split.count", Meta::U16(1));
+    let file = file.with("split.tensors.count", Meta::I32(1)).f32s("a", &[1], &[1.0]);
+    read_all(&Gguf::from_static("any name", file.leak())?);
+    Ok(())
+}
+
+fn carried() -> Outcome {
+    refuses(
+        Gguf::from_static("carried.gguf", parts()[0].leak()),
+        "carried.gguf",
+        &["split.count is 3, expected 1"],
+    )
 }

@@ -1,5 +1,6 @@
 // The sums and a residual: y[n] = residual[n] + sum[n] (+ bias[n]); and the twin of y for what normalises it next. One row.
 
+import package::twin::begin_twin;
 import package::twin::emit;
 
 override BIAS: u32 = 0u;
@@ -8,15 +9,25 @@ override BIAS: u32 = 0u;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // or anything
 @group(0) @binding(4) var<storage, read> residual: array<f32>;        // [N]
 
+var<private> ahead: f32; // the residual, and the bias
+
+fn begin(r: u32, first_pair: u32, local: u32) {
+    let n = 2u * first_pair + local;
+    if (local < 2u * PAIRS && n < N) {
+        ahead = residual[n];
+        if (BIAS != 0u) {
+            ahead += bias[n];
+        }
+        begin_twin(n);
+    }
+}
+
 fn finish(r: u32, first_pair: u32, local: u32) {
     let n = 2u * first_pair + local;
     let valid = local < 2u * PAIRS && n < N;
     var value = 0.0;
     if (valid) {
-        value = sums_of(local / 2u)[local % 2u] * row_scale + residual[n];
-        if (BIAS != 0u) {
-            value += bias[n];
-        }
+        value = sums_of(local / 2u)[local % 2u] * scale() + ahead;
         y[n] = value;
     }
     emit(n, value, valid, local);

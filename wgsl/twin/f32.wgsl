@@ -9,12 +9,19 @@ override TWIN_COLS: u32 = 64u;
 @group(0) @binding(7) var<storage, read_write> twin: array<f32>;
 
 var<workgroup> twin_values: array<f32, WORKGROUP>;
+var<private> twin_weight: f32;
 
-// Writes the twin of `value`, the i-th number of its row. Called by whole workgroups; 16 neighbours are 16 numbers of a block.
+// Asks for what the twin of the i-th number needs, long before it is needed.
+fn begin_twin(i: u32) {
+    twin_weight = norm[i];
+}
+
+// Writes the twin of `value`, the i-th number of its row. Called by whole workgroups, with a barrier between two calls;
+// 16 neighbours are 16 numbers of a block.
 fn emit(i: u32, value: f32, valid: bool, local: u32) {
     twin_values[local] = select(0.0, value, valid);
     if (valid) {
-        twin[i] = value * norm[i];
+        twin[i] = value * twin_weight;
     }
     workgroupBarrier();
     if (valid && local % 16u == 0u) {
@@ -24,5 +31,4 @@ fn emit(i: u32, value: f32, valid: bool, local: u32) {
         }
         twin[(TWIN_COLS + 15u) / 16u * 16u + i / 16u] = squares;
     }
-    workgroupBarrier();
 }

@@ -11,47 +11,47 @@ override TWIN_NORM: u32 = 0u;
 @group(0) @binding(6) var<storage, read> norm: array<f32>;            // [TWIN_COLS], or anything
 @group(0) @binding(7) var<storage, read_write> twin: array<u32>;
 
-var<workgroup> twin_values: array<f32, WORKGROUP>;
-var<workgroup> twin_quants: array<i32, WORKGROUP>;
+var<workgroup> twin_values: array<vec2<f32>, WORKGROUP>; // weighted, and as it is
+var<private> twin_weight: f32 = 1.0;
 
-// Writes the twin of `value`, the i-th number of its row. Called by whole workgroups; 16 neighbours are 16 numbers of a block.
-fn emit(i: u32, value: f32, valid: bool, local: u32) {
-    var v = value;
-    if (TWIN_NORM == 1u && valid) {
-        v *= norm[i];
+// Asks for what the twin of the i-th number needs, long before it is needed.
+fn begin_twin(i: u32) {
+    if (TWIN_NORM == 1u) {
+        twin_weight = norm[i];
     }
-    twin_values[local] = select(0.0, v, valid);
+}
+
+// Writes the twin of `value`, the i-th number of its row. Called by whole workgroups, with a barrier between two calls;
+// 16 neighbours are 16 numbers of a block.
+fn emit(i: u32, value: f32, valid: bool, local: u32) {
+    twin_values[local] = select(vec2<f32>(), vec2<f32>(value * twin_weight, value), valid);
     workgroupBarrier();
+    if (!valid || local % 4u != 0u) {
+        return;
+    }
+    // Each fourth invocation packs a word; the first of a block also sums what belongs to the whole.
     let block = local / 16u * 16u;
     var largest = 0.0;
     for (var k = 0u; k < 16u; k++) {
-        largest = max(largest, abs(twin_values[block + k]));
+        largest = max(largest, abs(twin_values[block + k].x));
     }
-    let q = i32(round(twin_values[local] * select(0.0, 127.0 / largest, largest > 0.0)));
-    twin_quants[local] = q;
-    // The squares are of the values themselves, without the norm's weight.
-    workgroupBarrier();
-    twin_values[local] = select(0.0, value * value, valid);
-    workgroupBarrier();
-    if (valid && local % 4u == 0u) {
-        twin[i / 4u] = pack4xI8(vec4<i32>(
-            twin_quants[local], twin_quants[local + 1u], twin_quants[local + 2u], twin_quants[local + 3u],
-        ));
-    }
-    if (valid && local % 16u == 0u) {
-        var total = 0;
+    let steps = select(0.0, 127.0 / largest, largest > 0.0);
+    twin[i / 4u] = pack4xI8(vec4<i32>(round(steps * vec4<f32>(
+        twin_values[local].x, twin_values[local + 1u].x, twin_values[local + 2u].x, twin_values[local + 3u].x,
+    ))));
+    if (local == block) {
+        var total = 0.0;
         var squares = 0.0;
         for (var k = 0u; k < 16u; k++) {
-            total += twin_quants[block + k];
-            squares += twin_values[block + k];
+            total += round(steps * twin_values[block + k].x);
+            squares += twin_values[block + k].y * twin_values[block + k].y;
         }
         let scale = largest / 127.0;
         let at = TWIN_COLS / 4u + i / 32u * 4u + i / 16u % 2u;
         twin[at] = bitcast<u32>(scale);
-        twin[at + 2u] = bitcast<u32>(scale * f32(total));
+        twin[at + 2u] = bitcast<u32>(scale * total);
         if (TWIN_NORM == 1u) {
             twin[TWIN_COLS / 4u + TWIN_COLS / 8u + i / 16u] = bitcast<u32>(squares);
         }
     }
-    workgroupBarrier();
 }

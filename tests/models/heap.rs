@@ -3,6 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+/// What a file may make its reader hold beyond its own size.
+pub const ALLOWED: u64 = 64 << 20;
+
 thread_local! {
     static LIVE: Cell<u64> = const { Cell::new(0) };
     static PEAK: Cell<u64> = const { Cell::new(0) };
@@ -58,11 +61,4 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
-}
-
-#[test]
-fn an_allocation_is_seen() {
-    let (held, peak) = peak(|| drop(std::hint::black_box(vec![0u8; 1 << 20])));
-    assert_eq!(held, ());
-    assert!(peak >= 1 << 20, "{peak}");
 }

@@ -1,0 +1,65 @@
+// y[h] = Σ over spans of weight · sum[span, h] / Σ over spans of weight · total[span, h], weight = exp(largest[span, h] − the largest)
+//
+// Puts together what attend_one.wgsl found of each span of positions. One workgroup for a head.
+
+import package::lib::reduce::workgroup_sum_f32;
+import package::twin::emit;
+
+override HEADS: u32 = 1u;
+override HEAD_DIM: u32 = 64u;
+override FOURS: u32 = 16u;      // HEAD_DIM / 4
+override SPAN: u32 = 256u;
+override WINDOW: u32 = 0u;
+override WORKGROUP: u32 = 256u;
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;      // [spans, HEADS, FOURS + 1]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;          // [HEADS, HEAD_DIM]
+
+var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let h = group.x;
+    let end = step[1].z + 1u;
+    // Spans before the window have no positions, and no weight.
+    let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u) / SPAN;
+    let spans = (end + SPAN - 1u) / SPAN;
+    let line = FOURS + 1u;
+    var largest = -3.0e38;
+    for (var s = first; s < spans; s++) {
+        largest = max(largest, parts[(s * HEADS + h) * line + FOURS].x);
+    }
+    let lines = WORKGROUP / FOURS;
+    var sum = vec4<f32>();
+    var share = 0.0;
+    if (lane / FOURS < lines) {
+        for (var s = first + lane / FOURS; s < spans; s += lines) {
+            let at = (s * HEADS + h) * line;
+            let found = parts[at + FOURS];
+            let weight = exp(found.x - largest);
+            sum += weight * parts[at + lane % FOURS];
+            share += select(0.0, weight * found.y, lane % FOURS == 0u);
+        }
+    }
+    sums[lane] = sum;
+    let total = workgroup_sum_f32(share, lane);
+    if (lane < FOURS) {
+        for (var l = 1u; l < lines; l++) {
+            sum += sums[l * FOURS + lane];
+        }
+        sums[lane] = sum / total;
+    }
+    workgroupBarrier();
+    for (var i = 0u; i < HEAD_DIM; i += WORKGROUP) {
+        let n = i + lane;
+        let valid = n < HEAD_DIM;
+        var value = 0.0;
+        if (valid) {
+            value = sums[n / 4u][n % 4u];
+            y[h * HEAD_DIM + n] = value;
+        }
+        emit(h * HEAD_DIM + n, value, valid, lane);
+        workgroupBarrier();
+    }
+}
