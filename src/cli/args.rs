@@ -1,0 +1,279 @@
+//! Flags that several commands share, and what they ask of the library.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use wgllm::backend::Precision;
+use wgllm::engine::{Choice, Options};
+use wgllm::gguf::Gguf;
+use wgllm::gpu::{Api, Masks};
+use wgllm::tokenizer::{Encode, Tokenizer};
+use wgllm::{Error, Result};
+
+/// Which backend to run on.
+#[derive(Args)]
+pub struct BackendFlag {
+    /// Backend: auto, metal, vulkan, dx12 or cpu; only auto may choose the CPU, and says so
+    #[arg(short, long, env = "WGLLM_BACKEND", hide_env = true, default_value = "auto", value_parser = backend)]
+    pub backend: Choice,
+}
+
+/// Which device of a backend, and how to use it.
+#[derive(Args)]
+#[command(next_help_heading = "Device")]
+pub struct Hardware {
+    /// Adapter by its number in `wgllm devices`, or by a part of its name
+    #[arg(long, env = "WGLLM_DEVICE", hide_env = true, value_name = "N|NAME")]
+    pub device: Option<String>,
+    /// Layers on the GPU: all or 0 (also -ngl)
+    #[arg(long, env = "WGLLM_N_GPU_LAYERS", hide_env = true, value_name = "all|0|N", value_parser = gpu_layers)]
+    pub n_gpu_layers: Option<usize>,
+    /// Arithmetic: fast (what the adapter does best) or f32 (the reference's)
+    #[arg(long, env = "WGLLM_PRECISION", hide_env = true, value_name = "P", default_value = "fast", value_parser = precision)]
+    pub precision: Precision,
+    /// Type of the keys in the cache, an error if it is another: f16 with --precision fast, f32 with f32 (also -ctk)
+    #[arg(long, value_name = "TYPE", value_parser = ["f16", "f32"])]
+    pub cache_type_k: Option<String>,
+    /// The same of the values (also -ctv)
+    #[arg(long, value_name = "TYPE", value_parser = ["f16", "f32"])]
+    pub cache_type_v: Option<String>,
+    /// Rows of a prompt that are computed together (also -ub)
+    #[arg(long, visible_alias = "ubatch-size", env = "WGLLM_BATCH_SIZE", hide_env = true, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    pub batch_size: usize,
+    /// Threads of the CPU; -1 is one for each core
+    #[arg(short, long, env = "WGLLM_THREADS", hide_env = true, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub threads: i32,
+    /// Do not use f16 arithmetic
+    #[arg(long, env = "WGLLM_NO_F16", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_f16: bool,
+    /// Do not use subgroup operations
+    #[arg(long, env = "WGLLM_NO_SUBGROUPS", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_subgroups: bool,
+    /// Do not use cooperative matrices
+    #[arg(long, env = "WGLLM_NO_COOP", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_coop: bool,
+    /// Use no larger bindings of buffers than this
+    #[arg(long, env = "WGLLM_MAX_BINDING", hide_env_values = true, value_name = "BYTES")]
+    pub max_binding: Option<u64>,
+}
+
+impl Hardware {
+    /// What of the adapter not to use.
+    pub fn masks(&self) -> Masks {
+        let &Hardware { no_f16, no_subgroups, no_coop, max_binding, .. } = self;
+        Masks { no_f16, no_subgroups, no_coop, max_binding, ..Masks::default() }
+    }
+
+    /// What to open `file` with on `backend`, once the flags are found not to contradict each other.
+    pub fn options(&self, backend: Choice, file: &Gguf) -> Result<Options> {
+        if backend == Choice::Cpu && self.device.is_some() {
+            return Err(Error::Usage("--device chooses a GPU, and -b cpu has none; give one of them".into()));
+        }
+        let backend = self.backend_for_layers(backend, file)?;
+        Ok(Options {
+            backend,
+            device: self.device.clone(),
+            masks: self.masks(),
+            precision: self.precision,
+            batch: self.batch_size,
+            ..Options::default()
+        })
+    }
+
+    /// What `-ngl` makes of the backend: it is all of them or none, and never ignored.
+    fn backend_for_layers(&self, backend: Choice, file: &Gguf) -> Result<Choice> {
+        let Some(layers) = self.n_gpu_layers else { return Ok(backend) };
+        match (layers, backend) {
+            (0, Choice::Auto) if self.device.is_none() => return Ok(Choice::Cpu),
+            (0, Choice::Cpu) => return Ok(Choice::Cpu),
+            (0, _) => return Err(Error::Usage("-ngl 0 is the CPU, but a GPU was asked for".into())),
+            (_, Choice::Cpu) => return Err(Error::Usage("-ngl asks for a GPU, but -b cpu was given".into())),
+            _ => {}
+        }
+        let blocks = match file.metadata().str("general.architecture")? {
+            Some(architecture) => file.metadata().u32(&format!("{architecture}.block_count"))?,
+            None => None,
+        };
+        if layers < blocks.unwrap_or(99).min(99) as usize {
+            let what = format!(
+                "-ngl {layers}: layers run all on the GPU or all on the CPU; give -ngl all or -ngl 0"
+            );
+            return Err(Error::Usage(what));
+        }
+        let hardware = || wgllm::gpu::adapters().iter().any(|a| !a.info.software);
+        if backend == Choice::Auto && self.device.is_none() && !hardware() {
+            let what =
+                "-ngl asks for a GPU, and -b auto finds none here; `wgllm devices` lists what there is";
+            return Err(Error::Device(what.into()));
+        }
+        Ok(backend)
+    }
+
+    /// Refuses `-ctk` and `-ctv` that differ from what the cache is: f32 on the CPU, and as `--precision` says on a GPU.
+    pub fn check_cache(&self, kept: &str) -> Result<()> {
+        for (flag, asked) in [("-ctk", &self.cache_type_k), ("-ctv", &self.cache_type_v)] {
+            if let Some(asked) = asked
+                && asked != kept
+            {
+                let what = format!(
+                    "{flag} {asked}: the cache is {kept}; on a GPU, --precision f32 makes it f32, fast f16"
+                );
+                return Err(Error::Usage(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the number of threads that the CPU backend uses.
+    pub fn set_threads(&self) -> Result<()> {
+        let Ok(threads @ 1..) = usize::try_from(self.threads) else { return Ok(()) };
+        let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        built.map_err(|e| Error::Other(format!("{threads} threads: {e}")))
+    }
+}
+
+/// A text from the command line, a file or standard input.
+#[derive(Args)]
+pub struct Text {
+    /// Text; `-` reads standard input
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file")]
+    pub prompt: Option<String>,
+    /// File with the text; `-` reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+impl Text {
+    /// The text, if one was given, byte for byte.
+    pub fn read(&self) -> Result<Option<String>> {
+        match (&self.prompt, &self.file) {
+            (Some(text), _) if text != "-" => Ok(Some(text.clone())),
+            (None, None) => Ok(None),
+            (_, Some(file)) if file != Path::new("-") => {
+                let bytes = std::fs::read(file);
+                utf8(&file.display().to_string(), bytes).map(Some)
+            }
+            _ => {
+                let mut bytes = Vec::new();
+                let read = std::io::stdin().lock().read_to_end(&mut bytes);
+                utf8("standard input", read.map(|_| bytes)).map(Some)
+            }
+        }
+    }
+
+    /// The same without the line end that editors and `echo` put behind a text that is to be continued.
+    pub fn read_prompt(&self) -> Result<Option<String>> {
+        let mut text = self.read()?;
+        if let Some(text) = &mut text
+            && (self.file.is_some() || self.prompt.as_deref() == Some("-"))
+            && text.ends_with('\n')
+        {
+            text.pop();
+            text.truncate(text.strip_suffix('\r').unwrap_or(text).len());
+        }
+        Ok(text)
+    }
+}
+
+fn utf8(source: &str, bytes: std::io::Result<Vec<u8>>) -> Result<String> {
+    let bytes = bytes.map_err(|e| Error::Other(format!("{source}: {e}")))?;
+    String::from_utf8(bytes)
+        .map_err(|e| Error::Other(format!("{source}: not UTF-8 at byte {}", e.utf8_error().valid_up_to())))
+}
+
+/// A text or the token ids themselves.
+#[derive(Args)]
+pub struct Prompt {
+    #[command(flatten)]
+    pub text: Text,
+    /// Token ids instead of a text: no BOS is added
+    #[arg(long = "prompt-ids", visible_alias = "ids", value_name = "1,2,3", value_delimiter = ',', conflicts_with_all = ["prompt", "file"])]
+    pub ids: Option<Vec<u32>>,
+}
+
+impl Prompt {
+    /// The ids, by the tokenizer of `file` where a text was given; none where nothing was.
+    pub fn ids(&self, file: &Gguf) -> Result<Option<Vec<u32>>> {
+        let ids = match (&self.ids, self.text.read_prompt()?) {
+            (Some(ids), _) => ids.clone(),
+            (None, Some(text)) => encode(tokenizer(file)?.as_ref(), &text)?,
+            (None, None) => return Ok(None),
+        };
+        if ids.is_empty() {
+            return Err(Error::Usage("the prompt is empty: there is nothing to compute".into()));
+        }
+        Ok(Some(ids))
+    }
+}
+
+/// The tokenizer of a file, if it has one.
+pub fn tokenizer(file: &Gguf) -> Result<Option<Tokenizer>> {
+    Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))
+}
+
+/// The ids of a prompt's text: BOS where the vocabulary asks for it, and no control tokens out of what a user wrote.
+pub fn encode(tokenizer: Option<&Tokenizer>, text: &str) -> Result<Vec<u32>> {
+    need_tokenizer(tokenizer)?.encode(text, Encode { special: false, bos: true })
+}
+
+/// The tokenizer, or what to do without one.
+pub fn need_tokenizer(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
+    tokenizer.ok_or_else(|| {
+        Error::Model(
+            "the file has no tokenizer (tokenizer.ggml.model); give token ids with --prompt-ids".into(),
+        )
+    })
+}
+
+/// Reads `-b`.
+pub fn backend(name: &str) -> Result<Choice, String> {
+    match name {
+        "auto" => Ok(Choice::Auto),
+        "cpu" => Ok(Choice::Cpu),
+        "metal" => Ok(Choice::Gpu(Api::Metal)),
+        "vulkan" => Ok(Choice::Gpu(Api::Vulkan)),
+        "dx12" => Ok(Choice::Gpu(Api::Dx12)),
+        number if number.parse::<u32>().is_ok() => {
+            Err(format!("-b is the backend; did you mean --batch-size {number}?"))
+        }
+        _ => Err("known are auto, metal, vulkan, dx12, cpu".into()),
+    }
+}
+
+fn precision(name: &str) -> Result<Precision, String> {
+    match name {
+        "fast" => Ok(Precision::Fast),
+        "f32" => Ok(Precision::F32),
+        _ => Err("known are fast and f32".into()),
+    }
+}
+
+fn gpu_layers(text: &str) -> Result<usize, String> {
+    match text {
+        "all" => Ok(usize::MAX),
+        number => number.parse().map_err(|_| "give all, 0, or a number of layers".into()),
+    }
+}
+
+/// Reads a count that may not be 0.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number above 0".into())
+}
+
+/// Reads a number from 0 up.
+pub fn not_negative(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|x: &f32| x.is_finite() && *x >= 0.0);
+    number.ok_or_else(|| "expected a number, 0 or more".into())
+}
+
+/// Reads a number above 0.
+pub fn positive(text: &str) -> Result<f32, String> {
+    not_negative(text).ok().filter(|&x| x > 0.0).ok_or_else(|| "expected a number above 0".into())
+}
+
+/// Reads a number from 0 to 1.
+pub fn share(text: &str) -> Result<f32, String> {
+    not_negative(text).ok().filter(|&x| x <= 1.0).ok_or_else(|| "expected a number from 0 to 1".into())
+}

@@ -1,0 +1,100 @@
+//! `wgllm bench`: the speed of prompts and of generation, with llama-bench's flags, columns and JSON keys, so that scripts
+//! which read those read these.
+
+mod measure;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use wgllm::Result;
+use wgllm::engine::{Choice, Options};
+
+use super::args::{self, Hardware};
+use super::model::{self, ModelFlag};
+use super::voice::Voice;
+use super::{Outcome, report};
+use measure::{Setup, Test};
+use output::{Format, Output};
+
+/// The arguments of `bench`.
+#[derive(Args)]
+pub struct Bench {
+    #[command(flatten)]
+    model: ModelFlag,
+    /// Backends, one after the other: cpu,vulkan
+    #[arg(short, long, env = "WGLLM_BACKEND", hide_env = true, value_name = "B", default_value = "auto", value_delimiter = ',', value_parser = args::backend)]
+    backend: Vec<Choice>,
+    /// Lengths of prompts to measure; 0 is none
+    #[arg(short = 'p', long, value_name = "N", default_value = "512", value_delimiter = ',')]
+    n_prompt: Vec<usize>,
+    /// Tokens to generate; 0 is none
+    #[arg(short = 'n', long, value_name = "N", default_value = "128", value_delimiter = ',')]
+    n_gen: Vec<usize>,
+    /// A prompt and a generation behind it, measured together (also -pg)
+    #[arg(long = "prompt-gen", value_name = "PP,TG", value_parser = pair)]
+    prompt_gen: Vec<(usize, usize)>,
+    /// Tokens in the context before the measurement begins
+    #[arg(short = 'd', long, value_name = "N", default_value = "0", value_delimiter = ',')]
+    n_depth: Vec<usize>,
+    /// How often each test is repeated
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = args::at_least_one)]
+    repetitions: usize,
+    /// Do not run each test once before it is measured
+    #[arg(long)]
+    no_warmup: bool,
+    /// Form of the results
+    #[arg(short, long, value_name = "md|csv|json|jsonl", default_value = "md", value_parser = Format::parse)]
+    output: Format,
+    #[command(flatten)]
+    hardware: Hardware,
+    #[command(flatten)]
+    voice: Voice,
+}
+
+fn pair(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text.split_once(',').map(|(p, n)| (p.trim().parse(), n.trim().parse()));
+    match numbers {
+        Some((Ok(prompt), Ok(gen_))) => Ok((prompt, gen_)),
+        _ => Err("expected two numbers, as in 512,128".into()),
+    }
+}
+
+impl Bench {
+    /// Runs the command.
+    pub fn run(&self) -> Outcome {
+        let tests = self.tests();
+        let context = tests.iter().map(Test::positions).max().unwrap_or(1).max(1);
+        let mut output = Output::begin(self.output)?;
+        for &backend in &self.backend {
+            let file = self.model.open()?;
+            let options = self.hardware.options(backend, &file)?;
+            let options = Options { context: Some(context), ..options };
+            let mut engine = model::load(file, &options, &self.hardware, &self.voice)?;
+            let setup = Setup::of(&engine, self.hardware.batch_size);
+            let bar = self.voice.steps_bar("measuring");
+            bar.set_length((tests.len() * self.repetitions) as u64);
+            for test in &tests {
+                let samples =
+                    measure::run(&mut engine, test, self.repetitions, !self.no_warmup, || bar.inc(1))?;
+                let read_bandwidth = report::read_bandwidth(engine.backend.as_mut());
+                bar.suspend(|| output.row(&setup, test, &samples, read_bandwidth))?;
+            }
+            bar.finish_and_clear();
+        }
+        output.end()?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Prompts, then generations, then both together, at each depth, as llama-bench orders them.
+    fn tests(&self) -> Vec<Test> {
+        let prompts = self.n_prompt.iter().map(|&prompt| (prompt, 0));
+        let generations = self.n_gen.iter().map(|&tokens| (0, tokens));
+        let shapes = prompts.chain(generations).chain(self.prompt_gen.iter().copied());
+        let shapes: Vec<_> = shapes.filter(|&shape| shape != (0, 0)).collect();
+        let test = |&(prompt, tokens): &(usize, usize)| {
+            self.n_depth.iter().map(move |&depth| Test { prompt, tokens, depth })
+        };
+        shapes.iter().flat_map(test).collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! `wgllm inspect`: the metadata and the tensors of a GGUF file.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Map, Number, Value as Json, json};
+use wgllm::gguf::{Gguf, Value};
+
+use super::text::{count, mib, plural, table};
+use super::{Outcome, report};
+
+/// The arguments of `inspect`.
+#[derive(Args)]
+pub struct Inspect {
+    /// The file; of a split model, the first part
+    file: PathBuf,
+    /// Print JSON, with arrays in full
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    /// Runs the command.
+    pub fn run(&self) -> Outcome {
+        let file = Gguf::open(&self.file)?;
+        let text = if self.json { format!("{}\n", to_json(&file)) } else { to_text(&file) };
+        std::io::stdout().write_all(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn to_text(file: &Gguf) -> String {
+    let keys: Vec<_> = file
+        .metadata()
+        .iter()
+        .map(|(key, value)| vec![key.into(), value.type_name(), value.to_string()])
+        .collect();
+    let tensors: Vec<_> = file
+        .tensors()
+        .iter()
+        .map(|t| vec![t.name.clone(), t.kind.name.into(), format!("{:?}", t.dims), count(t.bytes)])
+        .collect();
+    let bytes: u64 = file.tensors().iter().map(|t| t.bytes).sum();
+    let weights: u64 = file.tensors().iter().map(|t| t.elements()).sum();
+    format!(
+        "{}: GGUF v{}, {} bytes, tensors aligned to {}\n\n{}: name, type, value\n{}\n{}: name, type, columns × rows, bytes\n{}\n\
+         {} weights in {} ({})\n",
+        file.name(),
+        file.version(),
+        count(file.file_bytes()),
+        file.alignment(),
+        plural(keys.len(), "key"),
+        table(&keys),
+        plural(tensors.len(), "tensor"),
+        table(&tensors),
+        count(weights),
+        mib(bytes),
+        report::type_counts(file),
+    )
+}
+
+fn to_json(file: &Gguf) -> Json {
+    let metadata: Map<String, Json> = file.metadata().iter().map(|(key, v)| (key.into(), value(v))).collect();
+    let tensor = |t: &wgllm::gguf::Tensor| json!({ "name": t.name, "type": t.kind.name, "dims": t.dims, "bytes": t.bytes });
+    json!({
+        "name": file.name(),
+        "version": file.version(),
+        "alignment": file.alignment(),
+        "file_bytes": file.file_bytes(),
+        "metadata": metadata,
+        "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
+    })
+}
+
+fn value(v: Value<'_>) -> Json {
+    // By way of the shortest text, so that an f32 of 1e-5 is not printed as 0.000009999999747378752.
+    let float = |text: String| text.parse().ok().and_then(Number::from_f64).map_or(Json::Null, Json::Number);
+    match v {
+        Value::Bool(b) => Json::Bool(b),
+        Value::F32(x) => float(x.to_string()),
+        Value::F64(x) => float(x.to_string()),
+        Value::Str(bytes) => Json::String(String::from_utf8_lossy(bytes).into_owned()),
+        Value::Array(array) => Json::Array(array.iter().map(value).collect()),
+        Value::U64(n) => n.into(),
+        whole => whole.integer().and_then(|n| i64::try_from(n).ok()).into(),
+    }
+}

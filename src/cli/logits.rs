@@ -1,0 +1,102 @@
+//! `wgllm logits`: the logits of every position of a prompt, for comparison with other programs.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use wgllm::Error;
+use wgllm::engine::Options;
+use wgllm::session::Session;
+
+use super::Outcome;
+use super::args::{BackendFlag, Hardware, Prompt};
+use super::model::{self, ModelFlag};
+use super::voice::Voice;
+
+/// The arguments of `logits`.
+#[derive(Args)]
+pub struct Logits {
+    #[command(flatten)]
+    model: ModelFlag,
+    #[command(flatten)]
+    prompt: Prompt,
+    /// The file to write: float32, `[positions][vocabulary]`, in NumPy's format
+    #[arg(short, long, value_name = "X.npy")]
+    out: PathBuf,
+    #[command(flatten)]
+    backend: BackendFlag,
+    #[command(flatten)]
+    hardware: Hardware,
+    #[command(flatten)]
+    voice: Voice,
+}
+
+impl Logits {
+    /// Runs the command.
+    pub fn run(&self) -> Outcome {
+        let file = self.model.open()?;
+        let Some(ids) = self.prompt.ids(&file)? else {
+            return Err(Error::Usage("give a prompt with --ids, -p or -f".into()).into());
+        };
+        let options = self.hardware.options(self.backend.backend, &file)?;
+        let options = Options { context: Some(ids.len()), ..options };
+        let mut engine = model::load(file, &options, &self.hardware, &self.voice)?;
+        let vocab = engine.model.vocab_size;
+        let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
+        let mut npy = Npy::create(&self.out, ids.len(), vocab).map_err(failed)?;
+        let mut written = Ok(());
+        let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, vocab);
+        session.logits(&ids, &mut |rows| {
+            if written.is_ok() {
+                written = npy.write(rows);
+            }
+        })?;
+        written.and_then(|()| npy.finish()).map_err(failed)?;
+        self.voice.say(format_args!("{}: float32 [{}][{vocab}]", self.out.display(), ids.len()));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A matrix of float32 in NumPy's format, version 1.0 (numpy.lib.format), written row by row.
+struct Npy(BufWriter<File>);
+
+impl Npy {
+    fn create(path: &Path, rows: usize, cols: usize) -> io::Result<Npy> {
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(&header(rows, cols))?;
+        Ok(Npy(file))
+    }
+
+    fn write(&mut self, values: &[f32]) -> io::Result<()> {
+        values.iter().try_for_each(|v| self.0.write_all(&v.to_le_bytes()))
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// 128 bytes: magic, version, length of the rest, a Python literal padded with spaces to a line end.
+fn header(rows: usize, cols: usize) -> Vec<u8> {
+    let shape = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {cols}), }}");
+    let mut header = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    header.extend(format!("{shape:<117}\n").as_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::header;
+
+    #[test]
+    fn the_header_is_128_bytes_at_any_size() {
+        for (rows, cols) in [(1, 1), (7, 2048), (usize::MAX, usize::MAX)] {
+            let header = header(rows, cols);
+            assert_eq!(header.len(), 128);
+            assert_eq!(header[8] as usize | (header[9] as usize) << 8, 118);
+            assert_eq!(header.last(), Some(&b'\n'));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The command line: which commands there are, and how their arguments are found. The only code that prints.
+//!
+//! Text, tables and JSON go to standard output; everything else goes to standard error, through [`voice::Voice`].
+
+mod args;
+mod bench;
+mod check;
+mod devices;
+mod ids;
+mod inspect;
+mod interrupt;
+mod logits;
+
+mod model;
+mod report;
+mod run;
+mod stop;
+mod text;
+mod tokenize;
+mod voice;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use wgllm::Error;
+
+/// Runs language models from GGUF files on any GPU, and checks every step of them against the CPU.
+///
+/// Without a command, `wgllm` is `wgllm run`; without a model and a prompt it writes a story with the small model that
+/// it carries.
+#[derive(Parser)]
+#[command(name = "wgllm", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::Run,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 other failure, or `check` found one · 2 usage · 3 bad model file · \
+     4 no such device or backend · 5 does not fit · 6 device lost · 130 interrupted";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Continue a prompt (what happens without a command)
+    Run(Box<run::Run>),
+    /// List the GPUs that can be used
+    Devices(devices::Devices),
+    /// Print the metadata and the tensors of a GGUF file
+    Inspect(inspect::Inspect),
+    /// Print the token ids of a text, or the text of token ids
+    Tokenize(tokenize::Tokenize),
+    /// Write the logits of every position of a prompt to an NPY file
+    Logits(logits::Logits),
+    /// Compare a GPU with the CPU, node by node
+    Check(check::Check),
+    /// Measure the speed of prompts and of generation, with llama-bench's flags and output
+    Bench(bench::Bench),
+}
+
+/// Why a command ended before its end.
+pub enum Quit {
+    /// It failed.
+    Error(Error),
+    /// Nobody reads standard output any more.
+    Closed,
+}
+
+impl From<Error> for Quit {
+    fn from(error: Error) -> Quit {
+        Quit::Error(error)
+    }
+}
+
+/// For writing to standard output, which is all the I/O that commands do with `?`.
+impl From<io::Error> for Quit {
+    fn from(error: io::Error) -> Quit {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Quit::Closed,
+            _ => Quit::Error(Error::Other(format!("standard output: {error}"))),
+        }
+    }
+}
+
+/// What a command returns.
+type Outcome = Result<ExitCode, Quit>;
+
+/// Runs the command that `args` ask for. Help and usage errors end the process here, as clap does.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
+    let cli = Cli::parse_from(args.into_iter().map(long_name));
+    match cli.command {
+        None => cli.run.run(),
+        Some(Command::Run(run)) => run.run(),
+        Some(Command::Devices(devices)) => devices.run(),
+        Some(Command::Inspect(inspect)) => inspect.run(),
+        Some(Command::Tokenize(tokenize)) => tokenize.run(),
+        Some(Command::Logits(logits)) => logits.run(),
+        Some(Command::Check(check)) => check.run(),
+        Some(Command::Bench(bench)) => bench.run(),
+    }
+}
+
+/// llama.cpp's flags of one dash and several letters, which clap would read as several flags.
+const LONG_NAMES: &[(&str, &str)] = &[
+    ("-ngl", "--n-gpu-layers"),
+    ("-ub", "--batch-size"),
+    ("-ctk", "--cache-type-k"),
+    ("-ctv", "--cache-type-v"),
+    ("-dev", "--device"),
+    ("-pg", "--prompt-gen"),
+];
+
+fn long_name(arg: OsString) -> OsString {
+    match LONG_NAMES.iter().find(|(short, _)| OsStr::new(short) == arg) {
+        Some((_, long)) => long.into(),
+        None => arg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_of_all_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_several_letters_are_those_of_llama_cpp() {
+        let args = ["wgllm", "-ngl", "all", "-ub", "64", "-ctk", "f16"].map(OsString::from);
+        let cli = Cli::try_parse_from(args.into_iter().map(long_name));
+        assert!(cli.is_ok(), "{:?}", cli.err().map(|e| e.to_string()));
+    }
+}

@@ -1,0 +1,73 @@
+//! Where the model comes from: the file given with `-m`, or the one that the program carries.
+
+use std::path::PathBuf;
+
+use clap::Args;
+#[cfg(not(feature = "embedded-model"))]
+use wgllm::Error;
+use wgllm::Result;
+use wgllm::engine::{Engine, Options};
+use wgllm::gguf::Gguf;
+
+use super::args::Hardware;
+use super::report;
+use super::voice::Voice;
+
+/// The flag `-m`.
+#[derive(Args)]
+pub struct ModelFlag {
+    /// Model file (GGUF); without it, the small story model that wgllm carries
+    #[arg(short, long, env = "WGLLM_MODEL", hide_env = true, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+impl ModelFlag {
+    /// Opens the file.
+    pub fn open(&self) -> Result<Gguf> {
+        match &self.model {
+            Some(path) => Gguf::open(path),
+            None => carried(),
+        }
+    }
+
+    /// Whether it is the model that the program carries.
+    pub fn is_carried(&self) -> bool {
+        self.model.is_none()
+    }
+}
+
+/// Prepares the model of `file` for running, with a progress bar, and says what it runs on.
+pub fn load(file: Gguf, options: &Options, hardware: &Hardware, voice: &Voice) -> Result<Engine> {
+    hardware.set_threads()?;
+    let bar = voice.bytes_bar("loading");
+    let engine = Engine::with_file(file, options, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let engine = engine?;
+    hardware.check_cache(report::cache_type(&engine))?;
+    for note in &engine.notes {
+        voice.say(format_args!("note: {note}"));
+    }
+    voice.say(report::device_line(&engine.backend.device()));
+    voice.say(report::load_line(&engine));
+    Ok(engine)
+}
+
+/// Bytes at an address that suits every type that tensors hold.
+#[cfg(feature = "embedded-model")]
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+#[cfg(feature = "embedded-model")]
+fn carried() -> Result<Gguf> {
+    static MODEL: &Aligned<[u8]> =
+        &Aligned(*include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf")));
+    Gguf::from_static("demo-q8_0.gguf", &MODEL.0)
+}
+
+#[cfg(not(feature = "embedded-model"))]
+fn carried() -> Result<Gguf> {
+    Err(Error::Usage("this build of wgllm carries no model; give one with -m FILE".into()))
+}

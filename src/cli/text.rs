@@ -1,0 +1,102 @@
+//! Numbers as people read them.
+
+/// A whole number with its thousands apart: 4,096.
+pub fn count(n: impl TryInto<u64>) -> String {
+    let digits = n.try_into().unwrap_or(u64::MAX).to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in MiB: 1,236 MiB, 3.8 MiB.
+pub fn mib(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 10.0 { format!("{mib:.1} MiB") } else { format!("{} MiB", count(mib.round() as u64)) }
+}
+
+/// Milliseconds: 6 ms, 1.3 s.
+pub fn duration(ms: f64) -> String {
+    if ms < 10.0 {
+        format!("{ms:.1} ms")
+    } else if ms < 1000.0 {
+        format!("{ms:.0} ms")
+    } else {
+        format!("{:.1} s", ms / 1e3)
+    }
+}
+
+/// Something per second: 1,604, 9.3.
+pub fn rate(per_second: f64) -> String {
+    if per_second < 100.0 { format!("{per_second:.1}") } else { count(per_second.round() as u64) }
+}
+
+/// Bytes per second: 4.6 TB/s, 31 GB/s.
+pub fn bandwidth(bytes_per_second: f64) -> String {
+    match bytes_per_second / 1e9 {
+        gb if gb >= 1000.0 => format!("{:.1} TB/s", gb / 1e3),
+        gb if gb >= 10.0 => format!("{gb:.0} GB/s"),
+        gb => format!("{gb:.1} GB/s"),
+    }
+}
+
+/// "1 token", "3 tokens".
+pub fn plural(n: usize, noun: &str) -> String {
+    format!("{} {noun}{}", count(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// A table of columns that are as wide as their longest cell, two spaces apart; the last column is ragged.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let length = |cell: &String| cell.chars().count();
+    let widths: Vec<usize> = (0..columns)
+        .map(|c| rows.iter().filter_map(|row| row.get(c)).map(length).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well_on_both_sides_of_every_threshold() {
+        let cases = [
+            (count(0u64), "0"),
+            (count(999u64), "999"),
+            (count(1000u64), "1,000"),
+            (count(1234567u64), "1,234,567"),
+            (mib(3_972_352), "3.8 MiB"),
+            (mib(1236 << 20), "1,236 MiB"),
+            (duration(6.04), "6.0 ms"),
+            (duration(96.4), "96 ms"),
+            (duration(1301.0), "1.3 s"),
+            (rate(9.26), "9.3"),
+            (rate(1604.4), "1,604"),
+            (bandwidth(4.6e12), "4.6 TB/s"),
+            (bandwidth(31.4e9), "31 GB/s"),
+            (bandwidth(9.3e9), "9.3 GB/s"),
+            (plural(1, "token"), "1 token"),
+            (plural(4096, "token"), "4,096 tokens"),
+        ];
+        for (got, expected) in cases {
+            assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_trailing_spaces() {
+        let rows = [vec!["a".into(), "·".into(), "x".into()], vec!["bcd".into(), "ef".into(), String::new()]];
+        assert_eq!(table(&rows), "a    ·   x\nbcd  ef\n");
+    }
+}

@@ -1,0 +1,57 @@
+//! What goes to standard error: lines about the run, and progress bars. `-q` turns all of it off but errors.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How much to say.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub struct Voice {
+    /// Print nothing but the result and errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more about what is done
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Show no progress bars
+    #[arg(long, env = "WGLLM_NO_PROGRESS", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_progress: bool,
+}
+
+impl Voice {
+    /// Prints a line.
+    pub fn say(&self, line: impl Display) {
+        if !self.quiet {
+            // Nothing depends on these lines: a closed standard error is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
+    /// Prints a line that only `-v` asks for.
+    pub fn detail(&self, line: impl Display) {
+        if self.verbose {
+            self.say(line);
+        }
+    }
+
+    /// A bar over bytes; hidden unless standard error is a terminal.
+    pub fn bytes_bar(&self, what: &'static str) -> ProgressBar {
+        self.bar(what, "{msg} {wide_bar} {bytes} of {total_bytes}")
+    }
+
+    /// A bar over steps.
+    pub fn steps_bar(&self, what: &'static str) -> ProgressBar {
+        self.bar(what, "{msg} {wide_bar} {pos} of {len}")
+    }
+
+    fn bar(&self, what: &'static str, template: &str) -> ProgressBar {
+        if self.quiet || self.no_progress || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(0).with_style(style).with_message(what)
+    }
+}

@@ -1,0 +1,140 @@
+//! The other commands: what they print and write.
+
+use std::io::Write;
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::program::*;
+
+pub fn tokenize() -> Outcome {
+    let cases: [(&[&str], &str); 6] = [
+        (&["-p", PROMPT], "1 419 428 260 396\n"),
+        (&["-p", PROMPT, "--no-bos"], "419 428 260 396\n"),
+        (&["-p", "<|endoftext|>", "--special", "--no-bos"], "0\n"),
+        (&["--decode", "419,428,260,396"], "Once upon a time\n"),
+        (&["--decode", "1,0"], "\n"),
+        (&["-p", "", "--no-bos"], "\n"),
+    ];
+    for (args, expected) in cases {
+        let run = succeed(&mut command(&[&["tokenize", "-m", MODEL], args].concat()))?;
+        equal((args, run.out.as_str()), (args, expected))?;
+    }
+    // Unlike a prompt that is to be continued, a text is taken with its last line end.
+    let file = tempfile::NamedTempFile::new()?;
+    write!(&file, "a\n")?;
+    let run = succeed(command(&["tokenize", "-m", MODEL, "--no-bos", "-f"]).arg(file.path()))?;
+    equal(run.out.split_whitespace().count(), 2)?;
+    // What a user writes is never a control token.
+    let run = succeed(&mut command(&["tokenize", "-m", MODEL, "--no-bos", "-p", "<|endoftext|>"]))?;
+    must(run.out.split_whitespace().count() > 1, || format!("ids {:?}", run.out))
+}
+
+pub fn inspect() -> Outcome {
+    let text = succeed(&mut command(&["inspect", MODEL]))?.out;
+    for part in ["GGUF v3", "general.architecture", "\"llama\"", "token_embd.weight", "Q8_0", "[256, 2048]"] {
+        contains(&text, part)?;
+    }
+    let json = parse(&succeed(&mut command(&["inspect", MODEL, "--json"]))?.out)?;
+    equal(json["version"].as_u64(), Some(3))?;
+    equal(json["file_bytes"].as_u64(), Some(std::fs::metadata(MODEL)?.len()))?;
+    equal(&json["metadata"]["llama.attention.layer_norm_rms_epsilon"], &1e-5.into())?;
+    equal(json["metadata"]["tokenizer.ggml.tokens"].as_array().map(Vec::len), Some(2048))?;
+    let tensors = json["tensors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let embedding = tensors.iter().find(|t| t["name"] == "token_embd.weight");
+    let expected = serde_json::json!({ "name": "token_embd.weight", "type": "Q8_0", "dims": [256, 2048], "bytes": 557_056 });
+    equal(embedding, Some(&expected))
+}
+
+pub fn logits() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.npy");
+    let out = path.to_str().expect("the folder's name is UTF-8");
+    on_cpu(&["logits", "--ids", "1,419,428,260,396", "--out", out])?;
+    let (header, values) = npy(&path)?;
+    contains(&header, "'shape': (5, 2048)")?;
+    equal(values.len(), 5 * 2048)?;
+    // The likeliest token behind the prompt is the story's first: the comma.
+    let last = &values[4 * 2048..];
+    let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b]));
+    equal(best, Some(13))?;
+    // A text is the same prompt.
+    on_cpu(&["logits", "-p", PROMPT, "--out", out])?;
+    must(npy(&path)?.1 == values, || "the logits of a text differ from those of its ids".into())
+}
+
+/// The header and the values of an NPY file.
+fn npy(path: &Path) -> Result<(String, Vec<f32>), Failed> {
+    let bytes = std::fs::read(path)?;
+    must(bytes.len() >= 128 && bytes.starts_with(b"\x93NUMPY\x01\x00"), || "no NPY file".into())?;
+    let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let values = bytes[128..].chunks_exact(4).map(float).collect();
+    Ok((String::from_utf8_lossy(&bytes[10..128]).into_owned(), values))
+}
+
+pub fn bench() -> Outcome {
+    let small = ["bench", "-p", "8", "-n", "4", "-r", "2"];
+    let table = on_cpu(&[&small[..], &["-d", "0,16"]].concat())?.out;
+    for part in ["| model ", " t/s |", " pp8 |", " tg4 |", " pp8 @ d16 |", " tg4 @ d16 |", "| CPU "] {
+        contains(&table, part)?;
+    }
+    let json = parse(&on_cpu(&[&small[..], &["-pg", "8,4", "-o", "json"]].concat())?.out)?;
+    let shape = |row: &Value| (row["n_prompt"].as_u64(), row["n_gen"].as_u64());
+    let shapes: Vec<_> = json.as_array().into_iter().flatten().map(shape).collect();
+    equal(shapes, vec![(Some(8), Some(0)), (Some(0), Some(4)), (Some(8), Some(4))])?;
+    const KEYS: &[&str] = &[
+        "build_commit",
+        "cpu_info",
+        "gpu_info",
+        "backends",
+        "model_filename",
+        "model_type",
+        "model_size",
+        "model_n_params",
+        "n_batch",
+        "n_ubatch",
+        "n_threads",
+        "type_k",
+        "type_v",
+        "n_gpu_layers",
+        "n_prompt",
+        "n_gen",
+        "n_depth",
+        "test_time",
+        "avg_ns",
+        "stddev_ns",
+        "avg_ts",
+        "stddev_ts",
+        "samples_ns",
+        "samples_ts",
+        "adapter",
+        "api",
+        "driver",
+        "features",
+        "cold_ms",
+        "bytes_weights",
+        "pct_bandwidth",
+        "read_bandwidth",
+        "cpu_ops",
+    ];
+    let keys: Option<Vec<&str>> = json[0].as_object().map(|o| o.keys().map(String::as_str).collect());
+    equal(keys.as_deref(), Some(KEYS))?;
+    equal(json[0]["samples_ns"].as_array().map(Vec::len), Some(2))?;
+    let lines = on_cpu(&[&small[..], &["-o", "jsonl"]].concat())?.out;
+    equal(lines.lines().map(parse).filter(|v| v.is_ok()).count(), 2)?;
+    let csv = on_cpu(&[&small[..], &["-o", "csv"]].concat())?.out;
+    equal(csv.lines().count(), 3)
+}
+
+pub fn check(device: &str) -> Outcome {
+    let args = ["check", "-m", MODEL, "--device", device, "--layers", "2", "--ids", "1,419,428,260,396"];
+    let run = succeed(&mut command(&args))?;
+    contains(&run.out, "blk.1.ffn_down")?;
+    let verdict = run.out.lines().last().unwrap_or_default();
+    contains(verdict, "against the CPU")?;
+    contains(verdict, ", 0 fail")?;
+    let json = parse(&succeed(command(&args).arg("--json"))?.out)?;
+    equal(&json["fail"], &0.into())?;
+    must(json["nodes"].as_array().is_some_and(|n| n.len() > 30), || "too few nodes".into())
+}

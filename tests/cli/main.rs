@@ -1,0 +1,51 @@
+//! The program as its user meets it: text, JSON, exit codes and error texts, driven through the binary on the model that the
+//! repository carries.
+
+mod commands;
+mod mistakes;
+mod program;
+mod run;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![
+        Trial::test("the_carried_model_tells_its_story_word_for_word", run::story),
+        Trial::test("json_has_every_key_and_the_same_text", run::json),
+        Trial::test("a_generation_ends_for_the_reason_it_says", run::reasons),
+        Trial::test("the_same_seed_gives_the_same_text", run::seed),
+        Trial::test("a_prompt_comes_from_the_line_a_file_or_standard_input", run::prompts),
+        Trial::test("auto_says_that_it_chose_the_cpu", run::fallback),
+        Trial::test("mistakes_have_their_exit_code_and_say_what_to_do", mistakes::mistakes),
+        Trial::test("bad_model_files_are_named_with_what_is_wrong", mistakes::bad_files),
+        Trial::test("a_reader_that_leaves_ends_the_program_quietly", run::closed_pipe),
+        Trial::test("tokenize_prints_ids_and_their_text", commands::tokenize),
+        Trial::test("inspect_prints_metadata_and_tensors", commands::inspect),
+        Trial::test("logits_are_written_for_every_position", commands::logits),
+        Trial::test("bench_prints_the_columns_and_keys_of_llama_bench", commands::bench),
+        Trial::test("flags_are_read_from_the_environment", run::environment),
+    ];
+    trials.push(
+        Trial::test("ctrl_c_ends_a_generation_with_its_timings", run::ctrl_c)
+            .with_ignored_flag(cfg!(not(unix))),
+    );
+    if cfg!(feature = "embedded-model") {
+        trials.push(Trial::test("without_arguments_a_story_is_told", run::no_arguments));
+    }
+    let adapters = wgllm::gpu::adapters();
+    let required = std::env::var("WGLLM_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");
+    if adapters.is_empty() {
+        let none = move || if required { Err("there is no adapter here".into()) } else { Ok(()) };
+        trials.push(Trial::test("on a GPU (no adapter here)", none).with_ignored_flag(!required));
+    }
+    for adapter in adapters {
+        let (number, name) = (adapter.index.to_string(), adapter.info.name);
+        let device = number.clone();
+        trials.push(Trial::test(format!("the_story_is_the_same_on {name}"), move || run::gpu_story(&device)));
+        trials.push(Trial::test(format!("check_agrees_on {name}"), move || commands::check(&number)));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

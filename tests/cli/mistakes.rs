@@ -1,0 +1,93 @@
+//! What goes wrong: the exit code, and an error that names the thing.
+
+use crate::program::*;
+
+pub fn mistakes() -> Outcome {
+    let long = "word ".repeat(600);
+    // What is typed, the exit code, and what the error says.
+    let mut cases: Vec<(Vec<&str>, i32, &str)> = vec![
+        (vec!["--no-such-flag"], 2, "unexpected argument '--no-such-flag'"),
+        (vec!["-b", "512"], 2, "-b is the backend; did you mean --batch-size 512?"),
+        (vec!["-b", "opencl"], 2, "known are auto, metal, vulkan, dx12, cpu"),
+        (vec!["-p", "a", "-f", "b"], 2, "cannot be used with"),
+        (vec!["-m", MODEL], 2, "give a prompt with -p TEXT, -f FILE, or -f -"),
+        (vec!["-m", MODEL, "-p", "x", "--temp", "warm"], 2, "expected a number, 0 or more"),
+        (vec!["-m", MODEL, "-p", "x", "--top-p", "1.5"], 2, "expected a number from 0 to 1"),
+        (vec!["-m", MODEL, "-p", "x", "-n", "-2"], 2, "-2"),
+        (
+            vec!["-m", MODEL, "-p", &long, "-b", "cpu"],
+            2,
+            "do not fit into a context of 512; give a larger one with -c",
+        ),
+        (
+            vec!["-m", MODEL, "--prompt-ids", "1,9999", "-b", "cpu"],
+            2,
+            "token 9999 is not in the vocabulary of 2048",
+        ),
+        (vec!["-m", MODEL, "-p", "x", "-ngl", "2"], 2, "give -ngl all or -ngl 0"),
+        (vec!["-m", MODEL, "-p", "x", "-ngl", "0", "-b", "vulkan"], 2, "-ngl 0 is the CPU"),
+        (vec!["-m", MODEL, "-p", "x", "-ngl", "99", "-b", "cpu"], 2, "-b cpu was given"),
+        (vec!["-m", MODEL, "-p", "x", "-b", "cpu", "--device", "0"], 2, "--device chooses a GPU"),
+        (vec!["-m", MODEL, "-p", "x", "-b", "cpu", "-ctk", "f16"], 2, "-ctk f16: the cache is f32"),
+        (vec!["-m", "nowhere.gguf", "-p", "x"], 3, "nowhere.gguf"),
+        (vec!["-m", MODEL, "-f", "nowhere.txt"], 1, "nowhere.txt"),
+        (vec!["-m", MODEL, "-p", "x", "--device", "no such thing"], 4, "no device \"no such thing\" here"),
+        (vec!["inspect", "nowhere.gguf"], 3, "nowhere.gguf"),
+        (vec!["tokenize", "-m", MODEL], 2, "nothing to tokenize"),
+        (
+            vec!["tokenize", "-m", MODEL, "--decode", "1,9999"],
+            2,
+            "token 9999 is not in the vocabulary of 2048",
+        ),
+        (vec!["check", "-m", MODEL, "-b", "cpu"], 2, "the CPU is the reference"),
+        (vec!["check", "-m", MODEL, "-b", "vulkan,cpu"], 2, "give -b cpu,BACKEND"),
+        (vec!["logits", "-m", MODEL, "--out", "x.npy"], 2, "--ids"),
+        (
+            vec!["logits", "-m", MODEL, "-b", "cpu", "--ids", "1", "--out", "no/such/folder.npy"],
+            1,
+            "no/such/folder.npy",
+        ),
+        (vec!["bench", "-m", MODEL, "-o", "xml"], 2, "known are md, csv, json, jsonl"),
+    ];
+    let foreign = if cfg!(target_os = "macos") { "dx12" } else { "metal" };
+    cases.push((vec!["-m", MODEL, "-p", "x", "-b", foreign], 4, "choose"));
+    for (args, code, what) in cases {
+        let run = wgllm(&args);
+        equal((&args, run.code), (&args, Some(code)))?;
+        contains(&run.err, what)?;
+        contains(&run.err, "error: ")?;
+        equal((&args, run.out.as_str()), (&args, ""))?;
+    }
+    Ok(())
+}
+
+/// A GGUF file of version 3 without tensors, with one key.
+fn tiny_gguf(key: &str, value: &str) -> Vec<u8> {
+    let string = |s: &str| [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat();
+    let head = [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes(), &1u64.to_le_bytes()].concat();
+    [head, string(key), 8u32.to_le_bytes().to_vec(), string(value)].concat()
+}
+
+pub fn bad_files() -> Outcome {
+    let model = std::fs::read(MODEL)?;
+    let cases: [(&str, Vec<u8>, &str); 4] = [
+        ("empty", Vec::new(), "empty.gguf"),
+        ("text", b"This is a text.".to_vec(), "GGUF"),
+        ("cut", model[..model.len() / 2].to_vec(), "blk."),
+        (
+            "unknown",
+            tiny_gguf("general.architecture", "mamba"),
+            "architecture \"mamba\" is not known; known are gpt2, llama",
+        ),
+    ];
+    let folder = tempfile::tempdir()?;
+    for (name, bytes, what) in cases {
+        let path = folder.path().join(format!("{name}.gguf"));
+        std::fs::write(&path, bytes)?;
+        let run = wgllm(&["-m", path.to_str().expect("the folder's name is UTF-8"), "-p", "x", "-b", "cpu"]);
+        equal((name, run.code, run.out.as_str()), (name, Some(3), ""))?;
+        contains(&run.err, what)?;
+        contains(&run.err, &format!("{name}.gguf"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! `run`, and the program without a command: text, JSON, prompts, ends.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::program::*;
+
+pub fn story() -> Outcome {
+    let run = on_cpu(&["-p", PROMPT, "--temp", "0"])?;
+    equal(run.out.as_str(), &format!("{PROMPT}{STORY}\n"))?;
+    contains(&run.err, "llama, 4 of 4 layers on the CPU")?;
+    contains(&run.err, "prompt 5 tokens in ")
+}
+
+pub fn gpu_story(device: &str) -> Outcome {
+    let args = ["-m", MODEL, "--device", device, "--precision", "f32", "-p", PROMPT, "--temp", "0", "--json"];
+    let json = parse(&succeed(&mut command(&args))?.out)?;
+    equal(json["text"].as_str(), Some(STORY))?;
+    equal(&json["placement"]["cpu_nodes"], &0.into())?;
+    equal(&json["placement"]["layers_run"], &4.into())?;
+    equal(&json["fallback"], &false.into())
+}
+
+pub fn json() -> Outcome {
+    let run = on_cpu(&["run", "-p", PROMPT, "--temp", "0", "-s", "7", "--json"])?;
+    let json = parse(&run.out)?;
+    equal(json["text"].as_str(), Some(STORY))?;
+    equal(json["tokens"].as_array().map(Vec::len), Some(STORY_TOKENS))?;
+    equal(json["prompt_tokens"].as_u64(), Some(5))?;
+    equal(json["finish_reason"].as_str(), Some("stop"))?;
+    equal(json["seed"].as_u64(), Some(7))?;
+    let members: [(&str, &[&str]); 5] = [
+        (
+            "",
+            &[
+                "text",
+                "tokens",
+                "prompt_tokens",
+                "finish_reason",
+                "seed",
+                "fallback",
+                "device",
+                "placement",
+                "memory",
+                "timings",
+            ],
+        ),
+        ("/device", &["name", "api", "driver", "features"]),
+        ("/placement", &["layers_run", "block_count", "cpu_nodes", "dispatches_per_token"]),
+        ("/memory", &["weights", "kv", "scratch", "peak_rss"]),
+        ("/timings", &["load_ms", "pipelines_ms", "ttft_ms", "prefill_tps", "decode_tps", "bandwidth_share"]),
+    ];
+    for (at, expected) in members {
+        let object = json.pointer(at).and_then(Value::as_object);
+        let keys = object.map(|o| o.keys().map(String::as_str).collect::<Vec<_>>());
+        equal(keys.as_deref(), Some(expected))?;
+    }
+    Ok(())
+}
+
+pub fn reasons() -> Outcome {
+    // Arguments, the reason, the number of tokens and the text where it says something.
+    let cases: [(&[&str], &str, usize, Option<&str>); 7] = [
+        (&["-n", "3"], "length", 3, Some(", there was")),
+        (&["-n", "0"], "length", 0, Some("")),
+        // The prompt has 5 of the 8 positions; a fourth token comes from the last of them.
+        (&["-c", "8"], "context", 4, None),
+        (&["--ignore-eos", "-n", "210"], "length", 210, None),
+        (&["--stop", " girl"], "stop", 7, Some(", there was a little")),
+        (&["-r", "nowhere", "-r", " Lily. She"], "stop", 11, None),
+        (&["--prompt-ids", "1,419,428,260,396", "-n", "3"], "length", 3, Some(", there was")),
+    ];
+    for (args, reason, tokens, text) in cases {
+        let prompt: &[&str] = if args[0] == "--prompt-ids" { &[] } else { &["-p", PROMPT] };
+        let json = parse(&on_cpu(&[prompt, args, &["--temp", "0", "--json"]].concat())?.out)?;
+        let told = |e: Failed| Failed::from(format!("{args:?}: {}", e.message().unwrap_or_default()));
+        equal(json["finish_reason"].as_str(), Some(reason)).map_err(told)?;
+        if reason != "stop" {
+            equal(json["tokens"].as_array().map(Vec::len), Some(tokens)).map_err(told)?;
+        }
+        if text.is_some() {
+            equal(json["text"].as_str(), text).map_err(told)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn seed() -> Outcome {
+    let text = |seed| on_cpu(&["-p", PROMPT, "-n", "40", "-s", seed, "--temp", "1"]).map(|run| run.out);
+    let first = text("11")?;
+    equal(&text("11")?, &first)?;
+    must(text("12")? != first, || "two seeds give the same text".into())
+}
+
+pub fn prompts() -> Outcome {
+    let expected = format!("{PROMPT}, there was\n");
+    let args = ["-n", "3", "--temp", "0", "-q"];
+    let file = tempfile::NamedTempFile::new()?;
+    // Editors and `echo` end a file with a line end that is no part of the prompt.
+    write!(&file, "{PROMPT}\r\n")?;
+    let path = file.path().to_str().expect("the folder's name is UTF-8");
+    for source in [&["-p", PROMPT][..], &["-f", path], &["-f", "-"], &["-p", "-"]] {
+        let all = [source, &args, &["-m", MODEL, "-b", "cpu"]].concat();
+        let mut command = command(&all);
+        if source[1] == "-" {
+            command.stdin(std::fs::File::open(path)?);
+        }
+        let run = succeed(&mut command)?;
+        equal((source, run.out.as_str()), (source, expected.as_str()))?;
+        equal(run.err.as_str(), "")?;
+    }
+    Ok(())
+}
+
+pub fn fallback() -> Outcome {
+    let run = succeed(&mut command(&["-m", MODEL, "-p", "x", "-n", "1", "--json"]))?;
+    let (json, said) = (parse(&run.out)?, run.err.contains("running on the CPU"));
+    equal(said, json["fallback"] == true)?;
+    equal(json["device"]["api"] == "cpu", said)
+}
+
+pub fn environment() -> Outcome {
+    let mut run = command(&["-p", PROMPT, "--json"]);
+    run.env("WGLLM_MODEL", MODEL)
+        .env("WGLLM_BACKEND", "cpu")
+        .env("WGLLM_N_PREDICT", "2")
+        .env("WGLLM_TEMP", "0");
+    let json = parse(&succeed(&mut run)?.out)?;
+    equal(json["text"].as_str(), Some(", there"))?;
+    // What is typed wins.
+    let json = parse(&succeed(run.args(["-n", "1"]))?.out)?;
+    equal(json["text"].as_str(), Some(","))
+}
+
+pub fn closed_pipe() -> Outcome {
+    let cases: [&[&str]; 3] =
+        [&["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-q"], &["inspect", "--json", MODEL], &["inspect", MODEL]];
+    for args in cases {
+        let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut first = [0];
+        if let Some(out) = &mut child.stdout {
+            out.read_exact(&mut first)?;
+        }
+        drop(child.stdout.take());
+        let end = child.wait_with_output()?;
+        equal((args, end.status.code(), end.stderr), (args, Some(0), Vec::new()))?;
+    }
+    Ok(())
+}
+
+pub fn ctrl_c() -> Outcome {
+    let args = ["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-c", "20000", "--ignore-eos", "--temp", "0"];
+    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut first = [0];
+    if let Some(out) = &mut child.stdout {
+        out.read_exact(&mut first)?;
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+    let end = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&end.stderr);
+    equal(end.status.code(), Some(130))?;
+    contains(&said, "prompt 5 tokens in ")
+}
+
+pub fn no_arguments() -> Outcome {
+    let run = succeed(&mut command(&[]))?;
+    must(run.out.starts_with(PROMPT) && run.out.len() > 100, || format!("no story: {:?}", run.out))?;
+    contains(&run.err, "no prompt: a story begins")?;
+    contains(&run.err, " · seed ")
+}
