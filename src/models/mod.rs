@@ -70,6 +70,12 @@ impl Model {
             weights.all_used()?;
         }
         let vocab_size = graph.shape(graph.output()).cols;
+        let tokens = file.metadata().strings("tokenizer.ggml.tokens")?.map_or(0, |tokens| tokens.len());
+        if tokens > vocab_size {
+            return Err(Error::Model(format!(
+                "key tokenizer.ggml.tokens has {tokens} tokens, tensor token_embd.weight {vocab_size}"
+            )));
+        }
         let context_length = weights.count("context_length")?;
         let position_limit = graph.nodes().filter_map(|(_, e)| position_table(&graph, e)).min();
         Ok(Model {

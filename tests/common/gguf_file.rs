@@ -89,9 +89,9 @@ impl GgufFile {
     }
 
     /// Adds a tensor of any type from its bytes.
-    pub fn tensor(self, name: &str, dims: &[u64], kind: u32, data: Vec<u8>) -> Self {
-        let (name, dims) = (name.into(), dims.to_vec());
-        self.info(TensorInfo { name, dims, promised_dims: None, kind, offset: None, data })
+    pub fn tensor(mut self, name: &str, dims: &[u64], kind: u32, data: Vec<u8>) -> Self {
+        self.put(name, dims, kind, data);
+        self
     }
 
     /// Adds a tensor of F32.
@@ -103,6 +103,36 @@ impl GgufFile {
     pub fn info(mut self, tensor: TensorInfo) -> Self {
         self.tensors.push(tensor);
         self
+    }
+
+    /// Gives a key another value, or adds it.
+    pub fn set(&mut self, key: &str, value: impl Into<Meta>) {
+        match self.metadata.iter_mut().find(|(k, _)| k == key.as_bytes()) {
+            Some(entry) => entry.1 = value.into(),
+            None => self.metadata.push((key.into(), value.into())),
+        }
+    }
+
+    /// Takes a key away.
+    pub fn unset(&mut self, key: &str) {
+        self.metadata.retain(|(k, _)| k != key.as_bytes());
+    }
+
+    /// The tensor of this name.
+    pub fn find(&mut self, name: &str) -> &mut TensorInfo {
+        let found = self.tensors.iter_mut().find(|t| t.name == name.as_bytes());
+        found.unwrap_or_else(|| panic!("{name} is not in the test's file"))
+    }
+
+    /// Adds a tensor in place.
+    pub fn put(&mut self, name: &str, dims: &[u64], kind: u32, data: Vec<u8>) {
+        let (name, dims) = (name.into(), dims.to_vec());
+        self.tensors.push(TensorInfo { name, dims, promised_dims: None, kind, offset: None, data });
+    }
+
+    /// Takes a tensor away.
+    pub fn remove(&mut self, name: &str) {
+        self.tensors.retain(|t| t.name != name.as_bytes());
     }
 
     /// The file.

@@ -1,0 +1,197 @@
+//! Tiny models as GGUF files in memory: seeded random weights, by the tensor's name, so that a change in one tensor changes
+//! no other. Large enough in their numbers that a mistake in any op shows.
+#![allow(dead_code)] // Each test binary uses its own share of this.
+
+use wgllm::formats::{FORMATS, Format};
+
+use crate::blocks::{Random, random_blocks};
+use crate::gguf_file::GgufFile;
+
+/// The format of this name.
+pub fn format(name: &str) -> &'static Format {
+    FORMATS.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("{name} is no format of this engine"))
+}
+
+/// A model of the `llama` architecture.
+#[derive(Clone, Debug)]
+pub struct Llama {
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// `heads · head_dim`, unless it is something else.
+    pub width: Option<usize>,
+    pub ffn: usize,
+    pub vocab: usize,
+    pub context: usize,
+    /// Of every matrix whose rows are whole blocks of it; F16 for the others.
+    pub format: &'static str,
+    /// No output tensor.
+    pub tied: bool,
+    /// On all seven matrices of a layer.
+    pub biases: bool,
+    /// Divisors of the rotary frequencies.
+    pub rope_freqs: bool,
+    /// Of the positions.
+    pub linear_factor: Option<f32>,
+    /// Rotated numbers of a head, if not all.
+    pub rotary: Option<usize>,
+}
+
+impl Default for Llama {
+    fn default() -> Llama {
+        Llama {
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 16,
+            width: None,
+            ffn: 96,
+            vocab: 160,
+            context: 128,
+            format: "F32",
+            tied: false,
+            biases: false,
+            rope_freqs: false,
+            linear_factor: None,
+            rotary: None,
+        }
+    }
+}
+
+impl Llama {
+    /// The file.
+    pub fn file(&self) -> GgufFile {
+        let width = self.width.unwrap_or(self.heads * self.head_dim);
+        let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let mut file = GgufFile::default();
+        let mut number = |key: &str, value: usize| {
+            file.set(key, value as u32);
+        };
+        number("llama.block_count", self.layers);
+        number("llama.context_length", self.context);
+        number("llama.embedding_length", width);
+        number("llama.feed_forward_length", self.ffn);
+        number("llama.attention.head_count", self.heads);
+        number("llama.attention.head_count_kv", self.kv_heads);
+        number("llama.attention.key_length", self.head_dim);
+        number("llama.attention.value_length", self.head_dim);
+        number("llama.rope.dimension_count", self.rotary.unwrap_or(self.head_dim));
+        file.set("general.architecture", "llama");
+        file.set("llama.attention.layer_norm_rms_epsilon", 1e-5f32);
+        if let Some(factor) = self.linear_factor {
+            file.set("llama.rope.scaling.type", "linear");
+            file.set("llama.rope.scaling.factor", factor);
+        }
+        matrix(&mut file, "token_embd.weight", self.vocab, width, self.format);
+        if self.rope_freqs {
+            let factors: Vec<f32> =
+                (0..self.rotary.unwrap_or(self.head_dim) / 2).map(|i| 1.0 + i as f32).collect();
+            vector_of(&mut file, "rope_freqs.weight", &factors);
+        }
+        for block in 0..self.layers {
+            for (name, rows, cols) in [
+                ("attn_q", q, width),
+                ("attn_k", kv, width),
+                ("attn_v", kv, width),
+                ("attn_output", width, q),
+                ("ffn_gate", self.ffn, width),
+                ("ffn_up", self.ffn, width),
+                ("ffn_down", width, self.ffn),
+            ] {
+                matrix(&mut file, &format!("blk.{block}.{name}.weight"), rows, cols, self.format);
+                if self.biases {
+                    vector(&mut file, &format!("blk.{block}.{name}.bias"), rows, 0.0);
+                }
+            }
+            vector(&mut file, &format!("blk.{block}.attn_norm.weight"), width, 2.0);
+            vector(&mut file, &format!("blk.{block}.ffn_norm.weight"), width, 2.0);
+        }
+        vector(&mut file, "output_norm.weight", width, 2.0);
+        if !self.tied {
+            matrix(&mut file, "output.weight", self.vocab, width, self.format);
+        }
+        file
+    }
+}
+
+/// A model of the `gpt2` architecture.
+#[derive(Clone, Debug)]
+pub struct Gpt2 {
+    pub layers: usize,
+    pub heads: usize,
+    pub head_dim: usize,
+    pub vocab: usize,
+    pub context: usize,
+    /// Of every matrix but the positions, whose rows are whole blocks of it; F16 for the others.
+    pub format: &'static str,
+}
+
+impl Default for Gpt2 {
+    fn default() -> Gpt2 {
+        Gpt2 { layers: 2, heads: 4, head_dim: 16, vocab: 160, context: 64, format: "F32" }
+    }
+}
+
+impl Gpt2 {
+    /// The file.
+    pub fn file(&self) -> GgufFile {
+        let width = self.heads * self.head_dim;
+        let mut file = GgufFile::default();
+        for (key, value) in [
+            ("gpt2.block_count", self.layers),
+            ("gpt2.context_length", self.context),
+            ("gpt2.embedding_length", width),
+            ("gpt2.feed_forward_length", 4 * width),
+            ("gpt2.attention.head_count", self.heads),
+        ] {
+            file.set(key, value as u32);
+        }
+        file.set("general.architecture", "gpt2");
+        file.set("gpt2.attention.layer_norm_epsilon", 1e-5f32);
+        matrix(&mut file, "token_embd.weight", self.vocab, width, self.format);
+        matrix(&mut file, "position_embd.weight", self.context, width, "F32");
+        for block in 0..self.layers {
+            for (name, rows, cols) in [
+                ("attn_qkv", 3 * width, width),
+                ("attn_output", width, width),
+                ("ffn_up", 4 * width, width),
+                ("ffn_down", width, 4 * width),
+            ] {
+                matrix(&mut file, &format!("blk.{block}.{name}.weight"), rows, cols, self.format);
+                vector(&mut file, &format!("blk.{block}.{name}.bias"), rows, 0.0);
+            }
+            for name in ["attn_norm", "ffn_norm"] {
+                vector(&mut file, &format!("blk.{block}.{name}.weight"), width, 2.0);
+                vector(&mut file, &format!("blk.{block}.{name}.bias"), width, 0.0);
+            }
+        }
+        vector(&mut file, "output_norm.weight", width, 2.0);
+        vector(&mut file, "output_norm.bias", width, 0.0);
+        file
+    }
+}
+
+/// A matrix of random blocks.
+pub fn matrix(file: &mut GgufFile, name: &str, rows: usize, cols: usize, kind: &str) {
+    let wanted = format(kind);
+    let kind = if cols.is_multiple_of(wanted.weights) { wanted } else { format("F16") };
+    let data = random_blocks(kind, rows * cols / kind.weights, seed(name));
+    file.put(name, &[cols as u64, rows as u64], kind.id, data);
+}
+
+/// A vector of random numbers around `mean`.
+fn vector(file: &mut GgufFile, name: &str, len: usize, mean: f32) {
+    let mut random = Random(seed(name));
+    let numbers: Vec<f32> = (0..len).map(|_| mean + random.unit() - 0.5).collect();
+    vector_of(file, name, &numbers);
+}
+
+fn vector_of(file: &mut GgufFile, name: &str, numbers: &[f32]) {
+    file.put(name, &[numbers.len() as u64], format("F32").id, bytemuck::cast_slice(numbers).to_vec());
+}
+
+/// FNV-1a of a name.
+pub fn seed(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ b as u64).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,92 @@
+//! `models/ARCH`: tiny random models, one folder for each, in F32 and F16, against Hugging Face transformers.
+
+use std::path::Path;
+
+use libtest_mimic::{Failed, Trial};
+use serde_json::Value;
+use wgllm::backend::Precision;
+use wgllm::models::ARCHITECTURES;
+
+use crate::adapters::Target;
+use crate::facts::{Subject, Tolerance, near, same_tokens};
+use crate::fixtures::{entries, fixtures, ids, json, npy, numbers, unknown};
+use crate::{Outcome, on_all};
+
+/// In `fast`, the margin up to which another token is no mistake: each of two logits may be 0.03 off, which is the worst that the
+/// README has of an F16 cache with F16 weights (llama.cpp's), so that they may trade places when 0.06 apart. Every golden margin of the
+/// fixtures is larger: all of their tokens bind.
+const FAST_MARGIN: f64 = 0.06;
+
+/// A trial for each file of each model on each backend, and one for each architecture that the engine claims to know.
+pub fn trials(targets: &[Target]) -> Vec<Trial> {
+    let folders = entries(&fixtures().join("models"));
+    let mut trials = Vec::new();
+    for file in ["model-f32.gguf", "model-f16.gguf"] {
+        let files = folders.iter().map(|folder| folder.join(file)).filter(|path| path.is_file());
+        trials.extend(
+            files.flat_map(|path| on_all(&path, targets, &[Precision::F32, Precision::Fast], agrees)),
+        );
+    }
+    // Without this, an engine that takes a model for an unknown one would have all its trials ignored.
+    for architecture in ARCHITECTURES {
+        let of = |folder: &&std::path::PathBuf| {
+            json(&folder.join("expected.json")).is_ok_and(|e| e["gguf_architecture"] == architecture.name)
+        };
+        let models: Vec<_> = folders.iter().filter(of).cloned().collect();
+        if !models.is_empty() {
+            let name = format!("{} models are run, not ignored", architecture.name);
+            trials.push(Trial::test(name, move || {
+                match models.iter().any(|folder| unknown(&folder.join("model-f32.gguf")).is_none()) {
+                    true => Ok(()),
+                    false => Err(format!("not one of {}", models.len()).into()),
+                }
+            }));
+        }
+    }
+    trials
+}
+
+fn agrees(path: &Path, target: &Target, precision: Precision) -> Outcome {
+    let expected = json(&path.with_file_name("expected.json"))?;
+    let f16 = path.ends_with("model-f16.gguf");
+    let golden = |file: &str| npy(&path.with_file_name(file));
+    let (prompt, long) = (ids(&expected["prompt"]["ids"])?, ids(&expected["long"]["ids"])?);
+    let mut subject = Subject::open(path, target, precision)?;
+    let (tolerance, margin) = match precision {
+        Precision::F32 => (Tolerance::F32, 0.0),
+        Precision::Fast => (Tolerance::F16_CACHE, FAST_MARGIN),
+    };
+
+    let (logits, cols) = golden(if f16 { "logits-f16.npy" } else { "logits.npy" })?;
+    near("prompt", &subject.logits(&prompt, false)?, &logits, cols, tolerance)?;
+    near("prompt, token by token", &subject.logits(&prompt, true)?, &logits, cols, tolerance)?;
+    let (logits, cols) = golden(if f16 { "long-logits-f16.npy" } else { "long-logits.npy" })?;
+    let found = subject.last_logits(&long, logits.len() / cols)?;
+    near("long sequence", &found, &logits, cols, tolerance)?;
+
+    let (tokens, margins) = if f16 {
+        (&expected["f16"]["greedy_ids"], &expected["f16"]["greedy_margins"])
+    } else {
+        (&expected["greedy"]["ids"], &expected["greedy"]["margins"])
+    };
+    continues("prompt", &mut subject, &prompt, tokens, margins, margin)?;
+    let (tokens, margins) = if f16 {
+        (&expected["long"]["greedy_ids_f16"], &expected["long"]["greedy_margins_f16"])
+    } else {
+        (&expected["long"]["greedy_ids"], &expected["long"]["greedy_margins"])
+    };
+    continues("long sequence", &mut subject, &long, tokens, margins, margin)
+}
+
+fn continues(
+    what: &str,
+    subject: &mut Subject,
+    prompt: &[u32],
+    tokens: &Value,
+    margins: &Value,
+    least: f64,
+) -> Result<(), Failed> {
+    let (golden, margins) = (ids(tokens)?, numbers(margins)?);
+    let found = subject.greedy(prompt, golden.len())?;
+    same_tokens(what, &found, &golden, &margins, least)
+}

@@ -1,0 +1,72 @@
+//! `quant` and `models-quant`: quantised models against the exact arithmetic on their dequantised weights.
+
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+use wgllm::backend::Precision;
+
+use crate::adapters::Target;
+use crate::facts::{Subject, Tolerance, near, tops};
+use crate::fixtures::{files, fixtures, ids, json, npy, numbers, stem};
+use crate::{Outcome, on_all};
+
+/// Architectures with GELU, whose golden logits of `models-quant` were computed with llama.cpp's table of it: the README gives 4e-3 to 1e-2.
+const GELU: &[&str] = &["gpt2", "gptneox", "gemma2", "gemma3"];
+
+/// A trial for each file on each backend.
+pub fn trials(targets: &[Target]) -> Vec<Trial> {
+    let precisions = [Precision::F32, Precision::Fast];
+    let quant = files(&fixtures().join("quant"), "gguf");
+    let others = files(&fixtures().join("models-quant"), "gguf");
+    let quant = quant.iter().flat_map(|path| on_all(path, targets, &precisions, one_model));
+    quant.chain(others.iter().flat_map(|path| on_all(path, targets, &precisions, other_model))).collect()
+}
+
+/// `quant/model-TYPE.gguf`.
+fn one_model(path: &Path, target: &Target, precision: Precision) -> Outcome {
+    let expected = json(&path.with_file_name("expected.json"))?;
+    let of_type = &expected["types"][stem(path).trim_start_matches("model-")];
+    let prompt = ids(&expected["prompt"]["ids"])?;
+    agrees(path, target, precision, of_type, &prompt, Tolerance::F32)
+}
+
+/// `models-quant/ARCH-TYPE.gguf`.
+fn other_model(path: &Path, target: &Target, precision: Precision) -> Outcome {
+    let expected = json(&path.with_file_name("expected.json"))?;
+    let model = &expected["models"][stem(path)];
+    let gelu = GELU.iter().any(|name| stem(path).starts_with(name));
+    let tolerance = if gelu { Tolerance { largest: 1.1e-2, rms: 1.1e-2 } } else { Tolerance::F32 };
+    agrees(path, target, precision, model, &ids(&model["prompt_ids"])?, tolerance)
+}
+
+fn agrees(
+    path: &Path,
+    target: &Target,
+    precision: Precision,
+    expected: &Value,
+    prompt: &[u32],
+    exact: Tolerance,
+) -> Outcome {
+    let mut subject = Subject::open(path, target, precision)?;
+    let logits = expected["logits"].as_str().ok_or("no logits are named")?;
+    let (logits, cols) = npy(&path.with_file_name(logits))?;
+    let tolerance = match precision {
+        Precision::F32 => exact,
+        Precision::Fast => Tolerance::INT8,
+    };
+    near("prompt", &subject.logits(prompt, false)?, &logits, cols, tolerance)?;
+    near("prompt, token by token", &subject.logits(prompt, true)?, &logits, cols, tolerance)?;
+
+    // Margins of random models can be small: the golden tokens are fed, and bind where two logits cannot trade places.
+    let (tokens, margins) = (ids(&expected["greedy_ids"])?, numbers(&expected["margins"])?);
+    let fed: Vec<u32> = prompt.iter().chain(&tokens).copied().collect();
+    let found = tops(&subject.logits(&fed, false)?, subject.vocab());
+    for (i, (&golden, margin)) in tokens.iter().zip(margins).enumerate() {
+        let found = found[prompt.len() - 1 + i].0 as u32;
+        if found != golden && margin > 2.0 * f64::from(tolerance.largest) {
+            return Err(format!("token {i} is {found}, golden {golden}, by a margin of {margin}").into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Tiny models made in memory: what is no model is refused by name, and what is one gives the same numbers on every adapter of
+//! this machine as on the CPU. Needs no fixtures.
+
+#[path = "../common/blocks.rs"]
+mod blocks;
+mod fuzz;
+#[path = "../common/gguf_file.rs"]
+mod gguf_file;
+mod heap;
+mod refused;
+#[path = "../common/tiny_model.rs"]
+mod tiny_model;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed};
+use wgllm::error::Result;
+use wgllm::gguf::Gguf;
+use wgllm::models::Model;
+use wgllm::tokenizer::Tokenizer;
+
+type Outcome = Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let trials = [refused::trials, fuzz::trials].into_iter().flat_map(|trials| trials()).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Everything that is read of a file before any backend sees it.
+fn load(bytes: &'static [u8]) -> Result<(Gguf, Model)> {
+    let file = Gguf::from_static("tiny.gguf", bytes)?;
+    let model = Model::from_gguf(&file, None)?;
+    Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?;
+    Ok((file, model))
+}
