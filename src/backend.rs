@@ -60,6 +60,8 @@ pub struct Memory {
     pub kv: u64,
     /// Activations and everything else.
     pub scratch: u64,
+    /// Buffers made on the device so far: generating makes none.
+    pub buffers: u64,
 }
 
 /// What runs.

@@ -49,6 +49,8 @@ pub struct Masks {
     pub max_binding: Option<u64>,
     /// Kernels with bounds checks, for tests.
     pub checked: bool,
+    /// For tests: a piece of a kernel's text, and what to put in its place, to see that a wrong kernel is noticed.
+    pub mutation: Option<(&'static str, &'static str, &'static str)>,
 }
 
 /// An adapter as `wgllm devices` lists it.
@@ -96,6 +98,8 @@ pub struct Device {
     pub adapter: wgpu::AdapterInfo,
     /// Whether kernels check their bounds.
     pub checked: bool,
+    /// See [`Masks::mutation`].
+    pub mutation: Option<(&'static str, &'static str, &'static str)>,
     fault: Arc<Mutex<Option<Fault>>>,
 }
 
@@ -314,6 +318,7 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         caps,
         adapter: info,
         checked: masks.checked,
+        mutation: masks.mutation,
         fault,
     })
 }

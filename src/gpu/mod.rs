@@ -159,7 +159,12 @@ impl Backend for Gpu {
     }
 
     fn memory(&self) -> Memory {
-        Memory { weights: self.weights.bytes, kv: self.buffers.kv_bytes, scratch: self.buffers.scratch_bytes }
+        Memory {
+            weights: self.weights.bytes,
+            kv: self.buffers.kv_bytes,
+            scratch: self.buffers.scratch_bytes,
+            buffers: self.device.buffers_made(),
+        }
     }
 
     fn pipelines_ms(&self) -> f64 {

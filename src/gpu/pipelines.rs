@@ -92,7 +92,12 @@ impl Pipelines {
 }
 
 fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
-    let text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    let mut text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    if let Some((kernel, from, to)) = device.mutation
+        && kernel == key.kernel
+    {
+        text = text.replace(from, to);
+    }
     let desc = wgpu::ShaderModuleDescriptor {
         label: Some(key.kernel),
         source: wgpu::ShaderSource::Wgsl(text.into()),
