@@ -53,7 +53,7 @@ fn two_thousand(target: &Target) -> Outcome {
         return Err(format!("{early} bytes after 500 tokens, {late} after 2000").into());
     }
     let now = engine.backend.memory();
-    match (held.weights, held.kv, held.scratch) == (now.weights, now.kv, now.scratch) {
+    match (held.buffers, held.scratch) == (now.buffers, now.scratch) && now.buffers > 0 {
         true => Ok(()),
         false => Err(format!("{held:?} on the device before, {now:?} after").into()),
     }
