@@ -15,6 +15,8 @@ override COLS: u32 = 64u;
 override N: u32 = 64u;            // rows of w that this dispatch multiplies
 override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
 override PAIR_STEP: u32 = 1u;     // from the first row of a pair to the second
+override SINGLE: u32 = 0u;        // 1: x has one row
+override ASKED: u32 = 0u;         // 1: x has a row for each row asked for
 override GROUPS: u32 = 1u;        // workgroups for a row of x
 override PAIRS: u32 = 8u;         // pairs of a workgroup
 override DOUBLE: u32 = 0u;        // 1: two pairs to a task, so that x is loaded half as often
@@ -23,6 +25,8 @@ override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
 override WORKGROUP: u32 = 256u;
 override NORM: u32 = 0u;          // 1: x is the twin of a normalised value, whose squares follow it
 override EPS: f32 = 1e-5;
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 
 var<workgroup> sums: array<vec4<f32>, TASKS>;
 var<workgroup> row_scale: f32;
@@ -67,7 +71,12 @@ fn products(r: u32, near: vec2<u32>, far: vec2<u32>, u: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn main(at: Invocation) {
     let group = flat(at.group);
-    let r = group / GROUPS;
+    var r = 0u;
+    if (SINGLE == 0u) {
+        // Workgroups past the last row, which folding may bring, compute that row once more.
+        let rows = select(step[0].x, step[0].y, ASKED == 1u);
+        r = min(group / GROUPS, max(rows, 1u) - 1u);
+    }
     let first_pair = group % GROUPS * PAIRS;
     let units = (COLS + UNIT - 1u) / UNIT;
     let stride = lanes_of(at) * SPLIT;

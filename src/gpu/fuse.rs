@@ -150,7 +150,6 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
         let written = |i: usize, operand: Operand| if has(i) { operand } else { Operand::Unwritten };
         let mut operands = reads(h.norm, kind);
         operands.extend([
-            (0, Operand::Step),
             (2, written(0, Operand::Value(q))),
             (3, turns),
             (4, written(1, Operand::Cache(keys))),
@@ -320,7 +319,8 @@ fn bundle(s: &Setting<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (u
     if matrix.parts() != 1 || !rows.is_multiple_of(2) {
         return None;
     }
-    let constants = vec![("COLS", matrix.cols as f64), ("N", rows as f64), ("FIRST_ROW", first as f64)];
+    let numbers = [("COLS", matrix.cols), ("N", rows), ("FIRST_ROW", first), ("SINGLE", 1)];
+    let constants = numbers.map(|(name, n)| (name, n as f64)).to_vec();
     let mut dispatch =
         Dispatch { kernel: "matvec", constants, extent: Extent::PerRow { rows: Rows::Step, each: 1 } };
     matvec::shape(s.caps, matrix.format, matrix.cols, rows, pairs, &mut dispatch, Rows::Step);
@@ -463,6 +463,7 @@ fn finish(
         twin: Some(twin),
         ..s.slots(Some(format.wgsl))
     };
+    operands.push((0, Operand::Step));
     operands.sort_unstable_by_key(|(binding, _)| *binding);
     Planned { nodes, dispatch, operands, weight: Some(matrix), slots }
 }
