@@ -27,6 +27,18 @@ impl Cpu {
     /// Prepares a model; its weights stay in the file's mapping.
     pub fn new(file: Arc<Gguf>, model: Arc<Model>, plan: Plan) -> Result<Cpu> {
         let mut caches = Vec::new();
+        let cols: usize = model
+            .graph
+            .nodes()
+            .filter(|(_, e)| matches!(e.kind, Kind::Cache(_)))
+            .map(|(_, e)| e.shape.cols)
+            .sum();
+        let wanted = plan.slots as u64 * plan.context as u64 * cols as u64 * 4;
+        if let Some(free) = free_memory().filter(|&free| wanted > free) {
+            let context = plan.context;
+            let what = format!("a KV cache of {context} positions is {wanted} bytes, {free} are free");
+            return Err(Error::Fit(format!("{what}; try a smaller -c")));
+        }
         for (_, entry) in model.graph.nodes() {
             if let Kind::Cache(_) = entry.kind {
                 let numbers =
@@ -112,6 +124,14 @@ impl Cpu {
         }
         values.remove(&graph.output()).unwrap_or_default()
     }
+}
+
+/// Bytes of memory that are free, where the system tells. Elsewhere an allocation that fails is an error, too.
+fn free_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 impl Backend for Cpu {

@@ -60,8 +60,12 @@ fn main(at: Invocation) {
     }
     let count = end - first;
     let start = (row.y * CONTEXT + first) * line + head;
-    if (rank < ranks) {
-        for (var p = rank; p < count; p += ranks) {
+    // A span's turns are a number that is known when the pipeline is made, and what is past its end is read again from its last
+    // position: the loop is unrolled, and all keys are on their way at once. One span for all positions is rarely full.
+    let key_turns = select((count + ranks - 1u) / ranks, (SPAN + ranks - 1u) / ranks, PARTIAL == 1u);
+    if (rank < ranks && count > 0u) {
+        for (var i = 0u; i < key_turns; i++) {
+            let p = min(i * ranks + rank, count - 1u);
             var found = vec4<f32>();
             for (var k = 0u; k < 4u; k++) {
                 let c = quarter * 4u + k;
@@ -111,11 +115,13 @@ fn main(at: Invocation) {
     // FOURS neighbours are the dimensions of a value; each such line of invocations takes every LINES-th position.
     let lines = WORKGROUP / FOURS;
     var acc: array<vec4<f32>, 4>;
-    if (lane / FOURS < lines) {
-        for (var p = lane / FOURS; p < count; p += lines) {
-            let value = cache_load(values[start + p * line + lane % FOURS]);
+    let value_turns = select((count + lines - 1u) / lines, (SPAN + lines - 1u) / lines, PARTIAL == 1u);
+    if (lane / FOURS < lines && count > 0u) {
+        for (var i = 0u; i < value_turns; i++) {
+            let p = i * lines + lane / FOURS;
+            let value = cache_load(values[start + min(p, count - 1u) * line + lane % FOURS]);
             for (var h = 0u; h < SHARE; h++) {
-                acc[h] += scores[h * SPAN + p] * value;
+                acc[h] += select(0.0, scores[h * SPAN + min(p, count - 1u)], p < count) * value;
             }
         }
     }
