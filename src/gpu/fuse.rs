@@ -333,7 +333,8 @@ fn attention(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
         ]);
         Dispatch { kernel, constants, extent }
     };
-    let twin = twin_of(s, node);
+    // A workgroup writes whole blocks of a twin, and has one head.
+    let twin = twin_of(s, node).filter(|_| head_dim.is_multiple_of(16));
     let slots = |twin| crate::gpu::link::Slots { twin: Some(twin), ..s.slots(None) };
     let planned =
         |mut dispatch: Dispatch, mut operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
@@ -441,7 +442,9 @@ fn source(g: &Graph, of: Node) -> Node {
 fn emits(s: &Setting<'_>, node: Node) -> bool {
     let g = s.graph;
     match op_name(g, node) {
-        Some("attend") => attention(s, node).is_some(),
+        Some("attend") => {
+            attention(s, node).is_some_and(|all| all.iter().any(|p| p.slots.twin != Some("none")))
+        }
         Some("add") => inputs(g, node)
             .iter()
             .any(|&l| Residual::find(g, l).is_some_and(|a| a.add == node && residual_fits(s, &a))),
