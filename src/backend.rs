@@ -60,6 +60,8 @@ pub struct Memory {
     pub kv: u64,
     /// Activations and everything else.
     pub scratch: u64,
+    /// Buffers made on the device so far: generating makes none.
+    pub buffers: u64,
 }
 
 /// What runs.
@@ -91,6 +93,11 @@ pub trait Backend: Send {
     /// How long the pipelines took to make, in ms; 0 where there are none.
     fn pipelines_ms(&self) -> f64 {
         0.0
+    }
+
+    /// Bytes per second at which the device reads its memory, measured in this process; none where it cannot be.
+    fn read_bandwidth(&mut self) -> Option<f64> {
+        None
     }
 
     /// The most that one step may hold.

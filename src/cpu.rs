@@ -144,6 +144,7 @@ impl Backend for Cpu {
             weights: weights.sum(),
             kv: self.caches.iter().map(|c| c.len() as u64 * 4).sum(),
             scratch: 0,
+            buffers: 0,
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::backend::{Backend, Plan, Precision};
 use crate::cpu::Cpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Gpu, Masks};
 use crate::models::Model;
@@ -108,6 +108,9 @@ impl Engine {
             Some(c) => c,
             None => model.context_length.min(DEFAULT_CONTEXT),
         };
+        if let Some(most) = model.position_limit.filter(|&most| context > most) {
+            return Err(Error::Usage(format!("-c {context}: this model knows {most} positions and no more")));
+        }
         if context > model.context_length {
             let own = model.context_length;
             notes.push(format!("a context of {context} is more than the {own} that the model was made for"));

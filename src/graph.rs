@@ -38,7 +38,7 @@ pub struct Shape {
 
 impl Shape {
     /// The distance between rows on a GPU, in numbers: `cols` rounded up so that rows are read in vectors. What lies
-    /// between is never read as anything but a factor of a weight of zero.
+    /// between may be anything: no result depends on it.
     pub fn stride(&self) -> usize {
         self.cols.next_multiple_of(8)
     }

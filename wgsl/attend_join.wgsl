@@ -2,7 +2,7 @@
 //
 // Puts together what attend_one.wgsl found of each span of positions. One workgroup for a head.
 
-import package::lib::reduce::workgroup_sum_f32;
+import package::lib::invocation::Invocation;
 import package::twin::emit;
 
 override HEADS: u32 = 1u;
@@ -19,35 +19,43 @@ override WORKGROUP: u32 = 256u;
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let h = group.x;
+fn main(at: Invocation) {
+    let lane = at.local;
+    let h = at.group.x;
     let end = step[1].z + 1u;
     // Spans before the window have no positions, and no weight.
     let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u) / SPAN;
     let spans = (end + SPAN - 1u) / SPAN;
     let line = FOURS + 1u;
+    // Every team finds the largest score and the sum of all weights for itself.
     var largest = -3.0e38;
-    for (var s = first; s < spans; s++) {
+    for (var s = first + lane_of(at); s < spans; s += lanes_of(at)) {
         largest = max(largest, parts[(s * HEADS + h) * line + FOURS].x);
     }
+    largest = team_max(largest, at);
+    var total = 0.0;
+    for (var s = first + lane_of(at); s < spans; s += lanes_of(at)) {
+        let found = parts[(s * HEADS + h) * line + FOURS];
+        total += exp(found.x - largest) * found.y;
+    }
+    total = team_sum(vec3<f32>(total, 0.0, 0.0), at).x;
     let lines = WORKGROUP / FOURS;
     var sum = vec4<f32>();
-    var share = 0.0;
     if (lane / FOURS < lines) {
         for (var s = first + lane / FOURS; s < spans; s += lines) {
-            let at = (s * HEADS + h) * line;
-            let found = parts[at + FOURS];
-            let weight = exp(found.x - largest);
-            sum += weight * parts[at + lane % FOURS];
-            share += select(0.0, weight * found.y, lane % FOURS == 0u);
+            let place = (s * HEADS + h) * line;
+            sum += exp(parts[place + FOURS].x - largest) * parts[place + lane % FOURS];
         }
     }
     sums[lane] = sum;
-    let total = workgroup_sum_f32(share, lane);
+    workgroupBarrier();
     if (lane < FOURS) {
         for (var l = 1u; l < lines; l++) {
             sum += sums[l * FOURS + lane];
         }
+    }
+    workgroupBarrier();
+    if (lane < FOURS) {
         sums[lane] = sum / total;
     }
     workgroupBarrier();

@@ -1,5 +1,6 @@
 // y[r, n] = Σ over c of x[r, c] · w[n, c]  (+ b[n]), for many rows: tiles of 64 × 64 in registers, fed through workgroup memory.
 
+import package::lib::row::within_row;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -38,8 +39,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let r = t / (DEPTH / 4u);
             let c = c0 / 4u + t % (DEPTH / 4u);
             var v = vec4<f32>();
-            if (r0 + r < rows && c < STRIDE / 4u) {
-                v = x[(r0 + r) * (STRIDE / 4u) + c];
+            if (r0 + r < rows && c < units * (UNIT / 4u)) {
+                v = within_row(x[(r0 + r) * (STRIDE / 4u) + c], 4u * c);
             }
             x_tile[r * LINE + t % (DEPTH / 4u)] = v;
         }

@@ -1,6 +1,7 @@
 // y[r, n] = Σ over c of x[r, c] · w[n, c], for few rows of x: each passes over all weights.
 //
-// A team (a subgroup) takes two rows of w at a time, PAIR_STEP apart; its lanes walk along them unit by unit, SPLIT teams to a pair.
+// A team (a subgroup) takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT teams to a task. The
+// rows of a pair are PAIR_STEP apart: neighbours, or gate and up.
 // What x is, and what becomes of the sums, is imported: package::input and package::output.
 
 import package::lib::grid::flat;
@@ -14,15 +15,20 @@ override COLS: u32 = 64u;
 override N: u32 = 64u;            // rows of w that this dispatch multiplies
 override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
 override PAIR_STEP: u32 = 1u;     // from the first row of a pair to the second
+override SINGLE: u32 = 0u;        // 1: x has one row
+override ASKED: u32 = 0u;         // 1: x has a row for each row asked for
 override GROUPS: u32 = 1u;        // workgroups for a row of x
 override PAIRS: u32 = 8u;         // pairs of a workgroup
-override SPLIT: u32 = 1u;         // teams of a pair
-override TASKS: u32 = 8u;         // PAIRS · SPLIT
+override DOUBLE: u32 = 0u;        // 1: two pairs to a task, so that x is loaded half as often
+override SPLIT: u32 = 1u;         // teams of a task
+override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
 override WORKGROUP: u32 = 256u;
 override NORM: u32 = 0u;          // 1: x is the twin of a normalised value, whose squares follow it
 override EPS: f32 = 1e-5;
 
-var<workgroup> sums: array<vec2<f32>, TASKS>;
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+
+var<workgroup> sums: array<vec4<f32>, TASKS>;
 var<workgroup> row_scale: f32;
 
 // What the sums are multiplied by, because a twin leaves it out: one over the root mean square of the value that it stands for.
@@ -41,17 +47,36 @@ fn rows_of(p: u32) -> vec2<u32> {
 
 // The sums of the i-th pair of this workgroup.
 fn sums_of(i: u32) -> vec2<f32> {
-    var sum = sums[i * SPLIT];
+    let task = i / (1u + DOUBLE) * SPLIT;
+    var sum = sums[task];
     for (var s = 1u; s < SPLIT; s++) {
-        sum += sums[i * SPLIT + s];
+        sum += sums[task + s];
     }
-    return sum;
+    return select(sum.xy, sum.zw, DOUBLE == 1u && i % 2u == 1u);
+}
+
+// What unit u of the rows contributes to a task's sums.
+fn products(r: u32, near: vec2<u32>, far: vec2<u32>, u: u32) -> vec4<f32> {
+    let a = load_unit(near.x + u);
+    let b = load_unit(near.y + u);
+    let x = load_x(r, u);
+    if (DOUBLE == 1u) {
+        let c = load_unit(far.x + u);
+        let d = load_unit(far.y + u);
+        return vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
+    }
+    return vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(at: Invocation) {
     let group = flat(at.group);
-    let r = group / GROUPS;
+    var r = 0u;
+    if (SINGLE == 0u) {
+        // Workgroups past the last row, which folding may bring, compute that row once more.
+        let rows = select(step[0].x, step[0].y, ASKED == 1u);
+        r = min(group / GROUPS, max(rows, 1u) - 1u);
+    }
     let first_pair = group % GROUPS * PAIRS;
     let units = (COLS + UNIT - 1u) / UNIT;
     let stride = lanes_of(at) * SPLIT;
@@ -62,32 +87,27 @@ fn main(at: Invocation) {
     for (var turn = 0u; turn < turns; turn++) {
         // Teams without a task repeat the last one, so that all meet in the sum.
         let task = min(turn * teams_of(at) + team_of(at), TASKS - 1u);
-        let rows = min(rows_of(first_pair + task / SPLIT), vec2<u32>(N - 1u));
-        let first = (FIRST_ROW + rows) * units;
+        let pair = first_pair + task / SPLIT * (1u + DOUBLE);
+        let near = (FIRST_ROW + min(rows_of(pair), vec2<u32>(N - 1u))) * units;
+        let far = (FIRST_ROW + min(rows_of(pair + 1u), vec2<u32>(N - 1u))) * units;
         let start = task % SPLIT * lanes_of(at) + lane_of(at);
-        var sum = vec2<f32>();
+        var sum = vec4<f32>();
         // As many steps as all lanes take, a number that is known when the pipeline is made: the loop is unrolled, and all its
         // weights are on their way at once. Then what is left over.
         for (var i = 0u; i < units / stride; i++) {
-            let u = i * stride + start;
-            let a = load_unit(first.x + u);
-            let b = load_unit(first.y + u);
-            let x = load_x(r, u);
-            sum += vec2<f32>(product(a, x), product(b, x));
+            sum += products(r, near, far, i * stride + start);
         }
-        let u = units / stride * stride + start;
-        if (u < units) {
-            let x = load_x(r, u);
-            sum += vec2<f32>(product(load_unit(first.x + u), x), product(load_unit(first.y + u), x));
+        if (units / stride * stride + start < units) {
+            sum += products(r, near, far, units / stride * stride + start);
         }
-        if (NORM == 1u && turn == 0u) {
-            let total = team_sum(vec3<f32>(sum, squares), at);
-            sum = total.xy;
-            if (at.local == 0u) {
-                row_scale = 1.0 / sqrt(total.z / f32(COLS) + EPS);
-            }
-        } else {
-            sum = team_sum(vec3<f32>(sum, 0.0), at).xy;
+        let squares_here = select(0.0, squares, turn == 0u);
+        let total = team_sum(vec3<f32>(sum.xy, squares_here), at);
+        sum = vec4<f32>(total.xy, sum.zw);
+        if (DOUBLE == 1u) {
+            sum = vec4<f32>(total.xy, team_sum(vec3<f32>(sum.zw, 0.0), at).xy);
+        }
+        if (NORM == 1u && turn == 0u && at.local == 0u) {
+            row_scale = 1.0 / sqrt(total.z / f32(COLS) + EPS);
         }
         if (lane_of(at) == 0u) {
             sums[task] = sum;

@@ -65,7 +65,7 @@ impl Check {
         let mut out = std::io::stdout().lock();
         match self.json {
             true => writeln!(out, "{}", to_json(&report))?,
-            false => write!(out, "{}{}\n", rows(&report.nodes), verdict(&report))?,
+            false => writeln!(out, "{}{}", rows(&report.nodes), verdict(&report))?,
         }
         Ok(ExitCode::from(u8::from(report.failed() > 0)))
     }

@@ -96,8 +96,8 @@ pub fn bytes_per_token(model: &Model) -> u64 {
 }
 
 /// Bytes per second that the device reads, as measured in this process; none where that is not known.
-pub fn read_bandwidth(_backend: &mut dyn Backend) -> Option<f64> {
-    None
+pub fn read_bandwidth(backend: &mut dyn Backend) -> Option<f64> {
+    backend.read_bandwidth()
 }
 
 /// How fast a generation was, of how fast the device can read.

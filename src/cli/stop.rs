@@ -32,8 +32,8 @@ impl Stops {
 
     /// Bytes at the end of what is held that `string` begins with.
     fn longest_beginning(&self, string: &str) -> usize {
-        let ends = string.char_indices().map(|(at, _)| at).rev();
-        ends.into_iter().find(|&at| self.held.ends_with(&string[..at])).unwrap_or(0)
+        let mut ends = string.char_indices().map(|(at, _)| at).rev();
+        ends.find(|&at| self.held.ends_with(&string[..at])).unwrap_or(0)
     }
 }
 

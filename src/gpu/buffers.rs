@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::backend::{Plan, Precision};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
+use crate::gpu::attention;
 use crate::gpu::device::Device;
-use crate::gpu::fuse;
 use crate::gpu::plan::{Class, Operand, Planned};
 use crate::gpu::pool::Pool;
 use crate::gpu::upload::Uploader;
@@ -61,7 +61,7 @@ impl Buffers {
             let bytes = (most_rows(shape.rows, class, plan, asked) * shape.stride()) as u64 * 4;
             // Two numbers more for each head of four at least, for each span.
             if let Operand::Partials(_) = operand {
-                return bytes * 2 * plan.context.div_ceil(fuse::SPAN as usize) as u64;
+                return bytes * 2 * plan.context.div_ceil(attention::SPAN as usize) as u64;
             }
             // A twin has some words for every block of 16 besides.
             if let Operand::Twin(_) = operand { bytes.next_multiple_of(64) * 5 / 4 + 256 } else { bytes }

@@ -1,5 +1,6 @@
 //! Adapters: which there are, which is taken, what of it is used, and how its errors come back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::backend::DeviceInfo;
@@ -49,6 +50,8 @@ pub struct Masks {
     pub max_binding: Option<u64>,
     /// Kernels with bounds checks, for tests.
     pub checked: bool,
+    /// For tests: a piece of a kernel's text, and what to put in its place, to see that a wrong kernel is noticed.
+    pub mutation: Option<(&'static str, &'static str, &'static str)>,
 }
 
 /// An adapter as `wgllm devices` lists it.
@@ -96,6 +99,9 @@ pub struct Device {
     pub adapter: wgpu::AdapterInfo,
     /// Whether kernels check their bounds.
     pub checked: bool,
+    /// See [`Masks::mutation`].
+    pub mutation: Option<(&'static str, &'static str, &'static str)>,
+    made: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
 }
 
@@ -124,6 +130,11 @@ impl Device {
         polled.map(drop).map_err(|e| Error::Lost(format!("{}: {e}", self.info.name)))
     }
 
+    /// The number of buffers made so far.
+    pub fn buffers_made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
     /// A buffer; one that does not fit into the device's memory is an error.
     pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         if size > self.caps.buffer {
@@ -138,7 +149,10 @@ impl Device {
         let desc = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&desc);
         match pollster::block_on(scope.pop()) {
-            None => Ok(buffer),
+            None => {
+                self.made.fetch_add(1, Ordering::Relaxed);
+                Ok(buffer)
+            }
             Some(_) => Err(Error::Fit(format!(
                 "out of memory on {}: {label} needs {size} bytes more",
                 self.info.name
@@ -314,6 +328,8 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         caps,
         adapter: info,
         checked: masks.checked,
+        mutation: masks.mutation,
+        made: AtomicU64::new(0),
         fault,
     })
 }

@@ -6,6 +6,7 @@
 //! maybe in int8, and the matvec divides by the root mean square at its end (`wgsl/twin/`, `wgsl/input/`).
 
 use crate::backend::Precision;
+use crate::gpu::attention;
 use crate::gpu::matvec;
 use crate::gpu::plan::{Class, Operand, Planned, Setting, constant, replace};
 use crate::gpu::weights::weight;
@@ -25,7 +26,7 @@ const FUSIONS: &[Fusion] = &[
     Fusion { first: "rms_norm", plan: |s, n| heads(s, &Heads::find(s.graph, n)?) },
     Fusion { first: "rms_norm", plan: |s, n| gated(s, &Gated::find(s.graph, n)?) },
     Fusion { first: "select", plan: |s, n| output(s, &Output::find(s.graph, n)?) },
-    Fusion { first: "attend", plan: attention },
+    Fusion { first: "attend", plan: attention::one_row },
     Fusion { first: "linear", plan: |s, n| residual(s, &Residual::find(s.graph, n)?) },
 ];
 
@@ -149,7 +150,6 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
         let written = |i: usize, operand: Operand| if has(i) { operand } else { Operand::Unwritten };
         let mut operands = reads(h.norm, kind);
         operands.extend([
-            (0, Operand::Step),
             (2, written(0, Operand::Value(q))),
             (3, turns),
             (4, written(1, Operand::Cache(keys))),
@@ -294,86 +294,6 @@ fn residual(s: &Setting<'_>, a: &Residual) -> Option<Vec<Planned>> {
     Some(planned)
 }
 
-/// Positions below which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
-const SHORT: u32 = 512;
-/// Products that such a workgroup keeps: 16 KiB.
-const PRODUCTS: u32 = 4096;
-/// Positions of a span beyond that.
-pub const SPAN: u32 = 256;
-
-/// Attention of one row: of short sequences in one dispatch, a workgroup for each head; of longer ones in spans, whose workgroups share
-/// the keys and values that several heads read, and a dispatch that joins them. Both write the twin for the matvec behind.
-fn attention(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
-    let g = s.graph;
-    let (op, ins) = g.entry(node).op()?;
-    let shapes: Vec<Shape> = ins.iter().map(|&i| g.shape(i)).collect();
-    let mut constants = op.constants(&shapes);
-    let number = |name: &str| constants.iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| *v as u32);
-    let (heads, kv_heads, head_dim) = (number("HEADS"), number("KV_HEADS"), number("HEAD_DIM"));
-    let width = s.caps.invocations.min(256);
-    if head_dim / 4 > width {
-        return None;
-    }
-    // Heads that share keys and values, as many as a workgroup has accumulators for.
-    let ratio = heads / kv_heads;
-    let share = (1..=ratio.min(8)).rev().find(|n| ratio.is_multiple_of(*n))?;
-    constants.extend([
-        ("FOURS", (head_dim / 4) as f64),
-        ("CONTEXT", s.context as f64),
-        ("SPAN", SPAN as f64),
-        ("WORKGROUP", width as f64),
-    ]);
-    let dispatch = |kernel: &'static str, share: u32, partial: bool, extent: Extent| {
-        let mut constants = constants.clone();
-        constants.extend([
-            ("SHARE", share as f64),
-            ("SHARED_FOURS", (share * head_dim / 4) as f64),
-            ("SCORES", (share * width) as f64),
-            ("PARTIAL", partial as u32 as f64),
-        ]);
-        Dispatch { kernel, constants, extent }
-    };
-    // A workgroup writes whole blocks of a twin, and has one head.
-    let twin = twin_of(s, node).filter(|_| head_dim.is_multiple_of(16));
-    let slots = |twin| crate::gpu::link::Slots { twin: Some(twin), ..s.slots(None) };
-    let planned =
-        |mut dispatch: Dispatch, mut operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
-            let mut kind = "none";
-            if last && let Some((of, twin)) = twin {
-                kind = twin;
-                twin_operands(g, of, g.shape(node).cols, &mut dispatch, &mut operands);
-            }
-            Planned { nodes, dispatch, operands, weight: None, slots: slots(kind) }
-        };
-    let reads = |y: Operand| {
-        let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
-        vec![(0, Operand::Step), (1, Operand::Value(ins[0])), (2, y), (4, keys), (5, values)]
-    };
-    let quarters = (head_dim / 4).div_ceil(4);
-    let below = SHORT.min(PRODUCTS / quarters);
-    let short = Extent::Spans { x: heads, span: 0, from: 0, below };
-    let spans = Extent::Spans { x: heads / share, span: SPAN, from: below, below: u32::MAX };
-    let join = Extent::Spans { x: heads, span: 0, from: below, below: u32::MAX };
-    let mut few = dispatch("attend_short", 1, false, short);
-    few.constants.extend([
-        ("QUARTERS", quarters as f64),
-        ("SHORT", below as f64),
-        ("PRODUCTS", (below * quarters) as f64),
-        ("TEAM", if s.caps.team_fixed { s.caps.team as f64 } else { 0.0 }),
-    ]);
-    let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
-    Some(vec![
-        planned(few, reads(Operand::Value(node)), Vec::new(), true),
-        planned(
-            dispatch("attend_one", share, true, spans),
-            reads(Operand::Partials(node)),
-            Vec::new(),
-            false,
-        ),
-        planned(dispatch("attend_join", 1, false, join), joined, vec![node], true),
-    ])
-}
-
 /// How weights are multiplied: as int8 where all of their formats can and the precision allows it.
 fn kind(s: &Setting<'_>, weights: &[Node]) -> Option<&'static str> {
     let integer = |&w: &Node| {
@@ -399,7 +319,8 @@ fn bundle(s: &Setting<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (u
     if matrix.parts() != 1 || !rows.is_multiple_of(2) {
         return None;
     }
-    let constants = vec![("COLS", matrix.cols as f64), ("N", rows as f64), ("FIRST_ROW", first as f64)];
+    let numbers = [("COLS", matrix.cols), ("N", rows), ("FIRST_ROW", first), ("SINGLE", 1)];
+    let constants = numbers.map(|(name, n)| (name, n as f64)).to_vec();
     let mut dispatch =
         Dispatch { kernel: "matvec", constants, extent: Extent::PerRow { rows: Rows::Step, each: 1 } };
     matvec::shape(s.caps, matrix.format, matrix.cols, rows, pairs, &mut dispatch, Rows::Step);
@@ -443,7 +364,7 @@ fn emits(s: &Setting<'_>, node: Node) -> bool {
     let g = s.graph;
     match op_name(g, node) {
         Some("attend") => {
-            attention(s, node).is_some_and(|all| all.iter().any(|p| p.slots.twin != Some("none")))
+            attention::one_row(s, node).is_some_and(|all| all.iter().any(|p| p.slots.twin != Some("none")))
         }
         Some("add") => inputs(g, node)
             .iter()
@@ -462,7 +383,7 @@ fn residual_fits(s: &Setting<'_>, a: &Residual) -> bool {
 }
 
 /// What reads a twin made from `node`: the norm or the value that the twin is of, and the twin's kind.
-fn twin_of(s: &Setting<'_>, node: Node) -> Option<(Node, &'static str)> {
+pub fn twin_of(s: &Setting<'_>, node: Node) -> Option<(Node, &'static str)> {
     let g = s.graph;
     for user in users(g, node) {
         let norm = if op_name(g, user) == Some("select") { only_user(g, user)? } else { user };
@@ -494,7 +415,7 @@ fn twin_of(s: &Setting<'_>, node: Node) -> Option<(Node, &'static str)> {
     None
 }
 
-fn twin_operands(
+pub fn twin_operands(
     g: &Graph,
     of: Node,
     cols: usize,
@@ -542,6 +463,7 @@ fn finish(
         twin: Some(twin),
         ..s.slots(Some(format.wgsl))
     };
+    operands.push((0, Operand::Step));
     operands.sort_unstable_by_key(|(binding, _)| *binding);
     Planned { nodes, dispatch, operands, weight: Some(matrix), slots }
 }

@@ -1,8 +1,10 @@
 //! Runs the same graph on wgpu.
 //!
-//! [`plan`] turns the graph into dispatches (with [`fuse`]'s patterns), as plain data; [`pipelines`], [`weights`] and [`buffers`] make what
-//! they name; a [`stage`] is a dispatch bound to all of it; [`decode`] encodes steps ahead of their results.
+//! `plan` turns the graph into dispatches (with `fuse`'s patterns), as plain data; `pipelines`, `weights` and `buffers` make what they
+//! name; a `stage` is a dispatch bound to all of it; `decode` encodes steps ahead of their results; `trace` and `profile` look on.
 
+mod attention;
+mod bandwidth;
 mod buffers;
 mod decode;
 mod device;
@@ -54,6 +56,7 @@ pub struct Gpu {
     weights: Weights,
     pipelines_ms: f64,
     decoder: decode::Decoder,
+    bandwidth: Option<Option<f64>>,
 }
 
 impl Gpu {
@@ -87,7 +90,19 @@ impl Gpu {
         let decoder = decode::Decoder::new(&device, &model, &pipelines, &buffers)?;
         device.check()?;
         let pipelines_ms = pipelines.ms;
-        Ok(Gpu { device, model, plan, asked, planned, stages, buffers, weights, pipelines_ms, decoder })
+        Ok(Gpu {
+            device,
+            model,
+            plan,
+            asked,
+            planned,
+            stages,
+            buffers,
+            weights,
+            pipelines_ms,
+            decoder,
+            bandwidth: None,
+        })
     }
 
     fn class_of(step: &Step) -> Class {
@@ -144,11 +159,20 @@ impl Backend for Gpu {
     }
 
     fn memory(&self) -> Memory {
-        Memory { weights: self.weights.bytes, kv: self.buffers.kv_bytes, scratch: self.buffers.scratch_bytes }
+        Memory {
+            weights: self.weights.bytes,
+            kv: self.buffers.kv_bytes,
+            scratch: self.buffers.scratch_bytes,
+            buffers: self.device.buffers_made(),
+        }
     }
 
     fn pipelines_ms(&self) -> f64 {
         self.pipelines_ms
+    }
+
+    fn read_bandwidth(&mut self) -> Option<f64> {
+        *self.bandwidth.get_or_insert_with(|| bandwidth::measure(&self.device).ok())
     }
 
     fn limits(&self) -> Limits {

@@ -1,6 +1,7 @@
 //! Compute pipelines, one for each kernel, slots and constants; made in parallel, and kept on disk where wgpu can.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -55,8 +56,8 @@ impl Pipelines {
         }
         let mut modules: HashMap<(&str, Slots), wgpu::ShaderModule> = HashMap::new();
         for key in &wanted {
-            if !modules.contains_key(&(key.kernel, key.slots)) {
-                modules.insert((key.kernel, key.slots), module(device, key)?);
+            if let Entry::Vacant(place) = modules.entry((key.kernel, key.slots)) {
+                place.insert(module(device, key)?);
             }
         }
         let queue = Mutex::new(wanted.into_iter());
@@ -91,7 +92,12 @@ impl Pipelines {
 }
 
 fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
-    let text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    let mut text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    if let Some((kernel, from, to)) = device.mutation
+        && kernel == key.kernel
+    {
+        text = text.replace(from, to);
+    }
     let desc = wgpu::ShaderModuleDescriptor {
         label: Some(key.kernel),
         source: wgpu::ShaderSource::Wgsl(text.into()),

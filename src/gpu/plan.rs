@@ -176,7 +176,10 @@ fn linear(s: &Setting<'_>, node: Node) -> Vec<Planned> {
         dispatch.constants.extend([("FIRST_OUT", held.first as f64), ("FIRST_ROW", held.at as f64)]);
         if few {
             matvec::shape(s.caps, held.format, shapes[0].cols, held.rows, 8, &mut dispatch, out.rows);
-            return (dispatch, vec![(1, Operand::Value(inputs[0])), (2, Operand::Value(node)), (3, bias)]);
+            let (single, asked) = (s.class == Class::One, out.rows == Rows::Asked);
+            dispatch.constants.extend([("SINGLE", single as u32 as f64), ("ASKED", asked as u32 as f64)]);
+            let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(node), bias];
+            return (dispatch, in_order(&operands));
         }
         if let Extent::Tiles { rows, tile, .. } = dispatch.extent {
             dispatch.extent = Extent::Tiles { rows, tile, x: (held.rows as u32).div_ceil(tile) };

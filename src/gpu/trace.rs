@@ -1,11 +1,12 @@
-//! Runs a step dispatch by dispatch and reads back what each wrote: what `check` compares.
+//! Runs a step dispatch by dispatch and reads back what each wrote: what `check` compares. Buffers hold guard words before they are
+//! written, so that numbers that a kernel left out, or wrote past its result, are seen.
 
 use std::ops::Range;
 
 use crate::error::Result;
 use crate::gpu::plan::{Class, Operand, Planned};
 use crate::gpu::{Gpu, readback};
-use crate::graph::{Node, Shape, Step};
+use crate::graph::{Node, Step};
 
 /// What one dispatch computed.
 pub struct Traced {
@@ -13,10 +14,17 @@ pub struct Traced {
     pub kernel: String,
     /// All nodes that it computed, in the graph's order.
     pub nodes: Vec<Node>,
-    /// The values that it wrote, `[rows][cols]`.
+    /// The values that it wrote, `[rows][cols]`. What it left out is not a number.
     pub values: Vec<(Node, Vec<f32>)>,
+    /// Nodes past whose rows it wrote, or in whose cache it wrote elsewhere: none, unless a kernel is wrong.
+    pub spilled: Vec<Node>,
     /// Whether it computes with activations in int8, which costs more than rounding.
     pub integer: bool,
+}
+
+/// What a node's buffer holds before it is written: a NaN. Each node has its own, because what reads one hands it on.
+fn guard(node: Node) -> u32 {
+    0x7fc0_0001 + node.0 as u32
 }
 
 impl Gpu {
@@ -25,57 +33,83 @@ impl Gpu {
         let class = Gpu::class_of(step);
         self.write_step(class, step);
         for at in 0..self.stages[class as usize].len() {
+            let planned = &self.planned[class as usize][at];
+            self.guard_values(class, at);
+            let caches = self.caches_written(planned);
+            let before = caches.iter().map(|&(_, c)| self.read(self.buffers.cache(c)));
+            let before = before.collect::<Result<Vec<_>>>()?;
             let mut encoder = self.device.device.create_command_encoder(&Default::default());
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 self.stages[class as usize][at].encode(&mut pass, step);
             }
             self.device.queue.submit([encoder.finish()]);
-            let planned = &self.planned[class as usize][at];
-            let mut values = Vec::new();
+            let (mut values, mut spilled) = (Vec::new(), Vec::new());
             for &node in &planned.nodes {
-                if let Some(value) = self.value_of(class, step, planned, node)? {
-                    values.push((node, value));
+                let (value, spill) = match caches.iter().position(|(n, _)| *n == node) {
+                    Some(i) => self.stored(step, caches[i].1, &before[i])?,
+                    None if names(planned, node) => self.value_of(class, step, node)?,
+                    None => continue, // a value between the nodes of a fused kernel
+                };
+                values.push((node, value));
+                if spill {
+                    spilled.push(node);
                 }
             }
             let integer = planned.slots.input == Some("i8");
-            see(Traced { kernel: planned.label(), nodes: planned.nodes.clone(), values, integer })?;
+            see(Traced { kernel: planned.label(), nodes: planned.nodes.clone(), values, spilled, integer })?;
         }
         Ok(())
     }
 
-    /// The value of a node, if the dispatch that computed it kept it.
-    fn value_of(&self, class: Class, step: &Step, planned: &Planned, node: Node) -> Result<Option<Vec<f32>>> {
-        let graph = &self.model.graph;
-        let shape = graph.shape(node);
-        let rows = shape.rows_in(step);
-        let Some((op, inputs)) = graph.entry(node).op() else { return Ok(None) };
-        if op.name() == "store" {
-            return self.stored(step, inputs[1], shape).map(Some);
+    /// Fills the buffers of the values that dispatch `at` is the first to name, and so the first to write.
+    fn guard_values(&self, class: Class, at: usize) {
+        let planned = &self.planned[class as usize];
+        for (_, operand) in &planned[at].operands {
+            if let Operand::Value(node) = operand
+                && !planned[..at].iter().any(|p| names(p, *node))
+            {
+                let buffer = self.buffers.value(class, *node);
+                let words = vec![guard(*node); buffer.size() as usize / 4];
+                self.device.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+            }
         }
-        if !planned.operands.iter().any(|(_, o)| *o == Operand::Value(node)) {
-            return Ok(None);
-        }
-        let encoder = self.device.device.create_command_encoder(&Default::default());
-        let bytes = (rows * shape.stride() * 4) as u64;
-        if bytes == 0 {
-            return Ok(Some(Vec::new()));
-        }
-        let data = readback::copy(&self.device, encoder, self.buffers.value(class, node), bytes)?;
-        Ok(Some(readback::rows(&data, rows, shape)))
     }
 
-    /// What a step wrote into a cache.
-    fn stored(&self, step: &Step, cache: Node, shape: Shape) -> Result<Vec<f32>> {
-        let buffer = self.buffers.cache(cache);
-        let number = buffer.size() as usize / (self.plan.slots * self.plan.context * shape.cols);
+    /// The `store` nodes of a dispatch, with their caches.
+    fn caches_written(&self, planned: &Planned) -> Vec<(Node, Node)> {
+        let cache = |&node: &Node| {
+            let (op, inputs) = self.model.graph.entry(node).op()?;
+            (op.name() == "store").then(|| (node, inputs[1]))
+        };
+        planned.nodes.iter().filter_map(cache).collect()
+    }
+
+    fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
+        let encoder = self.device.device.create_command_encoder(&Default::default());
+        readback::copy(&self.device, encoder, buffer, buffer.size())
+    }
+
+    /// The value of a node, and whether anything behind it was written.
+    fn value_of(&self, class: Class, step: &Step, node: Node) -> Result<(Vec<f32>, bool)> {
+        let shape = self.model.graph.shape(node);
+        let rows = shape.rows_in(step);
+        let data = self.read(self.buffers.value(class, node))?;
+        let (value, behind) = data.split_at(rows * shape.stride() * 4);
+        let spilled = behind.chunks_exact(4).any(|word| word != guard(node).to_le_bytes());
+        Ok((readback::rows(value, rows, shape), spilled))
+    }
+
+    /// What a step wrote into a cache, and whether anything else there has changed since `before`.
+    fn stored(&self, step: &Step, cache: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
+        let shape = self.model.graph.shape(cache);
+        let mut data = self.read(self.buffers.cache(cache))?;
+        let number = data.len() / (self.plan.slots * self.plan.context * shape.cols);
         let line = shape.cols * number;
         let place = |row: &crate::graph::Row| -> Range<usize> {
             let at = (row.slot as usize * self.plan.context + row.position as usize) * line;
             at..at + line
         };
-        let encoder = self.device.device.create_command_encoder(&Default::default());
-        let data = readback::copy(&self.device, encoder, buffer, buffer.size())?;
         let mut out = Vec::with_capacity(step.rows.len() * shape.cols);
         for row in &step.rows {
             let bytes = &data[place(row)];
@@ -85,6 +119,14 @@ impl Gpu {
                 out.extend(bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes).iter().map(|h| h.to_f32()));
             }
         }
-        Ok(out)
+        for row in &step.rows {
+            data[place(row)].copy_from_slice(&before[place(row)]);
+        }
+        Ok((out, data != before))
     }
+}
+
+/// Whether a dispatch reads or writes the value of a node.
+fn names(planned: &Planned, node: Node) -> bool {
+    planned.operands.iter().any(|(_, o)| *o == Operand::Value(node))
 }

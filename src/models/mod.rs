@@ -6,7 +6,7 @@ mod weights;
 
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::graph::Graph;
+use crate::graph::{Entry, Graph, Rows};
 
 pub use weights::Weights;
 
@@ -37,6 +37,8 @@ pub struct Model {
     pub layers: usize,
     /// Positions that the model was made for.
     pub context_length: usize,
+    /// The most positions that there are, for models with a table of them.
+    pub position_limit: Option<usize>,
     /// Tokens of the vocabulary: the width of the logits.
     pub vocab_size: usize,
 }
@@ -75,6 +77,25 @@ impl Model {
             )));
         }
         let context_length = weights.count("context_length")?;
-        Ok(Model { architecture: architecture.name, graph, block_count, layers, context_length, vocab_size })
+        let position_limit = graph.nodes().filter_map(|(_, e)| position_table(&graph, e)).min();
+        Ok(Model {
+            architecture: architecture.name,
+            graph,
+            block_count,
+            layers,
+            context_length,
+            position_limit,
+            vocab_size,
+        })
+    }
+}
+
+/// The number of positions, if `entry` looks up learned ones.
+fn position_table(graph: &Graph, entry: &Entry) -> Option<usize> {
+    let (op, inputs) = entry.op()?;
+    let by_position = op.name() == "embed" && op.constants(&[graph.shape(inputs[0])]).contains(&("BY", 2.0));
+    match graph.shape(inputs[0]).rows {
+        Rows::Of(rows) if by_position => Some(rows),
+        _ => None,
     }
 }

@@ -23,7 +23,7 @@ pub fn tokenize() -> Outcome {
     }
     // Unlike a prompt that is to be continued, a text is taken with its last line end.
     let file = tempfile::NamedTempFile::new()?;
-    write!(&file, "a\n")?;
+    writeln!(&file, "a")?;
     let run = succeed(command(&["tokenize", "-m", MODEL, "--no-bos", "-f"]).arg(file.path()))?;
     equal(run.out.split_whitespace().count(), 2)?;
     // What a user writes is never a control token.

@@ -1,5 +1,7 @@
 // What a matvec multiplies, in f32: a value, or the twin of a normalised one (wgsl/twin/f32.wgsl).
 
+import package::lib::row::within_row;
+
 override STRIDE: u32 = 64u;   // from a row of x to the next
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [rows, STRIDE]
@@ -12,7 +14,7 @@ fn load_x(r: u32, unit: u32) -> X {
     var loaded: X;
     let start = r * (STRIDE / 4u) + unit * (UNIT / 4u);
     for (var four = 0u; four < UNIT / 4u; four++) {
-        loaded.fours[four] = x[start + four];
+        loaded.fours[four] = within_row(x[start + four], 4u * (unit * (UNIT / 4u) + four));
     }
     return loaded;
 }

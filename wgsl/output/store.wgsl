@@ -10,7 +10,6 @@ override ROTARY: u32 = 0u;        // numbers of a head that turn
 override CONTEXT: u32 = 1u;
 override KV_COLS: u32 = 64u;
 
-@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [Q_ROWS / 2]
 @group(0) @binding(3) var<storage, read> turns: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
 @group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // [slots, CONTEXT, KV_COLS / 2]

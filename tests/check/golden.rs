@@ -1,0 +1,41 @@
+//! The golden models, node by node.
+
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use wgllm::backend::Precision;
+use wgllm::engine::Options;
+use wgllm::gguf::Gguf;
+
+use crate::adapters::Target;
+use crate::fixtures::{demo, entries, files, fixtures, unknown};
+use crate::{Outcome, agrees, masks, run};
+
+pub fn trials(target: &Target) -> Vec<Trial> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for folder in entries(&fixtures().join("models")).iter().chain(&entries(&fixtures().join("real"))) {
+        found.extend(files(folder, "gguf"));
+    }
+    found.extend(files(&fixtures().join("quant"), "gguf"));
+    found.extend(files(&demo(), "gguf"));
+    found.iter().map(|path| trial(target, path)).collect()
+}
+
+fn trial(target: &Target, path: &Path) -> Trial {
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let name = format!("{folder}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+    if let Some(reason) = unknown(path) {
+        return Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true);
+    }
+    let (path, target) = (path.to_owned(), target.clone());
+    Trial::test(format!("{name} on {}", target.label), move || under_every_mask(&path, &target))
+}
+
+fn under_every_mask(path: &Path, target: &Target) -> Outcome {
+    for (name, masks) in masks() {
+        let options = Options { masks, ..target.options(Precision::Fast) };
+        let report = run(Gguf::open(path)?, &options, 500, 12)?;
+        agrees(&report).map_err(|e| format!("{name}: {}", e.message().unwrap_or("")))?;
+    }
+    Ok(())
+}

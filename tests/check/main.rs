@@ -1,0 +1,71 @@
+//! `check`: every dispatch of a model held to the reference, under every mask of what an adapter offers; that it notices a wrong
+//! kernel; and that generating keeps memory as it is. Tiny models made in memory, and the golden ones where they are.
+
+#[path = "../common/adapters.rs"]
+mod adapters;
+#[path = "../common/blocks.rs"]
+mod blocks;
+#[path = "../common/fixtures.rs"]
+mod fixtures;
+#[path = "../common/gguf_file.rs"]
+mod gguf_file;
+mod golden;
+mod memory;
+mod mutation;
+mod tiny;
+#[path = "../common/tiny_model.rs"]
+mod tiny_model;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed};
+use wgllm::check::{Report, check};
+use wgllm::engine::Options;
+use wgllm::gguf::Gguf;
+use wgllm::gpu::Masks;
+
+use adapters::{adapters, none_here};
+
+type Outcome = Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let targets = adapters();
+    let mut trials = Vec::new();
+    if targets.is_empty() {
+        trials.push(none_here("check on an adapter"));
+    }
+    for target in &targets {
+        trials.extend(
+            [tiny::trials, golden::trials, mutation::trials, memory::trials].iter().flat_map(|t| t(target)),
+        );
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Everything that may be left out of an adapter, and kernels that check their bounds.
+fn masks() -> Vec<(&'static str, Masks)> {
+    let plain = Masks::default();
+    vec![
+        ("no mask", plain),
+        ("no f16", Masks { no_f16: true, ..plain }),
+        ("no subgroups", Masks { no_subgroups: true, ..plain }),
+        ("no f16, no subgroups", Masks { no_f16: true, no_subgroups: true, ..plain }),
+        ("bindings of 128 MiB", Masks { max_binding: Some(128 << 20), ..plain }),
+        ("bounds checks", Masks { checked: true, ..plain }),
+    ]
+}
+
+/// Prefill of `rows` rows and two rows of decode.
+fn run(file: Gguf, options: &Options, vocab: u32, rows: u32) -> Result<Report, Failed> {
+    let ids: Vec<u32> = (0..rows).map(|i| (i * 37 + 11) % vocab).collect();
+    Ok(check(file, options, &ids, 2)?)
+}
+
+/// Fails with the first node that does not agree.
+fn agrees(report: &Report) -> Outcome {
+    match report.nodes.iter().find(|n| !n.pass) {
+        None if report.nodes.is_empty() => Err("nothing was compared".into()),
+        None => Ok(()),
+        Some(n) => Err(format!("{} nodes differ, first {n:?}", report.failed()).into()),
+    }
+}

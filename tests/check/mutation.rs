@@ -1,0 +1,53 @@
+//! That no bound is vacuous: a kernel with one number or one sign changed must not pass.
+
+use libtest_mimic::Trial;
+use wgllm::backend::Precision;
+use wgllm::engine::Options;
+use wgllm::gguf::Gguf;
+use wgllm::gpu::Masks;
+
+use crate::adapters::Target;
+use crate::run;
+use crate::tiny_model::{Gpt2, Llama};
+
+/// Kernel, what is in it, what is put in its place.
+const MUTATIONS: &[(&str, &str, &str)] = &[
+    ("rms_norm", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.01 * EPS + 1e-3"),
+    ("layer_norm", "x[start + c] - mean", "x[start + c] - 0.99 * mean"),
+    ("matmul", "c0 += DEPTH", "c0 += DEPTH + 1u - 1u + DEPTH"),
+    ("matmul", "sum += bias", "sum -= bias"),
+    ("matvec", "EPS);", "EPS + 1e-2);"),
+    ("matvec", "units / stride * stride + start < units", "units / stride * stride + start + 1u < units"),
+    ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y"),
+    ("attend", "p0 + lane;", "p0 + lane + 1u;"),
+    ("attend_one", "* SCALE;", "* SCALE * 1.02;"),
+    ("store", "row.z;", "row.z + 1u;"),
+    ("embed", "FIRST_ROW;", "FIRST_ROW + 1u;"),
+    ("add", "a[i] + b[i]", "a[i] + 1.001 * b[i]"),
+    ("gate", "activate(ACT, gate[i])", "gate[i]"),
+    ("unary", "0.044715", "0.05"),
+    ("twin", "127.0 / largest", "63.0 / largest"),
+    ("select", "asked * fours", "0u * fours"),
+];
+
+pub fn trials(target: &Target) -> Vec<Trial> {
+    let llama: &'static [u8] = Llama { format: "Q8_0", head_dim: 32, ..Llama::default() }.file().leak();
+    let gpt2: &'static [u8] = Gpt2::default().file().leak();
+    let trial = |&mutation: &(&'static str, &'static str, &'static str)| {
+        let target = target.clone();
+        let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
+        Trial::test(name, move || {
+            let masks = Masks { mutation: Some(mutation), ..Masks::default() };
+            for (bytes, precision, unfused) in
+                [(llama, Precision::Fast, false), (llama, Precision::F32, true), (gpt2, Precision::F32, true)]
+            {
+                let options = Options { masks, unfused, ..target.options(precision) };
+                if run(Gguf::from_static("tiny", bytes)?, &options, 160, 9)?.failed() > 0 {
+                    return Ok(());
+                }
+            }
+            Err("every node agreed".into())
+        })
+    };
+    MUTATIONS.iter().map(trial).collect()
+}

@@ -1,0 +1,111 @@
+//! Tiny models of every format and of every shape that a kernel treats in its own way.
+
+use libtest_mimic::Trial;
+use wgllm::backend::Precision;
+use wgllm::formats::FORMATS;
+use wgllm::gguf::Gguf;
+use wgllm::gpu::Masks;
+
+use crate::adapters::Target;
+use crate::gguf_file::GgufFile;
+use crate::tiny_model::{Gpt2, Llama};
+use crate::{Outcome, agrees, masks, run};
+
+pub fn trials(target: &Target) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, file, vocab) in models() {
+        trials.push(trial(target, name.clone(), file.leak(), vocab, Masks::default()));
+    }
+    // What masks change does not depend on the model's shape.
+    for (name, mask) in masks().into_iter().skip(1) {
+        let model = Llama { head_dim: 32, ffn: 256, format: "Q4_K", width: Some(256), ..Llama::default() };
+        trials.push(trial(target, format!("llama Q4_K with {name}"), model.file().leak(), 160, mask));
+        trials.push(trial(target, format!("gpt2 with {name}"), Gpt2::default().file().leak(), 160, mask));
+    }
+    // The embedding, and with it the output, is several bindings long.
+    let split = Masks { max_binding: Some(1 << 20), ..Masks::default() };
+    for format in ["F32", "Q8_0", "Q6_K"] {
+        let model = Llama {
+            vocab: 9001,
+            tied: true,
+            width: Some(256),
+            ffn: 256,
+            head_dim: 64,
+            format,
+            ..Llama::default()
+        };
+        let name = format!("llama {format} in parts of 1 MiB");
+        trials.push(trial(target, name, model.file().leak(), 9001, split));
+    }
+    trials
+}
+
+fn models() -> Vec<(String, GgufFile, u32)> {
+    let mut models = Vec::new();
+    for format in FORMATS {
+        let wide = Llama { head_dim: 64, ffn: 512, format: format.name, ..Llama::default() };
+        models.push((format!("llama {}", format.name), wide.file(), 160));
+        let gpt2 = Gpt2 { head_dim: 64, format: format.name, ..Gpt2::default() };
+        models.push((format!("gpt2 {}", format.name), gpt2.file(), 160));
+    }
+    let base = || Llama { format: "Q8_0", head_dim: 32, ..Llama::default() };
+    let shapes = [
+        ("1 head for each of keys", Llama { heads: 4, kv_heads: 4, ..base() }),
+        ("2 heads for each of keys", Llama { heads: 4, kv_heads: 2, ..base() }),
+        ("4 heads for each of keys", Llama { heads: 4, kv_heads: 1, ..base() }),
+        ("7 heads for each of keys", Llama { heads: 7, kv_heads: 1, width: Some(96), ..base() }),
+        ("8 heads for each of keys", Llama { heads: 16, kv_heads: 2, head_dim: 16, ..base() }),
+        ("a tied output", Llama { tied: true, ..base() }),
+        ("biases", Llama { biases: true, ..base() }),
+        ("rotary factors", Llama { rope_freqs: true, ..base() }),
+        ("positions scaled", Llama { linear_factor: Some(4.0), ..base() }),
+        ("half of a head turned", Llama { rotary: Some(16), ..base() }),
+        ("heads of 8", Llama { head_dim: 8, heads: 8, ..base() }),
+        ("heads of 20", Llama { head_dim: 20, width: Some(64), ..base() }),
+        ("heads of 80", Llama { head_dim: 80, width: Some(64), ..base() }),
+        ("heads of 128", Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() }),
+        ("heads of 256", Llama { head_dim: 256, heads: 2, kv_heads: 1, ..base() }),
+        ("a feed-forward of 172 in F16", Llama { ffn: 172, ..base() }),
+        (
+            "odd sizes",
+            Llama {
+                width: Some(36),
+                heads: 3,
+                kv_heads: 1,
+                head_dim: 12,
+                ffn: 44,
+                vocab: 161,
+                format: "F16",
+                ..base()
+            },
+        ),
+        ("one layer", Llama { layers: 1, ..base() }),
+    ];
+    models
+        .extend(shapes.map(|(name, model)| (format!("llama with {name}"), model.file(), model.vocab as u32)));
+    models
+}
+
+fn trial(target: &Target, name: String, bytes: &'static [u8], vocab: u32, masks: Masks) -> Trial {
+    let target = target.clone();
+    Trial::test(format!("{name} on {}", target.label), move || {
+        for (precision, unfused) in
+            [(Precision::Fast, false), (Precision::F32, false), (Precision::F32, true)]
+        {
+            let file = Gguf::from_static("tiny", bytes)?;
+            let options = wgllm::engine::Options { masks, unfused, ..target.options(precision) };
+            agrees_in(run(file, &options, vocab, 9), precision, unfused)?;
+        }
+        Ok(())
+    })
+}
+
+fn agrees_in(
+    report: Result<wgllm::check::Report, libtest_mimic::Failed>,
+    precision: Precision,
+    unfused: bool,
+) -> Outcome {
+    let report = report?;
+    agrees(&report)
+        .map_err(|e| format!("{precision:?}, unfused {unfused}: {}", e.message().unwrap_or("")).into())
+}

@@ -1,0 +1,252 @@
+//! Groups of cases: a graph each, with the steps that it runs.
+
+use wgllm::backend::{Plan, Precision};
+use wgllm::formats::FORMATS;
+use wgllm::gpu::Masks;
+use wgllm::graph::{Node, Step};
+use wgllm::ops::{Activation, Index, RopeShape};
+
+use crate::cases::{self, Linear};
+use crate::small_graph::{SmallGraph, format};
+use crate::steps::{self, TABLE, activations};
+
+/// Nodes that run together.
+pub struct Group {
+    /// What they have in common.
+    pub name: &'static str,
+    /// Adds them.
+    pub build: fn(&mut SmallGraph),
+    /// What they run.
+    pub steps: fn() -> Vec<(String, Step)>,
+    /// For what they are prepared: with more rows than any step has, so that there is room behind every result.
+    pub plan: Plan,
+    /// What they run with, one by one.
+    pub variants: &'static [Variant],
+}
+
+/// How to compute, and what of an adapter is not used; and that in words.
+pub type Variant = (&'static str, Precision, Masks);
+
+const ALL: Masks = Masks {
+    no_f16: false,
+    no_subgroups: false,
+    no_coop: false,
+    max_binding: None,
+    checked: false,
+    mutation: None,
+};
+const NO_SUBGROUPS: Masks = Masks { no_subgroups: true, ..ALL };
+const CHECKED: Masks = Masks { checked: true, ..ALL };
+const PARTS: Masks = Masks { max_binding: Some(1 << 20), ..ALL };
+
+/// Where neither precision nor subgroups make a difference.
+const PLAIN: &[Variant] = &[("f32", Precision::F32, ALL), ("f32, bounds checked", Precision::F32, CHECKED)];
+/// Where subgroups do.
+const SUBGROUPS: &[Variant] = &[
+    ("f32", Precision::F32, ALL),
+    ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
+    ("f32, bounds checked", Precision::F32, CHECKED),
+];
+/// Where both do.
+const EVERY: &[Variant] = &[
+    ("f32", Precision::F32, ALL),
+    ("fast", Precision::Fast, ALL),
+    ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
+    ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
+    ("fast, bounds checked", Precision::Fast, CHECKED),
+];
+
+const PLAN: Plan = Plan { context: 300, slots: 1, rows: 270, precision: Precision::F32 };
+
+/// All groups.
+pub const GROUPS: &[Group] = &[
+    Group { name: "linear", build: linear, steps: steps::by_rows, plan: PLAN, variants: EVERY },
+    Group {
+        name: "linear and embed, 70,001 rows",
+        build: vocabulary,
+        steps: steps::far_tokens,
+        plan: Plan { rows: 3, ..PLAN },
+        variants: &[
+            ("f32", Precision::F32, ALL),
+            ("f32, bindings of 1 MiB", Precision::F32, PARTS),
+            ("fast, bindings of 1 MiB", Precision::Fast, PARTS),
+        ],
+    },
+    Group {
+        name: "more workgroups than one dimension takes",
+        build: folded,
+        steps: || vec![steps::all_asked(31)],
+        plan: Plan { rows: 60, ..PLAN },
+        variants: &[("f32", Precision::F32, ALL)],
+    },
+    Group { name: "norms", build: norms, steps: steps::by_kind, plan: PLAN, variants: SUBGROUPS },
+    Group { name: "elements", build: elements, steps: steps::by_kind, plan: PLAN, variants: PLAIN },
+    Group { name: "embed and select", build: embed, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
+    Group { name: "rope", build: rope, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
+    Group {
+        name: "rope far out",
+        build: rope_far,
+        steps: steps::by_position,
+        plan: Plan { context: 100_001, rows: 16, ..PLAN },
+        variants: PLAIN,
+    },
+    Group {
+        name: "attention",
+        build: attention,
+        steps: steps::sequences,
+        plan: Plan { slots: 2, ..PLAN },
+        variants: EVERY,
+    },
+];
+
+/// A node for each number of columns that rows of activations are needed in.
+fn inputs(s: &mut SmallGraph, cols: impl Iterator<Item = usize>) -> Vec<(usize, Node)> {
+    let mut made: Vec<(usize, Node)> = Vec::new();
+    for cols in cols {
+        if made.iter().all(|(c, _)| *c != cols) {
+            made.push((cols, input(s, cols)));
+        }
+    }
+    made
+}
+
+fn input(s: &mut SmallGraph, cols: usize) -> Node {
+    let table = s.table(TABLE, cols, activations);
+    let x = s.graph.embed(table, Index::Token);
+    s.graph.name(x, &format!("embed F32 of {cols}"))
+}
+
+fn of(inputs: &[(usize, Node)], cols: usize) -> Node {
+    inputs.iter().find(|(c, _)| *c == cols).map(|(_, node)| *node).unwrap_or_else(|| panic!("no x of {cols}"))
+}
+
+fn linear(s: &mut SmallGraph) {
+    let cases = cases::linear();
+    let all = inputs(s, cases.iter().map(|c| c.cols));
+    let asked: Vec<(usize, Node)> = all.iter().map(|&(c, x)| (c, s.graph.rows_asked_for(x))).collect();
+    let f32 = format("F32");
+    for Linear { format, n, cols, bias } in cases {
+        let w = s.weight(format, n, cols);
+        let b = bias.then(|| s.weight(f32, 1, n));
+        for (inputs, which) in [(&all, ""), (&asked, " of the rows asked for")] {
+            let y = s.graph.linear(of(inputs, cols), w, b);
+            let with = if bias { " + b" } else { "" };
+            s.graph.name(y, &format!("linear {} [{n}, {cols}]{with}{which}", format.name));
+        }
+    }
+    // Weights that are parts of one tensor, and one that spans several bindings of 1 MiB.
+    let q8 = format("Q8_0");
+    let tensor = s.tensor(q8, 45, 64);
+    for (first, n) in [(0, 5), (5, 33), (38, 7)] {
+        let w = s.rows_of(&tensor, q8, first, n, 64);
+        let y = s.graph.linear(of(&all, 64), w, None);
+        s.graph.name(y, &format!("linear of rows {first} to {} of Q8_0 [45, 64]", first + n - 1));
+    }
+}
+
+fn vocabulary(s: &mut SmallGraph) {
+    const N: usize = 70_001;
+    let f32 = format("F32");
+    let table = s.weight(format("F16"), N, 12);
+    let y = s.graph.embed(table, Index::Token);
+    s.graph.name(y, "embed F16 of 12");
+    let wide = s.weight(f32, 1501, 288); // two bindings of 1 MiB
+    let bias = s.weight(f32, 1, 1501);
+    let long = s.table(N, 288 / 32, |_, random, row| row.fill(random.unit() - 0.5));
+    let y = s.graph.embed(long, Index::Token);
+    s.graph.name(y, "embed F32 of 9");
+    let x = {
+        let table = s.table(3, 288, activations);
+        s.graph.embed(table, Index::Position)
+    };
+    let y = s.graph.linear(x, wide, Some(bias));
+    s.graph.name(y, "linear F32 [1501, 288] + b");
+    let table = s.weight(format("Q8_0"), N, 32);
+    let x = s.graph.embed(table, Index::Token);
+    s.graph.name(x, "embed Q8_0 of 32");
+    let last = s.graph.rows_asked_for(x);
+    let q4 = s.weight(format("Q4_0"), N, 32);
+    let y = s.graph.linear(last, q4, None);
+    s.graph.name(y, "linear Q4_0 [70001, 32]");
+    let y = s.graph.linear(last, table, None);
+    s.graph.name(y, "linear Q8_0 [70001, 32], tied");
+}
+
+/// 31 rows of 70,001 results by a kernel that takes some of them to a workgroup.
+fn folded(s: &mut SmallGraph) {
+    let x = input(s, 4);
+    let x = s.graph.rows_asked_for(x);
+    let w = s.weight(format("F32"), 70_001, 4);
+    s.graph.linear(x, w, None);
+}
+
+fn norms(s: &mut SmallGraph) {
+    for &cols in cases::NORM_COLS {
+        let x = input(s, cols);
+        let (w, b) = (s.weight(format("F32"), 1, cols), s.weight(format("F16"), 1, cols));
+        let y = s.graph.rms_norm(x, w, 1e-6);
+        s.graph.name(y, &format!("rms_norm of {cols}"));
+        let y = s.graph.layer_norm(x, w, b, 1e-5);
+        s.graph.name(y, &format!("layer_norm of {cols}"));
+    }
+}
+
+fn elements(s: &mut SmallGraph) {
+    for &cols in cases::ELEMENT_COLS {
+        let (a, b) = (input(s, cols), input(s, cols));
+        let y = s.graph.add(a, b);
+        s.graph.name(y, &format!("add of {cols}"));
+        for act in [Activation::Silu, Activation::Gelu] {
+            let y = s.graph.gate(act, a, b);
+            s.graph.name(y, &format!("gate {act:?} of {cols}"));
+            let y = s.graph.unary(act, a);
+            s.graph.name(y, &format!("unary {act:?} of {cols}"));
+        }
+    }
+}
+
+fn embed(s: &mut SmallGraph) {
+    for format in FORMATS {
+        for &cols in cases::cols_of(format).iter().chain(cases::cols_of(format).first()) {
+            let table = s.weight(format, TABLE, cols);
+            for by in [Index::Token, Index::Position] {
+                let y = s.graph.embed(table, by);
+                s.graph.name(y, &format!("embed {} of {cols} by {by:?}", format.name));
+                let y = s.graph.rows_asked_for(y);
+                s.graph.name(y, &format!("select of {cols}"));
+            }
+        }
+    }
+}
+
+fn turn(s: &mut SmallGraph, shape: RopeShape, factors: bool) {
+    let x = input(s, 3 * shape.head_dim);
+    let factors =
+        factors.then(|| s.table(1, shape.rotary / 2, |_, random, f| f.fill_with(|| 1.0 + random.unit())));
+    let y = s.graph.rope(x, factors, shape);
+    let RopeShape { head_dim, rotary, pairing, .. } = shape;
+    s.graph.name(y, &format!("rope of {rotary} of {head_dim}, {pairing:?}"));
+}
+
+fn rope(s: &mut SmallGraph) {
+    for (shape, factors) in cases::rope() {
+        turn(s, shape, factors);
+    }
+}
+
+/// Two shapes: the tables of 100,001 positions are long.
+fn rope_far(s: &mut SmallGraph) {
+    let near = cases::rope();
+    for (shape, factors) in near.into_iter().filter(|(shape, _)| shape.head_dim == 32) {
+        turn(s, RopeShape { base: 5e5, ..shape }, factors);
+    }
+}
+
+fn attention(s: &mut SmallGraph) {
+    for shape in cases::attention() {
+        let (q_cols, kv_cols) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+        let (q, k, v) = (input(s, q_cols), input(s, kv_cols), input(s, kv_cols));
+        let y = s.graph.attention(q, k, v, shape);
+        s.graph.name(y, &format!("{shape:?}"));
+    }
+}

@@ -1,0 +1,84 @@
+//! Every op on every adapter of this machine against its reference, around the edges of tiles, under each mask. Values must agree
+//! within the op's own bound, be written in full, and nothing may be written behind them.
+//!
+//! The nodes of a group are one graph, most of them independent of each other: pipelines are slow to make, steps are quick.
+
+#[path = "../common/blocks.rs"]
+mod blocks;
+#[path = "../common/cases.rs"]
+mod cases;
+mod groups;
+#[path = "../common/small_graph.rs"]
+mod small_graph;
+mod steps;
+#[path = "../common/weights_file.rs"]
+mod weights_file;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use wgllm::backend::Plan;
+use wgllm::check::{NodeReport, compare};
+use wgllm::cpu::Cpu;
+use wgllm::gpu::{self, AdapterLine, Gpu};
+
+use groups::{GROUPS, Group, Variant};
+
+/// Failing nodes that are shown of a trial.
+const SHOWN: usize = 12;
+
+fn main() -> std::process::ExitCode {
+    let adapters = gpu::adapters();
+    let mut trials = Vec::new();
+    for adapter in &adapters {
+        for group in GROUPS {
+            for variant in group.variants {
+                trials.push(trial(adapter, group, variant));
+            }
+        }
+    }
+    if adapters.is_empty() {
+        let required = std::env::var_os("WGLLM_REQUIRE_ADAPTER").is_some_and(|v| v == "1");
+        let name = "ops_agree_with_their_references (no adapter here)";
+        let none = || Err("WGLLM_REQUIRE_ADAPTER is 1".into());
+        trials.push(Trial::test(name, none).with_ignored_flag(!required));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(adapter: &AdapterLine, group: &'static Group, variant: &'static Variant) -> Trial {
+    let AdapterLine { index, info } = adapter;
+    let name = format!("{} on {} ({}): {}", group.name, info.name, info.api, variant.0);
+    let index = index.to_string();
+    Trial::test(name, move || run(&index, group, variant))
+}
+
+fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant) -> Result<(), Failed> {
+    let mut graph = Default::default();
+    (group.build)(&mut graph);
+    let opened = graph.open()?;
+    let (file, model) = (&opened.file, &opened.model);
+    let device = gpu::choose(None, Some(adapter), masks)?;
+    let plan = Plan { precision, ..group.plan };
+    // Every node by a dispatch of its own: what fused kernels compute is held to the same references where whole models are.
+    let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, true, &mut |_, _| {})?;
+    let mut cpu = Cpu::new(file.clone(), model.clone(), plan)?;
+    let (mut nodes, mut failed) = (0, Vec::new());
+    for (label, step) in (group.steps)() {
+        let (reports, _) = compare(&mut gpu, &mut cpu, &model.graph, &step, &label)?;
+        nodes += reports.len();
+        failed.extend(reports.into_iter().filter(|r| !r.pass));
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = failed.iter().take(SHOWN).map(line).collect();
+    Err(format!("{} of {nodes} nodes do not agree:\n{}", failed.len(), shown.join("\n")).into())
+}
+
+fn line(r: &NodeReport) -> String {
+    let NodeReport { node, shape, kernel, step, bound, .. } = r;
+    let nmse = r.nmse.unwrap_or_default();
+    let spilled = if r.spilled { ", writes past its end" } else { "" };
+    let worst = r.worst.map(|(at, cpu, gpu)| format!(", at {at:?} cpu {cpu:e}, gpu {gpu:e}"));
+    let worst = worst.unwrap_or_default();
+    format!("  {step}: {node} {shape:?} by {kernel}: {nmse:.1e}, bound {bound:.0e}{worst}{spilled}")
+}

@@ -1,0 +1,129 @@
+//! The steps that groups run: how many rows, at which positions of which slots, with which kind of numbers.
+
+use std::ops::Range;
+
+use wgllm::graph::{Row, Step};
+
+use crate::blocks::Random;
+use crate::cases::ROWS;
+
+/// The rows of a table of activations: which hold what kind of numbers.
+pub const ORDINARY: Range<u32> = 0..271;
+/// Where exp is about to overflow or to vanish.
+pub const EDGES: Range<u32> = 271..275;
+/// ±10,000.
+pub const LARGE: Range<u32> = 275..279;
+/// Zeros of both signs.
+pub const ZERO: Range<u32> = 279..281;
+/// Subnormal and tiny numbers between ordinary ones: an adapter may take the former for zeros.
+pub const TINY: Range<u32> = 281..285;
+/// Rows of a table.
+pub const TABLE: usize = 285;
+
+/// The kinds, by name.
+pub const KINDS: &[(&str, Range<u32>)] =
+    &[("ordinary", ORDINARY), ("±88", EDGES), ("±10,000", LARGE), ("zeros", ZERO), ("tiny", TINY)];
+
+/// Fills row `r` of a table of activations.
+pub fn activations(r: usize, random: &mut Random, row: &mut [f32]) {
+    let r = r as u32;
+    for (c, x) in row.iter_mut().enumerate() {
+        let sign = if random.bits() & 1 == 0 { 1.0 } else { -1.0 };
+        let near = 1.0 + 0.01 * random.unit();
+        *x = match () {
+            () if EDGES.contains(&r) => sign * [88.0, 87.3, 104.0, 20.0][random.bits() as usize % 4] * near,
+            () if LARGE.contains(&r) => sign * 1e4 * near,
+            () if ZERO.contains(&r) => sign * 0.0,
+            // With a first 1, so that there is something to measure an error by.
+            () if TINY.contains(&r) && c == 0 => sign,
+            () if TINY.contains(&r) => sign * [1e-40, 1e-30, 1.0, 0.0][random.bits() as usize % 4],
+            // Four uniform numbers: deviation 1, about.
+            () => 1.7 * (0..4).map(|_| random.unit() - 0.5).sum::<f32>(),
+        };
+    }
+}
+
+/// `count` rows of slot 0 from position `first` on, with tokens from `kind`.
+pub fn rows(kind: &Range<u32>, count: usize, slot: u32, first: usize) -> Vec<Row> {
+    let token = |r: usize| kind.start + (r * 7 + first * 3) as u32 % (kind.end - kind.start);
+    (0..count).map(|r| Row { token: token(r), slot, position: (first + r) as u32 }).collect()
+}
+
+/// All numbers of rows; asked for are all of them, backwards, and of many a few.
+pub fn by_rows() -> Vec<(String, Step)> {
+    let mut steps = Vec::new();
+    for &count in ROWS {
+        let last = count as u32 - 1;
+        let all: Vec<u32> = (0..count as u32).rev().collect();
+        let asked = if count <= 9 || count == 33 { all } else { vec![last, 0, last / 2, last] };
+        steps.push((format!("{count} rows"), Step { rows: rows(&ORDINARY, count, 0, 0), asked }));
+    }
+    steps.push(("nothing asked".into(), Step { rows: rows(&ORDINARY, 3, 0, 5), asked: Vec::new() }));
+    steps
+}
+
+/// Some numbers of rows of every kind of numbers.
+pub fn by_kind() -> Vec<(String, Step)> {
+    let mut steps = Vec::new();
+    for (name, kind) in KINDS {
+        for count in [1, 2, 7, 33, 65] {
+            let rows = rows(kind, count, 0, 0);
+            steps.push((format!("{count} rows, {name}"), Step { rows, asked: vec![0] }));
+        }
+    }
+    steps
+}
+
+/// Positions near and far, alone and together.
+pub fn by_position() -> Vec<(String, Step)> {
+    let at = |p: &u32| Row { token: p % ORDINARY.end, slot: 0, position: *p };
+    let positions: [u32; 12] = [0, 1, 2, 31, 32, 33, 255, 1_000, 32_768, 65_535, 65_536, 100_000];
+    let mut steps: Vec<(String, Step)> = positions
+        .iter()
+        .map(|p| (format!("position {p}"), Step { rows: vec![at(p)], asked: vec![0] }))
+        .collect();
+    let step = Step { rows: positions.iter().map(at).collect(), asked: vec![0] };
+    steps.push(("all positions".into(), step));
+    steps
+}
+
+/// Two sequences: chunks and single rows across the edges of tiles, alone and mixed.
+pub fn sequences() -> Vec<(String, Step)> {
+    let mut steps = Vec::new();
+    let mut push = |rows: Vec<Row>| {
+        let ends: Vec<String> = rows.iter().map(|r| format!("{}/{}", r.slot, r.position)).collect();
+        let label = format!("{} rows to slot/position {}", rows.len(), ends.last().map_or("", |e| e));
+        steps.push((label, Step { rows, asked: vec![0] }));
+    };
+    let mut at = 0;
+    for count in [1, 1, 28, 1, 1, 1, 1, 28, 1, 1, 1, 1, 65, 126, 1, 1] {
+        push(rows(&ORDINARY, count, 0, at));
+        at += count;
+    }
+    // The other slot begins in between: a chunk of it beside a row that goes on, in both orders.
+    push([rows(&ORDINARY, 1, 0, at), rows(&ORDINARY, 3, 1, 0)].concat());
+    push([rows(&ORDINARY, 30, 1, 3), rows(&ORDINARY, 1, 0, at + 1)].concat());
+    push([rows(&ORDINARY, 1, 1, 33), rows(&ORDINARY, 1, 0, at + 2)].concat());
+    push(rows(&ORDINARY, 1, 1, 34));
+    push(rows(&ORDINARY, 1, 0, at + 3));
+    steps
+}
+
+/// Entries on both sides of 65,536, where 16 bits do not reach.
+pub fn far_tokens() -> Vec<(String, Step)> {
+    let tokens = [[65_535, 65_536, 0], [70_000, 32_767, 32_768]];
+    let row = |(i, &token): (usize, &u32)| Row { token, slot: 0, position: i as u32 };
+    let mut steps = Vec::new();
+    for tokens in &tokens {
+        let rows: Vec<Row> = tokens.iter().enumerate().map(row).collect();
+        steps.push(("1 row".into(), Step { rows: rows[..1].to_vec(), asked: vec![0] }));
+        steps.push(("3 rows".into(), Step { rows, asked: vec![2, 0] }));
+    }
+    steps
+}
+
+/// As many rows, all of them asked for.
+pub fn all_asked(count: usize) -> (String, Step) {
+    let asked = (0..count as u32).collect();
+    (format!("{count} rows"), Step { rows: rows(&ORDINARY, count, 0, 0), asked })
+}
