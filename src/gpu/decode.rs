@@ -22,13 +22,13 @@ use crate::sampler::{NO_TOKEN, Sampling, no_token};
 /// Tokens that repeat penalties look back on at most.
 pub const RECENT: usize = 256;
 /// Draws that are kept until the host has read them: more than are ever in flight.
-const RING: usize = 64;
+const RING: usize = 128;
 /// Submissions in flight: while one runs and one waits, a third is encoded.
 const AHEAD: usize = 3;
 /// Steps of a submission at most.
-const STEPS: usize = 8;
+const STEPS: usize = 32;
 /// A submission should take no longer, so that text comes evenly and little is dropped at a stop.
-const PACE: Duration = Duration::from_millis(4);
+const PACE: Duration = Duration::from_millis(16);
 
 const ARGMAX_PART: u32 = 1024;
 /// `sample.wgsl` holds as many parts in workgroup memory.
@@ -216,7 +216,7 @@ fn prepare(gpu: &Gpu, step: &Step, last: Row, recent: &[u32], sampling: &Samplin
     write(&gpu.decoder.recent, bytemuck::cast_slice(&ring));
 }
 
-/// Encodes and submits the steps of some draws, each in one compute pass; the first draw's step is the prompt's.
+/// Encodes and submits the steps of some draws in one compute pass; the first draw's step is the prompt's.
 fn submit(
     gpu: &Gpu,
     step: &Step,
@@ -226,13 +226,16 @@ fn submit(
     back: wgpu::Buffer,
 ) -> Flight {
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
-    for draw in draws.clone() {
-        let row = Row { position: last.position + draw as u32, ..last };
-        let following = Step { rows: vec![row], asked: vec![0] };
-        let (class, step) = if draw == 0 { (Gpu::class_of(step), step) } else { (Class::One, &following) };
+    {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        gpu.encode(&mut pass, class, step);
-        gpu.decoder.encode(&mut pass, class, step, sampling);
+        for draw in draws.clone() {
+            let row = Row { position: last.position + draw as u32, ..last };
+            let following = Step { rows: vec![row], asked: vec![0] };
+            let (class, step) =
+                if draw == 0 { (Gpu::class_of(step), step) } else { (Class::One, &following) };
+            gpu.encode(&mut pass, class, step);
+            gpu.decoder.encode(&mut pass, class, step, sampling);
+        }
     }
     encoder.copy_buffer_to_buffer(&gpu.decoder.ids, 0, &back, 0, RING as u64 * 4);
     let submitted = gpu.device.queue.submit([encoder.finish()]);
