@@ -6,6 +6,8 @@
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
 import package::cache::CacheFour;
+import package::lib::places::key_place;
+import package::lib::places::value_place;
 
 override STRIDE: u32 = 64u;
 override HEADS: u32 = 1u;
@@ -13,14 +15,13 @@ override KV_HEADS: u32 = 1u;
 override HEAD_DIM: u32 = 64u;
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
-override CONTEXT: u32 = 1u;
 override WORKGROUP: u32 = 64u;
 override FOURS: u32 = 16u;       // HEAD_DIM / 4
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;          // [rows, STRIDE]
-@group(0) @binding(2) var<storage, read> keys: array<CacheFour>;       // [slots, CONTEXT, KV_HEADS, HEAD_DIM]
-@group(0) @binding(3) var<storage, read> values: array<CacheFour>;     // [slots, CONTEXT, KV_HEADS, HEAD_DIM]
+@group(0) @binding(2) var<storage, read> keys: array<CacheFour>;       // see lib/places.wgsl
+@group(0) @binding(3) var<storage, read> values: array<CacheFour>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;    // [rows, STRIDE]
 
 var<workgroup> scores: array<f32, WORKGROUP>;
@@ -35,8 +36,6 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     let end = row.z + 1u;
     let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u);
     let head = h / (HEADS / KV_HEADS) * FOURS;
-    let line = KV_HEADS * FOURS;
-    let slot = row.y * CONTEXT;
 
     for (var c = lane; c < FOURS; c += WORKGROUP) {
         query[c] = q[r * (STRIDE / 4u) + h * FOURS + c] * SCALE;
@@ -52,9 +51,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         var score = -3.0e38;
         if (p < end) {
             score = 0.0;
-            let k = (slot + p) * line + head;
+            let k = key_place(row.y, p, head);
             for (var c = 0u; c < FOURS; c++) {
-                score += dot(query[c], cache_load(keys[k + c]));
+                score += dot(query[c], cache_load(keys[k + c * KEY_BLOCK]));
             }
         }
         scores[lane] = score;
@@ -73,7 +72,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         for (var c = lane; c < FOURS; c += WORKGROUP) {
             var sum = acc[slice] * rescale;
             for (var i = 0u; i < min(WORKGROUP, end - p0); i++) {
-                sum += scores[i] * cache_load(values[(slot + p0 + i) * line + head + c]);
+                sum += scores[i] * cache_load(values[value_place(row.y, p0 + i, head + c)]);
             }
             acc[slice] = sum;
             slice++;

@@ -1,165 +1,243 @@
 // y[h] = Σ over p of softmax over p (SCALE · q[h] · k[p, g]) · v[p, g] for one row, g = h / (HEADS / KV_HEADS)
 //
-// A workgroup takes SHARE heads that read the same keys and values, and SPAN positions, all at once: an invocation multiplies a quarter
-// of a key, and every team finds the largest score and the sum of weights for itself, so that there are few barriers. With PARTIAL
-// spans are put together by attend_join.wgsl; without, there is one span.
+// A workgroup takes SHARE heads that read the same keys and values, and SPAN positions. First an invocation multiplies a key, or a
+// PARTS-th of one; then neighbours add up neighbouring numbers of the values. The first of both are asked for before anything is
+// known of the step, so that their way from memory is one and not three. With PARTIAL the spans are put together by
+// attend_join.wgsl; without, there is one span.
 
 import package::cache::CacheFour;
 import package::lib::invocation::Invocation;
+import package::lib::places::key_place;
+import package::lib::places::value_place;
 import package::twin::emit;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
 override HEAD_DIM: u32 = 64u;
 override FOURS: u32 = 16u;        // HEAD_DIM / 4
-override QUARTERS: u32 = 4u;      // FOURS / 4, rounded up: invocations of a key
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
-override CONTEXT: u32 = 1u;
 override SHARE: u32 = 1u;         // 4 at most
+override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
 override PARTIAL: u32 = 0u;
+override AT_ONCE: u32 = 1u;       // keys that an invocation multiplies at once, 1 or 2: the query is then read half as often
 override SPAN: u32 = 128u;
-override SCORES: u32 = 128u;      // SHARE · SPAN
-override PRODUCTS: u32 = 512u;    // SHARE · SPAN · QUARTERS
-override WORKGROUP: u32 = 256u;
+override WORKGROUP: u32 = 128u;
+
+override SLOTS: u32 = 1u;
+
+override PART_FOURS: u32 = FOURS / PARTS;
+override QUERY: u32 = SHARE * FOURS;
+override SCORES: u32 = SHARE * PARTS * SPAN;
+override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
+override TURN: u32 = 8u * LINES;                // positions whose values are asked for at once
+override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
+override SUMS: u32 = SHARE * WORKGROUP;
+override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [HEADS, FOURS]
 // y[HEADS, FOURS]; with PARTIAL [spans, HEADS, FOURS + 1], each head's sum and behind it (largest score, sum of weights, 0, 0)
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // [slots, CONTEXT, KV_HEADS, FOURS]
-@group(0) @binding(5) var<storage, read> values: array<CacheFour>;       // [slots, CONTEXT, KV_HEADS, FOURS]
+@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/places.wgsl
+@group(0) @binding(5) var<storage, read> values: array<CacheFour>;
 
-var<workgroup> products: array<f32, PRODUCTS>;
+var<workgroup> query: array<vec4<f32>, QUERY>;
 var<workgroup> scores: array<f32, SCORES>;
-var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
+var<workgroup> weights: array<vec4<f32>, WEIGHTS>;   // of the heads
+var<workgroup> sums: array<vec4<f32>, SUMS>;
+var<workgroup> team_largest: array<vec4<f32>, TEAMS>;
+var<workgroup> team_total: array<vec4<f32>, TEAMS>;
+
+// What four numbers of a key contribute to the scores of the heads.
+fn products(c: u32, packed: CacheFour) -> vec4<f32> {
+    let key = cache_load(packed);
+    var found = vec4<f32>();
+    for (var h = 0u; h < SHARE; h++) {
+        found[h] = dot(query[h * FOURS + c], key);
+    }
+    return found;
+}
+
+fn keep(found: vec4<f32>, part: u32, p: u32) {
+    if (p < SPAN) {
+        for (var h = 0u; h < SHARE; h++) {
+            scores[(h * PARTS + part) * SPAN + p] = found[h];
+        }
+    }
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(at: Invocation) {
     let lane = at.local;
     let first_head = at.group.x * SHARE;
-    let head = first_head / (HEADS / KV_HEADS) * FOURS;
-    let line = KV_HEADS * FOURS;
+    let four = first_head / (HEADS / KV_HEADS) * FOURS;
+    let row = step[1];
+    let slot = select(row.y, 0u, SLOTS == 1u);
+    let start = at.group.z * SPAN;
 
-    // Neighbours multiply neighbouring quarters of a key; an invocation has the same quarter of all its keys.
-    let quarter = lane % QUARTERS;
-    let rank = lane / QUARTERS;
-    let ranks = WORKGROUP / QUARTERS;
-    var query: array<vec4<f32>, 16>;
-    for (var h = 0u; h < SHARE; h++) {
-        for (var k = 0u; k < 4u; k++) {
-            query[h * 4u + k] = q[(first_head + h) * FOURS + min(quarter * 4u + k, FOURS - 1u)] * SCALE;
+    // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
+    let line = lane / FOURS;
+    var first_values: array<CacheFour, 8>;
+    for (var k = 0u; k < 8u; k++) {
+        let p = min(start + k * LINES + line, CONTEXT - 1u);
+        first_values[k] = values[value_place(slot, p, four + lane % FOURS)];
+    }
+    // Neighbours have neighbouring positions, and the same part of their keys.
+    let ranks = WORKGROUP / PARTS;
+    let part = min(lane / ranks, PARTS - 1u);
+    let rank = lane % ranks;
+    let first_key = key_place(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
+    var first_keys: array<CacheFour, 8>;
+    for (var c = 0u; c < 8u; c++) {
+        if (PARTIAL == 0u && c < PART_FOURS) {
+            first_keys[c] = keys[first_key + c * KEY_BLOCK];
         }
     }
-    let row = step[1];
-    var first = select(row.z + 1u - min(row.z + 1u, WINDOW), 0u, WINDOW == 0u);
-    var end = row.z + 1u;
-    if (PARTIAL == 1u) {
-        first = max(first, at.group.z * SPAN);
-        end = max(first, min(end, (at.group.z + 1u) * SPAN));
+    let end = min(row.z + 1u, start + SPAN);
+    let first = max(start, select(row.z + 1u - min(row.z + 1u, WINDOW), 0u, WINDOW == 0u));
+
+    for (var i = lane; i < QUERY; i += WORKGROUP) {
+        query[i] = q[first_head * FOURS + i] * SCALE;
     }
-    let count = end - first;
-    let start = (row.y * CONTEXT + first) * line + head;
-    // A span's turns are a number that is known when the pipeline is made, and what is past its end is read again from its last
-    // position: the loop is unrolled, and all keys are on their way at once. One span for all positions is rarely full.
-    let key_turns = select((count + ranks - 1u) / ranks, (SPAN + ranks - 1u) / ranks, PARTIAL == 1u);
-    if (rank < ranks && count > 0u) {
-        for (var i = 0u; i < key_turns; i++) {
-            let p = min(i * ranks + rank, count - 1u);
-            var found = vec4<f32>();
-            for (var k = 0u; k < 4u; k++) {
-                let c = quarter * 4u + k;
-                if (FOURS % 4u == 0u || c < FOURS) {
-                    let key = cache_load(keys[start + p * line + c]);
-                    for (var h = 0u; h < SHARE; h++) {
-                        found[h] += dot(query[h * 4u + k], key);
-                    }
+    workgroupBarrier();
+
+    var p = rank;
+    if (PARTIAL == 0u) {
+        var found = vec4<f32>();
+        for (var c = 0u; c < 8u; c++) {
+            if (c < PART_FOURS) {
+                found += products(part * PART_FOURS + c, first_keys[c]);
+            }
+        }
+        for (var c = 8u; c < PART_FOURS; c++) {
+            found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
+        }
+        keep(found, part, rank);
+        p += ranks;
+    }
+    for (; start + p < end && p < SPAN; p += AT_ONCE * ranks) {
+        // Scores before the window are found and not used: spans are rarely cut by it.
+        let key = key_place(slot, start + p, four + part * PART_FOURS);
+        let other = key_place(slot, min(start + p + ranks, end - 1u), four + part * PART_FOURS);
+        var found = vec4<f32>();
+        var also_found = vec4<f32>();
+        for (var c = 0u; c < PART_FOURS; c++) {
+            found += products(part * PART_FOURS + c, keys[key + c * KEY_BLOCK]);
+            if (AT_ONCE == 2u) {
+                also_found += products(part * PART_FOURS + c, keys[other + c * KEY_BLOCK]);
+            }
+        }
+        keep(found, part, p);
+        if (AT_ONCE == 2u) {
+            keep(also_found, part, p + ranks);
+        }
+    }
+    workgroupBarrier();
+
+    var largest = vec4<f32>(-3.0e38);
+    for (var p = lane; p < SPAN; p += WORKGROUP) {
+        var score = vec4<f32>(-3.0e38);
+        if (start + p >= first && start + p < end) {
+            for (var h = 0u; h < SHARE; h++) {
+                var sum = 0.0;
+                for (var i = 0u; i < PARTS; i++) {
+                    sum += scores[(h * PARTS + i) * SPAN + p];
+                }
+                score[h] = sum;
+            }
+        }
+        weights[p] = score;
+        largest = max(largest, score);
+    }
+    for (var h = 0u; h < SHARE; h++) {
+        largest[h] = team_max(largest[h], at);
+    }
+    if (lane_of(at) == 0u) {
+        team_largest[team_of(at)] = largest;
+    }
+    workgroupBarrier();
+    for (var t = 0u; t < teams_of(at); t++) {
+        largest = max(largest, team_largest[t]);
+    }
+    var total = vec4<f32>();
+    for (var p = lane; p < WEIGHTS; p += WORKGROUP) {
+        var weight = vec4<f32>();
+        if (start + p >= first && start + p < end) {
+            weight = exp(weights[p] - largest);
+        }
+        weights[p] = weight;
+        total += weight;
+    }
+    for (var h = 0u; h < SHARE; h++) {
+        total[h] = team_sum(total[h], at);
+    }
+    if (lane_of(at) == 0u) {
+        team_total[team_of(at)] = total;
+    }
+    workgroupBarrier();
+
+    // What is past the end weighs nothing, and may be anything; beyond the first turn the last value is read in its place. So many
+    // values at once are on their way.
+    var acc: array<vec4<f32>, 4>;
+    if (line < LINES) {
+        for (var k = 0u; k < 8u; k++) {
+            let p = k * LINES + line;
+            let v = select(vec4<f32>(), cache_load(first_values[k]), start + p < end);
+            let weight = weights[p];
+            for (var h = 0u; h < SHARE; h++) {
+                acc[h] += weight[h] * v;
+            }
+        }
+        for (var p0 = TURN; start + p0 < end; p0 += TURN) {
+            for (var k = 0u; k < 8u; k++) {
+                let p = p0 + k * LINES + line;
+                let v = cache_load(values[value_place(slot, min(start + p, end - 1u), four + lane % FOURS)]);
+                let weight = weights[p];
+                for (var h = 0u; h < SHARE; h++) {
+                    acc[h] += weight[h] * v;
                 }
             }
-            for (var h = 0u; h < SHARE; h++) {
-                products[(h * SPAN + p) * QUARTERS + quarter] = found[h];
-            }
-        }
-    }
-    workgroupBarrier();
-    for (var i = lane; i < SHARE * count; i += WORKGROUP) {
-        let at_score = i / count * SPAN + i % count;
-        var sum = 0.0;
-        for (var k = 0u; k < QUARTERS; k++) {
-            sum += products[at_score * QUARTERS + k];
-        }
-        scores[at_score] = sum;
-    }
-    workgroupBarrier();
-    var largest = vec4<f32>(-3.0e38);
-    var total = vec4<f32>();
-    for (var h = 0u; h < SHARE; h++) {
-        var most = -3.0e38;
-        for (var p = lane_of(at); p < count; p += lanes_of(at)) {
-            most = max(most, scores[h * SPAN + p]);
-        }
-        largest[h] = team_max(most, at);
-        var sum = 0.0;
-        for (var p = lane_of(at); p < count; p += lanes_of(at)) {
-            sum += exp(scores[h * SPAN + p] - largest[h]);
-        }
-        total[h] = team_sum(vec3<f32>(sum, 0.0, 0.0), at).x;
-    }
-    workgroupBarrier();
-    for (var i = lane; i < SHARE * count; i += WORKGROUP) {
-        let at_score = i / count * SPAN + i % count;
-        scores[at_score] = exp(scores[at_score] - largest[i / count]);
-    }
-    workgroupBarrier();
-
-    // FOURS neighbours are the dimensions of a value; each such line of invocations takes every LINES-th position.
-    let lines = WORKGROUP / FOURS;
-    var acc: array<vec4<f32>, 4>;
-    let value_turns = select((count + lines - 1u) / lines, (SPAN + lines - 1u) / lines, PARTIAL == 1u);
-    if (lane / FOURS < lines && count > 0u) {
-        for (var i = 0u; i < value_turns; i++) {
-            let p = i * lines + lane / FOURS;
-            let value = cache_load(values[start + min(p, count - 1u) * line + lane % FOURS]);
-            for (var h = 0u; h < SHARE; h++) {
-                acc[h] += select(0.0, scores[h * SPAN + min(p, count - 1u)], p < count) * value;
-            }
         }
     }
     for (var h = 0u; h < SHARE; h++) {
-        sums[lane] = acc[h];
-        workgroupBarrier();
+        sums[h * WORKGROUP + lane] = acc[h];
+    }
+    total = vec4<f32>();
+    for (var t = 0u; t < teams_of(at); t++) {
+        total += team_total[t];
+    }
+    workgroupBarrier();
+    for (var i = lane; i < QUERY; i += WORKGROUP) {
+        let h = i / FOURS;
         var sum = vec4<f32>();
-        if (lane < FOURS) {
-            for (var l = 0u; l < lines; l++) {
-                sum += sums[l * FOURS + lane];
-            }
+        for (var l = 0u; l < LINES; l++) {
+            sum += sums[h * WORKGROUP + l * FOURS + i % FOURS];
         }
-        workgroupBarrier();
         if (PARTIAL == 1u) {
             let place = (at.group.z * HEADS + first_head + h) * (FOURS + 1u);
-            if (lane < FOURS) {
-                y[place + lane] = sum;
-            }
-            if (lane == 0u) {
+            y[place + i % FOURS] = sum;
+            if (i % FOURS == 0u) {
                 y[place + FOURS] = vec4<f32>(largest[h], total[h], 0.0, 0.0);
             }
-            continue;
+        } else {
+            sum /= total[h];
+            y[first_head * FOURS + i] = sum;
+            query[i] = sum;
         }
-        sum /= total[h];
-        if (lane < FOURS) {
-            y[(first_head + h) * FOURS + lane] = sum;
-            sums[lane] = sum;
+    }
+    if (PARTIAL == 1u) {
+        return;
+    }
+    workgroupBarrier();
+    for (var i = 0u; i < SHARE * HEAD_DIM; i += WORKGROUP) {
+        let n = i + lane;
+        let valid = n < SHARE * HEAD_DIM;
+        var value = 0.0;
+        if (valid) {
+            value = query[n / 4u][n % 4u];
         }
+        emit(first_head * HEAD_DIM + n, value, valid, lane);
         workgroupBarrier();
-        for (var i = 0u; i < HEAD_DIM; i += WORKGROUP) {
-            let n = i + lane;
-            let valid = n < HEAD_DIM;
-            var value = 0.0;
-            if (valid) {
-                value = sums[n / 4u][n % 4u];
-            }
-            emit((first_head + h) * HEAD_DIM + n, value, valid, lane);
-            workgroupBarrier();
-        }
     }
 }

@@ -1,6 +1,7 @@
 // y[r] = table[token of r], or table[position of r]
 
 import package::lib::grid::flat;
+import package::lib::row::row_units;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -23,9 +24,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (entry >= ROWS) {
         return;
     }
-    let units = (COLS + UNIT - 1u) / UNIT;
-    for (var u = lane; u < units; u += 64u) {
-        let unit = load_unit(entry * units + u);
+    for (var u = lane; u < row_units(); u += 64u) {
+        let unit = load_unit(entry, u);
         for (var four = 0u; four < UNIT / 4u; four++) {
             let c = u * (UNIT / 4u) + four;
             if (c < STRIDE / 4u) {

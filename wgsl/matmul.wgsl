@@ -1,5 +1,6 @@
 // y[r, n] = Σ over c of x[r, c] · w[n, c]  (+ b[n]), for many rows: tiles of 64 × 64 in registers, fed through workgroup memory.
 
+import package::lib::row::row_units;
 import package::lib::row::within_row;
 import package::weight::Unit;
 
@@ -14,6 +15,7 @@ override ASKED: u32 = 0u;         // 1: x has a row for each row asked for
 
 const TILE: u32 = 64u;
 const DEPTH: u32 = 32u;           // columns of a tile
+const PART: u32 = min(UNIT, DEPTH); // columns of a unit that a tile takes
 const LINE: u32 = DEPTH / 4u + 1u; // one vector more, so that rows fall into different banks
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
@@ -29,7 +31,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let rows = select(step[0].x, step[0].y, ASKED == 1u);
     let r0 = group.y * TILE;
     let n0 = group.x * TILE;
-    let units = (COLS + UNIT - 1u) / UNIT;
     // Each invocation sums 4 × 4 results, 16 apart, so that neighbours read neighbouring rows of a tile.
     let i = local / 16u;
     let j = local % 16u;
@@ -39,23 +40,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let r = t / (DEPTH / 4u);
             let c = c0 / 4u + t % (DEPTH / 4u);
             var v = vec4<f32>();
-            if (r0 + r < rows && c < units * (UNIT / 4u)) {
+            if (r0 + r < rows && c < row_units() * (UNIT / 4u)) {
                 v = within_row(x[(r0 + r) * (STRIDE / 4u) + c], 4u * c);
             }
             x_tile[r * LINE + t % (DEPTH / 4u)] = v;
         }
-        for (var t = local; t < TILE * (DEPTH / UNIT); t += 256u) {
-            let n = t / (DEPTH / UNIT);
-            let u = t % (DEPTH / UNIT);
-            let unit = c0 / UNIT + u;
-            let at = n * LINE + u * (UNIT / 4u);
-            if (n0 + n < N && unit < units) {
-                let weights = load_unit((FIRST_ROW + n0 + n) * units + unit);
-                for (var four = 0u; four < UNIT / 4u; four++) {
-                    w_tile[at + four] = unit_weights(weights, four);
+        for (var t = local; t < TILE * (DEPTH / PART); t += 256u) {
+            let n = t / (DEPTH / PART);
+            let c = t % (DEPTH / PART) * PART;
+            let unit = (c0 + c) / UNIT;
+            let first = (c0 + c) % UNIT / 4u;
+            let at = n * LINE + c / 4u;
+            if (n0 + n < N && unit < row_units()) {
+                let weights = load_unit(FIRST_ROW + n0 + n, unit);
+                for (var four = 0u; four < PART / 4u; four++) {
+                    w_tile[at + four] = unit_weights(weights, first + four);
                 }
             } else {
-                for (var four = 0u; four < UNIT / 4u; four++) {
+                for (var four = 0u; four < PART / 4u; four++) {
                     w_tile[at + four] = vec4<f32>();
                 }
             }

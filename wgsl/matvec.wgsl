@@ -6,6 +6,7 @@
 
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
+import package::lib::row::row_units;
 import package::weight::Unit;
 import package::input::load_x;
 import package::output::begin;
@@ -20,6 +21,7 @@ override ASKED: u32 = 0u;         // 1: x has a row for each row asked for
 override GROUPS: u32 = 1u;        // workgroups for a row of x
 override PAIRS: u32 = 8u;         // pairs of a workgroup
 override DOUBLE: u32 = 0u;        // 1: two pairs to a task, so that x is loaded half as often
+override HALVES: u32 = 0u;        // 1: each half of a team takes one row of its pair; rows have no more units than that
 override SPLIT: u32 = 1u;         // teams of a task
 override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
 override WORKGROUP: u32 = 256u;
@@ -39,10 +41,10 @@ fn scale() -> f32 {
     return 1.0;
 }
 
-// The rows of pair p, counted from FIRST_ROW.
+// The rows of pair p, in what is bound.
 fn rows_of(p: u32) -> vec2<u32> {
     let row = p / PAIR_STEP * (2u * PAIR_STEP) + p % PAIR_STEP;
-    return vec2<u32>(row, row + PAIR_STEP);
+    return FIRST_ROW + min(vec2<u32>(row, row + PAIR_STEP), vec2<u32>(N - 1u));
 }
 
 // The sums of the i-th pair of this workgroup.
@@ -55,14 +57,18 @@ fn sums_of(i: u32) -> vec2<f32> {
     return select(sum.xy, sum.zw, DOUBLE == 1u && i % 2u == 1u);
 }
 
-// What unit u of the rows contributes to a task's sums.
-fn products(r: u32, near: vec2<u32>, far: vec2<u32>, u: u32) -> vec4<f32> {
-    let a = load_unit(near.x + u);
-    let b = load_unit(near.y + u);
-    let x = load_x(r, u);
+// What a unit of the rows contributes to a task's sums.
+fn products(r: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool) -> vec4<f32> {
+    let a = load_unit(near.x, unit);
+    if (HALVES == 1u) {
+        let sum = product(a, load_x(r, unit));
+        return select(vec4<f32>(sum, 0.0, 0.0, 0.0), vec4<f32>(0.0, sum, 0.0, 0.0), upper);
+    }
+    let b = load_unit(near.y, unit);
+    let x = load_x(r, unit);
     if (DOUBLE == 1u) {
-        let c = load_unit(far.x + u);
-        let d = load_unit(far.y + u);
+        let c = load_unit(far.x, unit);
+        let d = load_unit(far.y, unit);
         return vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
     }
     return vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
@@ -78,8 +84,11 @@ fn main(at: Invocation) {
         r = min(group / GROUPS, max(rows, 1u) - 1u);
     }
     let first_pair = group % GROUPS * PAIRS;
-    let units = (COLS + UNIT - 1u) / UNIT;
-    let stride = lanes_of(at) * SPLIT;
+    let units = row_units();
+    let lanes = lanes_of(at) / (1u + HALVES);
+    let lane = lane_of(at) % lanes;
+    let upper = lane_of(at) >= lanes;
+    let stride = lanes * SPLIT;
     let turns = (TASKS + teams_of(at) - 1u) / teams_of(at);
     // Asked for before the weights, so that it has come when they have.
     begin(r, first_pair, at.local);
@@ -88,26 +97,31 @@ fn main(at: Invocation) {
         // Teams without a task repeat the last one, so that all meet in the sum.
         let task = min(turn * teams_of(at) + team_of(at), TASKS - 1u);
         let pair = first_pair + task / SPLIT * (1u + DOUBLE);
-        let near = (FIRST_ROW + min(rows_of(pair), vec2<u32>(N - 1u))) * units;
-        let far = (FIRST_ROW + min(rows_of(pair + 1u), vec2<u32>(N - 1u))) * units;
-        let start = task % SPLIT * lanes_of(at) + lane_of(at);
+        var near = rows_of(pair);
+        if (HALVES == 1u && upper) {
+            near = near.yx;
+        }
+        let far = rows_of(pair + 1u);
+        let start = task % SPLIT * lanes + lane;
         var sum = vec4<f32>();
         // As many steps as all lanes take, a number that is known when the pipeline is made: the loop is unrolled, and all its
         // weights are on their way at once. Then what is left over.
         for (var i = 0u; i < units / stride; i++) {
-            sum += products(r, near, far, i * stride + start);
+            sum += products(r, near, far, i * stride + start, upper);
         }
-        if (units / stride * stride + start < units) {
-            sum += products(r, near, far, units / stride * stride + start);
+        if (units % stride != 0u && units / stride * stride + start < units) {
+            sum += products(r, near, far, units / stride * stride + start, upper);
         }
-        let squares_here = select(0.0, squares, turn == 0u);
-        let total = team_sum(vec3<f32>(sum.xy, squares_here), at);
-        sum = vec4<f32>(total.xy, sum.zw);
         if (DOUBLE == 1u) {
-            sum = vec4<f32>(total.xy, team_sum(vec3<f32>(sum.zw, 0.0), at).xy);
+            sum = team_sum4(sum, at);
+        } else {
+            sum = vec4<f32>(team_sum2(sum.xy, at), 0.0, 0.0);
         }
-        if (NORM == 1u && turn == 0u && at.local == 0u) {
-            row_scale = 1.0 / sqrt(total.z / f32(COLS) + EPS);
+        if (NORM == 1u && turn == 0u) {
+            let all = team_sum(squares, at);
+            if (at.local == 0u) {
+                row_scale = 1.0 / sqrt(all / f32(COLS) + EPS);
+            }
         }
         if (lane_of(at) == 0u) {
             sums[task] = sum;

@@ -2,14 +2,16 @@
 
 import package::lib::grid::flat;
 import package::cache::CacheFour;
+import package::lib::places::key_place;
+import package::lib::places::value_place;
 
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;
-override CONTEXT: u32 = 1u;  // positions of a slot
+override KEYS: u32 = 0u;     // 1: the cache holds keys
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;                // [rows, STRIDE]
-@group(0) @binding(2) var<storage, read_write> cache: array<CacheFour>;      // [slots, CONTEXT, COLS]
+@group(0) @binding(2) var<storage, read_write> cache: array<CacheFour>;      // see lib/places.wgsl
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -20,6 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let row = step[1u + r];
-    let position = row.y * CONTEXT + row.z;
-    cache[position * fours + i % fours] = cache_pack(x[r * (STRIDE / 4u) + i % fours]);
+    let four = i % fours;
+    let place = select(value_place(row.y, row.z, four), key_place(row.y, row.z, four), KEYS == 1u);
+    cache[place] = cache_pack(x[r * (STRIDE / 4u) + i % fours]);
 }

@@ -43,8 +43,9 @@ pub struct TensorType {
 
 /// A tensor type that this engine computes with.
 ///
-/// On the GPU a tensor is a list of *units*: a unit is what one lane loads at a time. Each row is padded with zeros to
-/// whole units, and units are counted over the whole tensor, row by row: `row * (padded_cols / unit) + unit_in_row`.
+/// On the GPU a row is a list of *units*: a unit is what one lane multiplies at a time. Each row is padded with zeros to
+/// whole units. Where a unit is several vectors of 16 bytes, a row has the first ones of all its units, then the second
+/// ones and so on, so that lanes that load neighbouring units load neighbouring memory.
 #[derive(Debug)]
 pub struct Format {
     /// ggml's name, as in `Q4_K`.
@@ -141,4 +142,12 @@ fn f16_at(bytes: &[u8], at: usize) -> f32 {
 /// Packs 32 values of 4 bits as Q4_0 does: byte j holds value j in its low half and value j + 16 in its high half.
 fn pack_nibbles(values: &[u8; 32]) -> [u8; 16] {
     std::array::from_fn(|j| values[j] & 15 | values[j + 16] << 4)
+}
+
+/// Makes the high half q of each byte q − 8 in two's complement: the byte without its low half is then 16 · (q − 8) as an
+/// int8, which an integer dot product takes as it is, without a shift.
+fn sign_high_halves(bytes: &mut [u8; 16]) {
+    for byte in bytes {
+        *byte ^= 0x80;
+    }
 }

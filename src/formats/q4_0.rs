@@ -3,9 +3,11 @@
 //! A block of 18 bytes (`block_q4_0` in ggml-common.h): 0–1 d (f16) · 2–17 q (32 × 4 bits: byte j holds q\[j\] in its
 //! low half and q\[j + 16\] in its high half). `w[i] = d · (q[i] − 8)`.
 //!
-//! Plane 0: the q of each block, as they are. Plane 1: the d of each block. A unit is a block.
+//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: for each row the q of the first
+//! blocks of all units, then of the second ones, the high half of a byte less 8, see [`sign_high_halves`]. Plane 1: the
+//! d of each block.
 
-use super::{Format, Plane, each_block, f16_at, plane_row, row_blocks};
+use super::{Format, Plane, each_block, f16_at, plane_row, row_blocks, sign_high_halves};
 
 pub(super) static Q4_0: Format = Format {
     name: "Q4_0",
@@ -14,8 +16,8 @@ pub(super) static Q4_0: Format = Format {
     bytes: 18,
     decode,
     wgsl: "q4_0",
-    unit: 32,
-    planes: &[Plane { weights: 32, bytes: 16 }, Plane { weights: 32, bytes: 2 }],
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 4 }],
     repack,
     integer: true,
 };
@@ -33,10 +35,15 @@ fn decode(blocks: &[u8], weights: &mut [f32]) {
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<18>(row);
     let [quants, scales] = planes else { panic!("Q4_0: repack writes 2 planes, not {}", planes.len()) };
-    let quants = plane_row::<16>(quants, blocks.len());
-    let scales = plane_row::<2>(scales, blocks.len());
-    for ((block, q), d) in blocks.iter().zip(quants).zip(scales) {
-        d.copy_from_slice(&block[..2]);
+    let units = blocks.len().div_ceil(2);
+    let quants = plane_row::<16>(quants, 2 * units);
+    let scales = plane_row::<2>(scales, 2 * units);
+    quants.fill([0; 16]);
+    scales.fill([0; 2]);
+    for (i, block) in blocks.iter().enumerate() {
+        scales[i].copy_from_slice(&block[..2]);
+        let q = &mut quants[i % 2 * units + i / 2];
         q.copy_from_slice(&block[2..]);
+        sign_high_halves(q);
     }
 }

@@ -4,11 +4,11 @@
 //! 6 bits each, see [`scales_and_minimums`] · 16–143 q (256 × 4 bits: of each 32 bytes, the low halves are one
 //! sub-block and the high halves the next). `w[i] = d · scale[s] · q[i] − dmin · minimum[s]`, `s = i / 32`.
 //!
-//! A unit is a sub-block. Plane 0: its q, packed as in Q4_0. Plane 1, for each block, four u32: d and dmin · the low 4
-//! bits of the 8 scales · the low 4 bits of the 8 minimums · the high 2 bits of the scales, then of the minimums. So a
-//! lane finds its scale with shifts and no branch.
+//! A unit is two sub-blocks. Plane 0: for each row the q of the first sub-blocks of all units, then of the second ones,
+//! packed as in Q4_0. Plane 1, for each block, five u32: for each unit its two scales and its two minimums, a byte each;
+//! then d and dmin. So a lane has its scales without shifts, for 4 bytes more than the file's 12.
 
-use super::{Format, Plane, each_block, f16_at, pack_nibbles, plane_row, row_blocks};
+use super::{Format, Plane, each_block, f16_at, pack_nibbles, plane_row, row_blocks, sign_high_halves};
 
 pub(super) static Q4_K: Format = Format {
     name: "Q4_K",
@@ -17,8 +17,8 @@ pub(super) static Q4_K: Format = Format {
     bytes: 144,
     decode,
     wgsl: "q4_k",
-    unit: 32,
-    planes: &[Plane { weights: 32, bytes: 16 }, Plane { weights: 256, bytes: 16 }],
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 256, bytes: 20 }],
     repack,
     integer: true,
 };
@@ -39,24 +39,19 @@ fn decode(blocks: &[u8], weights: &mut [f32]) {
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<144>(row);
     let [quants, headers] = planes else { panic!("Q4_K: repack writes 2 planes, not {}", planes.len()) };
-    let quants = plane_row::<128>(quants, blocks.len());
-    let headers = plane_row::<16>(headers, blocks.len());
-    for ((block, quants), header) in blocks.iter().zip(quants).zip(headers) {
-        for (s, unit) in quants.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            *unit = pack_nibbles(&sub_block(block, s));
-        }
+    let units = 4 * blocks.len();
+    let quants = plane_row::<16>(quants, 2 * units);
+    let headers = plane_row::<20>(headers, blocks.len());
+    for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
         let (scales, minimums) = scales_and_minimums(block);
-        let (mut low_scales, mut low_minimums, mut high) = (0u32, 0u32, 0u32);
         for s in 0..8 {
-            let (scale, minimum) = (u32::from(scales[s]), u32::from(minimums[s]));
-            low_scales |= (scale & 15) << (4 * s);
-            low_minimums |= (minimum & 15) << (4 * s);
-            high |= (scale >> 4) << (2 * s) | (minimum >> 4) << (16 + 2 * s);
+            let q = &mut quants[s % 2 * units + 4 * i + s / 2];
+            *q = pack_nibbles(&sub_block(block, s));
+            sign_high_halves(q);
+            header[s / 2 * 4 + s % 2] = scales[s];
+            header[s / 2 * 4 + 2 + s % 2] = minimums[s];
         }
-        header[..4].copy_from_slice(&block[..4]);
-        header[4..8].copy_from_slice(&low_scales.to_le_bytes());
-        header[8..12].copy_from_slice(&low_minimums.to_le_bytes());
-        header[12..].copy_from_slice(&high.to_le_bytes());
+        header[16..].copy_from_slice(&block[..4]);
     }
 }
 

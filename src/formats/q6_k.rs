@@ -4,12 +4,13 @@
 //! 192–207 scales (16 × i8) · 208–209 d (f16). Each half of the weights has 64 bytes of low and 32 of high bits: see
 //! [`quants`]. `w[i] = d · scale[i / 16] · (q[i] − 32)`.
 //!
-//! A unit is 32 weights, two groups. Plane 0: the low 4 bits of its q, packed as in Q4_0. Plane 1: their high 2 bits,
-//! two u32: one of weights 0–15, one of 16–31; byte i holds weights i, i + 4, i + 8, i + 12 of these from its lowest
-//! bits up, so that one shift and one mask move the high bits of four consecutive weights above their low bits.
-//! Plane 2, for each block, five u32: the 16 scales, then d as f32.
+//! A unit is four groups. Two bits of each q are in plane 1 and four in plane 0: of groups 0 and 2 the high two and the low
+//! four, of groups 1 and 3 the low two and the high four, less 8, see [`sign_high_halves`]. Plane 0: for each row groups 0
+//! and 1 of all units, then groups 2 and 3; the even group is in the low halves, the odd one in the high halves. Plane 1:
+//! a u32 for each group: byte i holds weights i, i + 4, i + 8, i + 12 from its lowest bits up, so that one shift and one
+//! mask place the bits of four consecutive weights. Plane 2, for each block, five u32: the 16 scales, then d as f32.
 
-use super::{Format, Plane, each_block, f16_at, pack_nibbles, plane_row, row_blocks};
+use super::{Format, Plane, each_block, f16_at, pack_nibbles, plane_row, row_blocks, sign_high_halves};
 
 pub(super) static Q6_K: Format = Format {
     name: "Q6_K",
@@ -18,10 +19,10 @@ pub(super) static Q6_K: Format = Format {
     bytes: 210,
     decode,
     wgsl: "q6_k",
-    unit: 32,
+    unit: 64,
     planes: &[
-        Plane { weights: 32, bytes: 16 },
-        Plane { weights: 32, bytes: 8 },
+        Plane { weights: 64, bytes: 32 },
+        Plane { weights: 64, bytes: 16 },
         Plane { weights: 256, bytes: 20 },
     ],
     repack,
@@ -43,29 +44,31 @@ fn decode(blocks: &[u8], weights: &mut [f32]) {
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<210>(row);
-    let [low, high, scales] = planes else { panic!("Q6_K: repack writes 3 planes, not {}", planes.len()) };
-    let low = plane_row::<128>(low, blocks.len());
-    let high = plane_row::<64>(high, blocks.len());
+    let [nibbles, pairs, scales] = planes else {
+        panic!("Q6_K: repack writes 3 planes, not {}", planes.len())
+    };
+    let units = 4 * blocks.len();
+    let nibbles = plane_row::<16>(nibbles, 2 * units);
+    let pairs = plane_row::<8>(pairs, 2 * units);
     let scales = plane_row::<20>(scales, blocks.len());
-    for (((block, low), high), scales) in blocks.iter().zip(low).zip(high).zip(scales) {
-        let quants = quants(block);
-        let units = quants.as_chunks::<32>().0;
-        let (low, high) = (low.as_chunks_mut::<16>().0, high.as_chunks_mut::<8>().0);
-        for ((unit, low), high) in units.iter().zip(low).zip(high) {
-            *low = pack_nibbles(unit);
-            *high = pack_high_bits(unit);
+    for (i, (block, scales)) in blocks.iter().zip(scales).enumerate() {
+        for (half, q) in quants(block).as_chunks::<32>().0.iter().enumerate() {
+            let at = &mut nibbles[half % 2 * units + 4 * i + half / 2];
+            *at = pack_nibbles(&std::array::from_fn(|i| if i < 16 { q[i] } else { q[i] >> 2 }));
+            sign_high_halves(at);
+            pairs[8 * i + half] = pack_pairs(&std::array::from_fn(|i| if i < 16 { q[i] >> 4 } else { q[i] }));
         }
         scales[..16].copy_from_slice(&block[192..208]);
         scales[16..].copy_from_slice(&f16_at(block, 208).to_le_bytes());
     }
 }
 
-/// Packs bits 4 and 5 of 32 quants: byte i of the first (second) four bytes holds those of the first (second) 16
-/// quants i, i + 4, i + 8, i + 12.
-fn pack_high_bits(unit: &[u8; 32]) -> [u8; 8] {
+/// Packs the low 2 bits of 32 values: byte i of the first (second) four bytes holds those of the first (second) 16
+/// values i, i + 4, i + 8, i + 12.
+fn pack_pairs(values: &[u8; 32]) -> [u8; 8] {
     std::array::from_fn(|at| {
         let (half, i) = (at / 4 * 16, at % 4);
-        (0..4).fold(0, |byte, four| byte | unit[half + 4 * four + i] >> 4 << (2 * four))
+        (0..4).fold(0, |byte, four| byte | (values[half + 4 * four + i] & 3) << (2 * four))
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A block of 34 bytes (`block_q8_0` in ggml-common.h): 0–1 d (f16) · 2–33 q (32 × i8). `w[i] = d · q[i]`.
 //!
-//! Plane 0: the q of each block, as they are. Plane 1: the d of each block. A unit is a block.
+//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: for each row the first 16 q of all
+//! units, then the second, third and fourth 16. Plane 1: the d of each block.
 
 use super::{Format, Plane, each_block, f16_at, plane_row, row_blocks};
 
@@ -13,8 +14,8 @@ pub(super) static Q8_0: Format = Format {
     bytes: 34,
     decode,
     wgsl: "q8_0",
-    unit: 32,
-    planes: &[Plane { weights: 32, bytes: 32 }, Plane { weights: 32, bytes: 2 }],
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 64 }, Plane { weights: 64, bytes: 4 }],
     repack,
     integer: true,
 };
@@ -31,10 +32,15 @@ fn decode(blocks: &[u8], weights: &mut [f32]) {
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<34>(row);
     let [quants, scales] = planes else { panic!("Q8_0: repack writes 2 planes, not {}", planes.len()) };
-    let quants = plane_row::<32>(quants, blocks.len());
-    let scales = plane_row::<2>(scales, blocks.len());
-    for ((block, q), d) in blocks.iter().zip(quants).zip(scales) {
-        d.copy_from_slice(&block[..2]);
-        q.copy_from_slice(&block[2..]);
+    let units = blocks.len().div_ceil(2);
+    let quants = plane_row::<16>(quants, 4 * units);
+    let scales = plane_row::<2>(scales, 2 * units);
+    quants.fill([0; 16]);
+    scales.fill([0; 2]);
+    for (i, block) in blocks.iter().enumerate() {
+        scales[i].copy_from_slice(&block[..2]);
+        for (half, q) in block[2..].as_chunks::<16>().0.iter().enumerate() {
+            quants[(i % 2 * 2 + half) * units + i / 2] = *q;
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Attention of one row: how its positions are spread over workgroups.
 
+use crate::gpu::cache;
 use crate::gpu::fuse::{twin_of, twin_operands};
 use crate::gpu::link::Slots;
 use crate::gpu::plan::{Operand, Planned, Setting};
@@ -8,12 +9,30 @@ use crate::ops::{Dispatch, Extent};
 
 /// Positions below which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
 const SHORT: u32 = 512;
-/// Positions of a span beyond that.
+/// Invocations of a key there: what counts is how soon it is done.
+const SHORT_PARTS: u32 = 4;
+
+/// How positions are spread over spans.
+struct Spread {
+    /// The first position that is spread so.
+    from: u32,
+    /// Positions of a span.
+    span: u32,
+    /// Keys that an invocation multiplies at once.
+    at_once: u32,
+}
+
+/// From short to long sequences: few positions want many spans, so that all of the device has work; many want long ones.
+const SPREADS: [Spread; 2] =
+    [Spread { from: SHORT, span: SPAN, at_once: 1 }, Spread { from: 8192, span: 2 * SPAN, at_once: 2 }];
+/// Positions of the shortest spans.
 pub const SPAN: u32 = 128;
-/// Heads that a workgroup keeps sums for.
+/// Invocations of a workgroup that attends to a span.
+const SPAN_INVOCATIONS: u32 = 128;
+/// Heads that a workgroup attends for, at most.
 const SHARE: u32 = 4;
-/// Products that a workgroup keeps: 16 KiB.
-const PRODUCTS: u32 = 4096;
+/// Workgroups of a head that join its spans, at most.
+const SLICES: u32 = 4;
 
 /// Attention of one row: of short sequences in one dispatch, a workgroup for each head; of longer ones in spans, whose workgroups share
 /// the keys and values that several heads read, and a dispatch that joins them. Both write the twin for the matvec behind.
@@ -25,34 +44,27 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     let number = |name: &str| constants.iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| *v as u32);
     let (heads, kv_heads, head_dim) = (number("HEADS"), number("KV_HEADS"), number("HEAD_DIM"));
     let width = s.caps.invocations.min(256);
-    let quarters = (head_dim / 4).div_ceil(4);
-    if head_dim / 4 > width || quarters * SPAN > PRODUCTS {
+    let fours = head_dim / 4;
+    if fours > width {
         return None;
     }
-    // Heads that share keys and values, as many as a workgroup has room for.
+    // Heads that share keys and values, as many as a workgroup takes.
     let ratio = heads / kv_heads;
-    let most = SHARE.min(PRODUCTS / (quarters * SPAN));
-    let share = (1..=ratio.min(most)).rev().find(|n| ratio.is_multiple_of(*n))?;
-    let below = SHORT.min(PRODUCTS / quarters);
+    let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n))?;
+    let parts = (1..=SHORT_PARTS).rev().find(|n| fours.is_multiple_of(*n))?;
+    // A workgroup writes whole blocks of a twin.
+    let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
+    constants.extend(cache::constants(g, ins[1], s.context));
     constants.extend([
-        ("FOURS", (head_dim / 4) as f64),
-        ("QUARTERS", quarters as f64),
-        ("CONTEXT", s.context as f64),
-        ("WORKGROUP", width as f64),
+        ("SLOTS", s.slots as f64),
+        ("FOURS", fours as f64),
         ("TEAM", if s.caps.team_fixed { s.caps.team as f64 } else { 0.0 }),
     ]);
-    let dispatch = |kernel: &'static str, share: u32, span: u32, partial: bool, extent: Extent| {
+    let dispatch = |kernel: &'static str, numbers: &[(&'static str, u32)], extent: Extent| {
         let mut constants = constants.clone();
-        constants.extend([
-            ("SHARE", share as f64),
-            ("SPAN", span as f64),
-            ("SCORES", (share * span) as f64),
-            ("PRODUCTS", (share * span * quarters) as f64),
-            ("PARTIAL", partial as u32 as f64),
-        ]);
+        constants.extend(numbers.iter().map(|&(name, n)| (name, n as f64)));
         Dispatch { kernel, constants, extent }
     };
-    // A workgroup writes whole blocks of a twin, and has one head.
     let twin = twin_of(s, node).filter(|_| head_dim.is_multiple_of(16));
     let slots = |twin| Slots { twin: Some(twin), ..s.slots(None) };
     let planned =
@@ -68,23 +80,27 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
         vec![(0, Operand::Step), (1, Operand::Value(ins[0])), (2, y), (4, keys), (5, values)]
     };
-    let short = Extent::Spans { x: heads, span: 0, from: 0, below };
-    let spans = Extent::Spans { x: heads / share, span: SPAN, from: below, below: u32::MAX };
-    let join = Extent::Spans { x: heads, span: 0, from: below, below: u32::MAX };
     let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
-    Some(vec![
-        planned(
-            dispatch("attend_one", 1, below, false, short),
-            reads(Operand::Value(node)),
-            Vec::new(),
-            true,
-        ),
-        planned(
-            dispatch("attend_one", share, SPAN, true, spans),
-            reads(Operand::Partials(node)),
-            Vec::new(),
-            false,
-        ),
-        planned(dispatch("attend_join", 1, SPAN, false, join), joined, vec![node], true),
-    ])
+    let short = Extent::Spans { x: heads, span: 0, from: 0, below: SHORT };
+    let numbers = [("SHARE", 1), ("SPAN", SHORT), ("PARTS", parts), ("WORKGROUP", width)];
+    let mut all =
+        vec![planned(dispatch("attend_one", &numbers, short), reads(Operand::Value(node)), Vec::new(), true)];
+    for (i, spread) in SPREADS.iter().enumerate() {
+        let (from, below) = (spread.from, SPREADS.get(i + 1).map_or(u32::MAX, |next| next.from));
+        let spans = Extent::Spans { x: heads / share, span: spread.span, from, below };
+        let numbers = [
+            ("SHARE", share),
+            ("SPAN", spread.span),
+            ("PARTIAL", 1),
+            ("AT_ONCE", spread.at_once),
+            ("WORKGROUP", width.min(SPAN_INVOCATIONS).max(fours)),
+        ];
+        let attend = dispatch("attend_one", &numbers, spans);
+        all.push(planned(attend, reads(Operand::Partials(node)), Vec::new(), false));
+        let join = Extent::Spans { x: heads * slices, span: 0, from, below };
+        let numbers = [("SPAN", spread.span), ("SLICES", slices), ("WORKGROUP", width)];
+        let nodes = if i + 1 == SPREADS.len() { vec![node] } else { Vec::new() };
+        all.push(planned(dispatch("attend_join", &numbers, join), joined.clone(), nodes, true));
+    }
+    Some(all)
 }

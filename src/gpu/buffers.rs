@@ -6,6 +6,7 @@ use crate::backend::{Plan, Precision};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::attention;
+use crate::gpu::cache;
 use crate::gpu::device::Device;
 use crate::gpu::plan::{Class, Operand, Planned};
 use crate::gpu::pool::Pool;
@@ -26,7 +27,7 @@ pub struct Buffers {
     tables: HashMap<Node, wgpu::Buffer>,
     steps: [wgpu::Buffer; 2],
     nothing: wgpu::Buffer,
-    unwritten: wgpu::Buffer,
+    unwritten: HashMap<Node, wgpu::Buffer>,
     /// Bytes of keys and values.
     pub kv_bytes: u64,
     /// Bytes of everything else here.
@@ -79,7 +80,7 @@ impl Buffers {
                 device.buffer("step", (1 + plan.rows as u64) * 16, STORAGE)?,
             ],
             nothing: device.buffer("nothing", 64, STORAGE)?,
-            unwritten: device.buffer("unwritten", 64, STORAGE)?,
+            unwritten: HashMap::new(),
             kv_bytes: 0,
             scratch_bytes: (plan.rows as u64 + 3) * 16,
             pools,
@@ -88,6 +89,11 @@ impl Buffers {
             let bytes = buffers.pools.iter().filter_map(|p| p.sizes.get(i)).copied().max().unwrap_or(0);
             let buffer = buffers.new_scratch(device, "activation", bytes)?;
             buffers.values.push(buffer);
+        }
+        for (_, operand) in classes.iter().copied().flatten().flat_map(|p| &p.operands) {
+            if let Operand::Unwritten(node) = operand {
+                buffers.unwritten.insert(*node, device.buffer("unwritten", 64, STORAGE)?);
+            }
         }
         let mut made: HashMap<String, wgpu::Buffer> = HashMap::new();
         for (node, entry) in graph.nodes() {
@@ -127,7 +133,7 @@ impl Buffers {
 
     fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: Plan) -> Result<()> {
         let number = if plan.precision == Precision::F32 { 4 } else { 2 };
-        let bytes = (plan.slots * plan.context * cols * number) as u64;
+        let bytes = (plan.slots * cache::positions(plan.context) * cols * number) as u64;
         if bytes > device.caps.binding {
             let (context, most) = (plan.context, device.caps.binding);
             let what = format!("a layer's keys of {context} positions are {bytes} bytes");
@@ -150,7 +156,7 @@ impl Buffers {
             Operand::Table(node) => &self.tables[&node],
             Operand::Cache(node) => self.cache(node),
             Operand::Nothing => &self.nothing,
-            Operand::Unwritten => &self.unwritten,
+            Operand::Unwritten(node) => &self.unwritten[&node],
         }
     }
 

@@ -7,6 +7,7 @@
 
 use crate::backend::Precision;
 use crate::gpu::attention;
+use crate::gpu::cache;
 use crate::gpu::matvec;
 use crate::gpu::plan::{Class, Operand, Planned, Setting, constant, replace};
 use crate::gpu::weights::weight;
@@ -128,12 +129,8 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
         let (mut dispatch, matrix) = bundle(s, &run.iter().map(|&i| h.weights[i]).collect::<Vec<_>>(), 8)?;
         let has = |i: usize| run.contains(&i);
         let of = |i: usize| if has(i) { rows[i] as f64 } else { 0.0 };
-        dispatch.constants.extend([
-            ("Q_ROWS", of(0)),
-            ("K_ROWS", of(1)),
-            ("CONTEXT", s.context as f64),
-            ("KV_COLS", g.shape(keys).cols as f64),
-        ]);
+        dispatch.constants.extend([("Q_ROWS", of(0)), ("K_ROWS", of(1))]);
+        dispatch.constants.extend(cache::constants(g, keys, s.context));
         let mut turns = Operand::Nothing;
         if let Some([rope, _]) = h.ropes {
             let (op, ins) = g.entry(rope).op()?;
@@ -147,7 +144,8 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
             dispatch.constants.extend([("HEAD_DIM", 2.0), ("ROTARY", 0.0)]);
         }
         let q = h.ropes.map_or(h.linears[0], |r| r[0]);
-        let written = |i: usize, operand: Operand| if has(i) { operand } else { Operand::Unwritten };
+        let written =
+            |i: usize, operand: Operand| if has(i) { operand } else { Operand::Unwritten(h.linears[i]) };
         let mut operands = reads(h.norm, kind);
         operands.extend([
             (2, written(0, Operand::Value(q))),

@@ -1,16 +1,20 @@
 //! How a matvec is spread over workgroups: pairs of rows, and teams to a pair.
+//!
+//! The numbers are what an H100 and an H200 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
 
 use crate::formats::Format;
 use crate::gpu::device::Caps;
 use crate::graph::Rows;
 use crate::ops::{Dispatch, Extent};
 
-/// Bytes of a weight row that a lane should have in flight at once: with fewer teams to a pair the memory waits for the lanes, with
-/// more the lanes wait for the sum.
-const LANE_BYTES: usize = 32;
+/// Invocations that a dispatch should have: with fewer the memory waits for requests, with more for sums.
+const INVOCATIONS: u32 = 128 << 10;
+
+/// Bytes of a weight row that an invocation walks along at most, multiplied in f32 and in integers.
+const LANE_BYTES: [usize; 2] = [64, 128];
 
 /// Bytes of a large matrix.
-const LARGE: usize = 16 << 20;
+const LARGE: usize = 40 << 20;
 
 /// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup.
 pub fn shape(
@@ -24,13 +28,17 @@ pub fn shape(
 ) {
     let most = caps.invocations.min(1024);
     let row_bytes: usize = format.planes.iter().map(|p| format.plane_row_bytes(p, cols)).sum();
-    // Of large matrices in integers two pairs at a time: the lanes are then busier with what they multiply than with weights.
+    let units = (format.padded_cols(cols) / format.unit) as u32;
+    let groups = (rows as u32).div_ceil(2 * pairs);
+    // Of large matrices in integers two pairs at a time: x is then loaded half as often.
     let double = (format.integer && rows * row_bytes > LARGE) as u32;
     let tasks = pairs / (1 + double);
-    let wanted = (row_bytes / (LANE_BYTES * caps.team as usize)).max(1) as u32;
-    let split = (1 << wanted.ilog2()).clamp(1, (most / (tasks * caps.team)).max(1));
-    let split: u32 = 1 << u32::ilog2(split);
-    let groups = (rows as u32).div_ceil(2 * pairs);
+    let wanted = INVOCATIONS / (groups * tasks * caps.team);
+    let wanted = wanted.max((row_bytes / (LANE_BYTES[format.integer as usize] * caps.team as usize)) as u32);
+    // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
+    let room = (units / caps.team).min(most / (tasks * caps.team));
+    let split = 1 << wanted.min(room).max(1).ilog2();
+    let halves = (caps.team_fixed && split == 1 && double == 0 && 2 * units <= caps.team) as u32;
     dispatch.kernel = "matvec";
     dispatch.extent = Extent::PerRow { rows: extent, each: groups };
     dispatch.constants.extend([
@@ -38,6 +46,7 @@ pub fn shape(
         ("PAIRS", pairs as f64),
         ("SPLIT", split as f64),
         ("DOUBLE", double as f64),
+        ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
         ("WORKGROUP", (tasks * split * caps.team).min(most).max(32) as f64),
         ("TEAM", if caps.team_fixed { caps.team as f64 } else { 0.0 }),

@@ -6,6 +6,7 @@
 mod attention;
 mod bandwidth;
 mod buffers;
+mod cache;
 mod decode;
 mod device;
 mod fuse;
@@ -74,8 +75,8 @@ impl Gpu {
         let layout = Layout::new(graph, &matrices, &fuse::bundles(graph), device.caps.binding);
         let asked = (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, plan.rows);
         let planned = [Class::One, Class::Many].map(|class| {
-            let (caps, context, precision) = (&device.caps, plan.context, plan.precision);
-            plan::plan(&Setting { graph, layout: &layout, caps, class, context, precision }, unfused)
+            let (caps, Plan { context, slots, precision, .. }) = (&device.caps, plan);
+            plan::plan(&Setting { graph, layout: &layout, caps, class, context, slots, precision }, unfused)
         });
         let mut keys = planned.iter().flatten().map(stage::key).collect::<Result<Vec<_>>>()?;
         keys.extend(decode::Decoder::keys(&device, &model)?);

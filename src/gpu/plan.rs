@@ -3,6 +3,7 @@
 
 use crate::backend::Precision;
 use crate::formats::Format;
+use crate::gpu::cache;
 use crate::gpu::device::Caps;
 use crate::gpu::fuse;
 use crate::gpu::link::Slots;
@@ -39,8 +40,9 @@ pub enum Operand {
     Partials(Node),
     /// Something that the kernel's constants keep it from reading.
     Nothing,
-    /// Something that the kernel's constants keep it from writing.
-    Unwritten,
+    /// Something that the kernel's constants keep it from writing. Each node has its own: were it shared, dispatches that have
+    /// nothing else in common would wait for each other.
+    Unwritten(Node),
 }
 
 /// One dispatch.
@@ -81,6 +83,8 @@ pub struct Setting<'a> {
     pub class: Class,
     /// Positions of a slot.
     pub context: usize,
+    /// Sequences that are kept side by side.
+    pub slots: usize,
     /// How to compute.
     pub precision: Precision,
 }
@@ -122,7 +126,10 @@ fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
     }
     let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
     let mut dispatch = op.dispatch(&shapes, s.graph.shape(node));
-    dispatch.constants.push(("CONTEXT", s.context as f64));
+    if let Some(&cache) = inputs.iter().find(|&&n| matches!(s.graph.entry(n).kind, Kind::Cache(_))) {
+        dispatch.constants.extend(cache::constants(s.graph, cache, s.context));
+        dispatch.constants.push(("KEYS", cache::holds_keys(s.graph, cache) as u32 as f64));
+    }
     let mut operands = vec![Operand::Step];
     for i in op.bound_inputs(inputs.len()) {
         if op.matrix_input() != Some(i) {

@@ -1,9 +1,9 @@
 //! Runs a step dispatch by dispatch and reads back what each wrote: what `check` compares. Buffers hold guard words before they are
 //! written, so that numbers that a kernel left out, or wrote past its result, are seen.
 
-use std::ops::Range;
-
+use crate::backend::Precision;
 use crate::error::Result;
+use crate::gpu::cache;
 use crate::gpu::plan::{Class, Operand, Planned};
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Node, Step};
@@ -102,25 +102,23 @@ impl Gpu {
 
     /// What a step wrote into a cache, and whether anything else there has changed since `before`.
     fn stored(&self, step: &Step, cache: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
-        let shape = self.model.graph.shape(cache);
+        let cols = self.model.graph.shape(cache).cols;
+        let keys = cache::holds_keys(&self.model.graph, cache);
         let mut data = self.read(self.buffers.cache(cache))?;
-        let number = data.len() / (self.plan.slots * self.plan.context * shape.cols);
-        let line = shape.cols * number;
-        let place = |row: &crate::graph::Row| -> Range<usize> {
-            let at = (row.slot as usize * self.plan.context + row.position as usize) * line;
-            at..at + line
-        };
-        let mut out = Vec::with_capacity(step.rows.len() * shape.cols);
+        let number = if self.plan.precision == Precision::F32 { 4 } else { 2 };
+        let mut out = Vec::with_capacity(step.rows.len() * cols);
         for row in &step.rows {
-            let bytes = &data[place(row)];
-            if number == 4 {
-                out.extend(bytemuck::pod_collect_to_vec::<u8, f32>(bytes));
-            } else {
-                out.extend(bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes).iter().map(|h| h.to_f32()));
+            for place in
+                cache::places(keys, self.plan.context, cols, row.slot as usize, row.position as usize)
+            {
+                let bytes = place * number..(place + 1) * number;
+                out.push(match data[bytes.clone()] {
+                    [a, b] => half::f16::from_le_bytes([a, b]).to_f32(),
+                    [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+                    _ => panic!("a cache has numbers of {number} bytes"),
+                });
+                data[bytes.clone()].copy_from_slice(&before[bytes]);
             }
-        }
-        for row in &step.rows {
-            data[place(row)].copy_from_slice(&before[place(row)]);
         }
         Ok((out, data != before))
     }

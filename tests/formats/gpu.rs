@@ -48,7 +48,7 @@ fn agrees(adapter: &Adapter, format: &Format) -> Result<(), Failed> {
     let padding = vec![0.0; format.padded_cols(cols) - cols];
     let expected: Vec<f32> = expected.chunks(cols).flat_map(|row| [row, &padding].concat()).collect();
 
-    let gpu = Gpu::new(adapter, &wgsl::shader(format)?)?;
+    let gpu = Gpu::new(adapter, &wgsl::shader(format, cols)?)?;
     let found = gpu.run("decode", None, &planes, expected.len(), format.unit)?;
     if let Some(i) = (0..found.len()).find(|&i| found[i] != expected[i]) {
         return Err(format!("weight {i} is {:e}, expected {:e}", found[i], expected[i]).into());
@@ -58,14 +58,14 @@ fn agrees(adapter: &Adapter, format: &Format) -> Result<(), Failed> {
     }
 
     let mut random = Random(2);
-    let units = expected.len() / 32;
+    let units = expected.len() / 64;
     let activations: Vec<Quants> = (0..units).map(|_| Quants::random(&mut random)).collect();
     let found = gpu.run("dot_i8", Some(bytemuck::cast_slice(&activations)), &planes, units, 1)?;
     let largest = expected.iter().fold(0.0, |largest, w| w.abs().max(largest));
-    for (unit, (weights, x)) in expected.chunks(32).zip(&activations).enumerate() {
+    for (unit, (weights, x)) in expected.chunks(64).zip(&activations).enumerate() {
         let activation = |i: usize| f64::from(x.scale[i / 16]) * f64::from(x.q[i]);
         let expected: f64 = weights.iter().enumerate().map(|(i, w)| f64::from(*w) * activation(i)).sum();
-        let sum: f64 = (0..32).map(|i| activation(i).abs()).sum();
+        let sum: f64 = (0..64).map(|i| activation(i).abs()).sum();
         // A handful of roundings to 24 bits, of products and offsets that the largest weight times Σ |x| bounds.
         let tolerance = f64::from(largest) * sum * 2f64.powi(-20);
         let error = (f64::from(found[unit]) - expected).abs();
@@ -80,16 +80,17 @@ fn agrees(adapter: &Adapter, format: &Format) -> Result<(), Failed> {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 struct Quants {
-    q: [i8; 32],
-    scale: [f32; 2],
-    sum: [f32; 2],
+    q: [i8; 64],
+    scale: [f32; 4],
+    sum: [f32; 4],
 }
 
 impl Quants {
     fn random(random: &mut Random) -> Quants {
-        let q: [i8; 32] = std::array::from_fn(|_| (random.bits() % 255) as i8);
-        let scale = [0, 1].map(|_| (0.5 + random.unit()) / 64.0);
-        let sum = [0, 1].map(|h| scale[h] * q[16 * h..][..16].iter().map(|q| f32::from(*q)).sum::<f32>());
+        let q: [i8; 64] = std::array::from_fn(|_| (random.bits() % 255) as i8);
+        let scale = [0; 4].map(|_| (0.5 + random.unit()) / 64.0);
+        let sum =
+            [0, 1, 2, 3].map(|h| scale[h] * q[16 * h..][..16].iter().map(|q| f32::from(*q)).sum::<f32>());
         Quants { q, scale, sum }
     }
 }

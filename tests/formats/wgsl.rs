@@ -17,7 +17,7 @@ fn decode(@builtin(global_invocation_id) id: vec3<u32>) {
     if unit * UNIT >= arrayLength(&results) {
         return;
     }
-    let u = load_unit(unit);
+    let u = load_unit(unit / row_units(), unit % row_units());
     for (var four = 0u; four < UNIT / 4u; four++) {
         let w = unit_weights(u, four);
         for (var i = 0u; i < 4u; i++) {
@@ -34,7 +34,8 @@ const DOT: &str = "
 @compute @workgroup_size(32)
 fn dot_i8(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x < arrayLength(&results) {
-        results[id.x] = unit_dot_i8(load_unit(id.x), activations[id.x]);
+        let u = load_unit(id.x / row_units(), id.x % row_units());
+        results[id.x] = unit_dot_i8(u, activations[id.x]);
     }
 }
 ";
@@ -47,11 +48,15 @@ pub fn trials() -> Vec<Trial> {
     FORMATS.iter().map(|&format| trial(format)).collect()
 }
 
-/// The format's decoder with all that it imports, and the entry points `decode` and, for integer formats, `dot_i8`.
-pub fn shader(format: &Format) -> Result<String, Failed> {
+/// The format's decoder of rows of `cols` weights with all that it imports, and the entry points `decode` and, for integer
+/// formats, `dot_i8`.
+pub fn shader(format: &Format, cols: usize) -> Result<String, Failed> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wgsl");
-    let mut modules =
-        vec![fs::read_to_string(folder.join("formats").join(format.wgsl).with_extension("wgsl"))?];
+    let mut modules = vec![
+        format!("const COLS: u32 = {cols}u;\n"),
+        fs::read_to_string(folder.join("formats").join(format.wgsl).with_extension("wgsl"))?,
+        fs::read_to_string(folder.join("lib/row.wgsl"))?,
+    ];
     if format.integer {
         modules.extend([fs::read_to_string(folder.join("lib/quants.wgsl"))?, DOT.into()]);
     }
@@ -61,7 +66,7 @@ pub fn shader(format: &Format) -> Result<String, Failed> {
 }
 
 fn translates(format: &Format) -> Result<(), Failed> {
-    let source = shader(format)?;
+    let source = shader(format, 256)?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
     // unpack2x16float, which all of WebGPU has.
     let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;

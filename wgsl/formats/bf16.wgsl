@@ -1,5 +1,7 @@
 // BF16: the upper half of a 32-bit float. A unit is 8 weights.
-// weight_halves[unit]: word w holds weights 2w (low half) and 2w + 1 (high half)
+// weight_halves, the units of a row, row by row: word w holds weights 2w (low half) and 2w + 1 (high half)
+
+import package::lib::row::row_units;
 
 @group(1) @binding(0) var<storage, read> weight_halves: array<vec4<u32>>;
 
@@ -9,8 +11,8 @@ struct Unit {
     halves: vec4<u32>,
 }
 
-fn load_unit(unit: u32) -> Unit {
-    return Unit(weight_halves[unit]);
+fn load_unit(row: u32, unit: u32) -> Unit {
+    return Unit(weight_halves[row * row_units() + unit]);
 }
 
 // Weights 4·four to 4·four + 3 of the unit.

@@ -1,35 +1,41 @@
-// Q4_0: w[i] = d · (q[i] − 8), 0 ≤ q[i] ≤ 15. A unit is a block of 32 weights.
-// weight_quants[unit]: byte j holds q[j] (low half) and q[j + 16] (high half)
-// weight_scales[unit / 2]: d (f16) of an even unit in the low half, of an odd unit in the high half
+// Q4_0: w[i] = d · (q[i] − 8), 0 ≤ q[i] ≤ 15. A unit is two blocks of 32 weights.
+// weight_quants, for each row the first blocks of all units, then the second blocks: byte j holds q[j] (low half) and
+//   q[j + 16] − 8 in two's complement (high half): with the low half masked off that is 16 · (q − 8), without a shift
+// weight_scales[unit]: d (f16) of the first block in the low half, of the second in the high half
 
 import package::lib::quants::Quants;
-import package::lib::quants::dot32_i8;
+import package::lib::quants::dot16_i8;
+import package::lib::row::row_units;
 
 @group(1) @binding(0) var<storage, read> weight_quants: array<vec4<u32>>;
 @group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
 
-const UNIT: u32 = 32u;
+const UNIT: u32 = 64u;
 const LOW_BITS: u32 = 0x0f0f0f0fu;
 
 struct Unit {
-    quants: vec4<u32>,
-    d: f32,
+    first: vec4<u32>,
+    second: vec4<u32>,
+    d: vec2<f32>,
 }
 
-fn load_unit(unit: u32) -> Unit {
-    let d = unpack2x16float(weight_scales[unit / 2u] >> (16u * (unit % 2u))).x;
-    return Unit(weight_quants[unit], d);
+fn load_unit(row: u32, unit: u32) -> Unit {
+    let at = row * (2u * row_units()) + unit;
+    let d = unpack2x16float(weight_scales[row * row_units() + unit]);
+    return Unit(weight_quants[at], weight_quants[at + row_units()], d);
 }
 
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
-    let q = unpack4xU8((u.quants[four % 4u] >> (four / 4u * 4u)) & LOW_BITS);
-    return u.d * (vec4<f32>(q) - 8.0);
+    let block = select(u.first, u.second, four >= 8u);
+    let high = four / 4u % 2u;
+    let q = unpack4xU8(((block[four % 4u] >> (4u * high)) & LOW_BITS) ^ (high * 0x08080808u));
+    return select(u.d.x, u.d.y, four >= 8u) * (vec4<f32>(q) - 8.0);
 }
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let lo = u.quants & vec4(LOW_BITS);
-    let hi = (u.quants >> vec4(4u)) & vec4(LOW_BITS);
-    return u.d * (dot32_i8(lo, hi, x) - 8.0 * (x.sum.x + x.sum.y));
+    let low = vec2<f32>(dot16_i8(u.first & vec4(LOW_BITS), x.q0), dot16_i8(u.second & vec4(LOW_BITS), x.q2));
+    let high = vec2<f32>(dot16_i8(u.first & ~vec4(LOW_BITS), x.q1), dot16_i8(u.second & ~vec4(LOW_BITS), x.q3));
+    return dot(u.d, x.scale.xz * low - 8.0 * x.sum.xz + x.scale.yw / 16.0 * high);
 }

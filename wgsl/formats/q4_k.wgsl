@@ -1,45 +1,48 @@
-// Q4_K: w[i] = d · scale · q[i] − dmin · minimum, 0 ≤ q[i] ≤ 15, scale and minimum 6 bits.
-// A unit is a sub-block s of 32 weights, one of the 8 of a block.
-// weight_quants[unit]: byte j holds q[j] (low half) and q[j + 16] (high half)
-// weight_headers[unit / 8], one for each block:
-//   word 0  d (f16, low half) and dmin (f16, high half)
-//   word 1  the low 4 bits of the scales, of sub-block s from bit 4s
-//   word 2  the low 4 bits of the minimums, of sub-block s from bit 4s
-//   word 3  the high 2 bits: of scale s from bit 2s, of minimum s from bit 16 + 2s
+// Q4_K: w[i] = d · scale · q[i] − dmin · minimum, 0 ≤ q[i] ≤ 15, scale and minimum 6 bits for each sub-block of 32 weights.
+// A unit is two of the 8 sub-blocks of a block.
+// weight_quants, for each row the first sub-blocks of all units, then the second ones: byte j holds q[j] (low half) and
+//   q[j + 16] − 8 in two's complement (high half): with the low half masked off that is 16 · (q − 8), without a shift
+// weight_headers, for each block five words: one for each unit, bytes 0–1 its scales, bytes 2–3 its minimums;
+//   then d (f16, low half) and dmin (f16, high half)
 
 import package::lib::quants::Quants;
-import package::lib::quants::dot32_i8;
+import package::lib::quants::dot16_i8;
+import package::lib::row::row_units;
 
 @group(1) @binding(0) var<storage, read> weight_quants: array<vec4<u32>>;
-@group(1) @binding(1) var<storage, read> weight_headers: array<vec4<u32>>;
+@group(1) @binding(1) var<storage, read> weight_headers: array<u32>;
 
-const UNIT: u32 = 32u;
+const UNIT: u32 = 64u;
 const LOW_BITS: u32 = 0x0f0f0f0fu;
 
 struct Unit {
-    quants: vec4<u32>,
-    scale: f32,   // d · scale
-    minimum: f32, // dmin · minimum
+    first: vec4<u32>,
+    second: vec4<u32>,
+    scale: vec2<f32>,   // d · scale
+    minimum: vec2<f32>, // dmin · minimum
 }
 
-fn load_unit(unit: u32) -> Unit {
-    let header = weight_headers[unit / 8u];
-    let s = unit % 8u;
-    let low = (header.yz >> vec2(4u * s)) & vec2(15u);
-    let high = (header.ww >> vec2(2u * s, 2u * s + 16u)) & vec2(3u);
-    let steps = unpack2x16float(header.x) * vec2<f32>(low | (high << vec2(4u)));
-    return Unit(weight_quants[unit], steps.x, steps.y);
+fn load_unit(row: u32, unit: u32) -> Unit {
+    let at = row * (2u * row_units()) + unit;
+    let header = (row * (row_units() / 4u) + unit / 4u) * 5u;
+    let steps = vec4<f32>(unpack4xU8(weight_headers[header + unit % 4u]));
+    let d = unpack2x16float(weight_headers[header + 4u]);
+    return Unit(weight_quants[at], weight_quants[at + row_units()], d.x * steps.xy, d.y * steps.zw);
 }
 
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
-    let q = unpack4xU8((u.quants[four % 4u] >> (four / 4u * 4u)) & LOW_BITS);
-    return u.scale * vec4<f32>(q) - u.minimum;
+    let block = select(u.first, u.second, four >= 8u);
+    let high = four / 4u % 2u;
+    let q = unpack4xU8(((block[four % 4u] >> (4u * high)) & LOW_BITS) ^ (high * 0x08080808u));
+    let s = four / 8u;
+    return u.scale[s] * vec4<f32>(q) - u.minimum[s];
 }
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let lo = u.quants & vec4(LOW_BITS);
-    let hi = (u.quants >> vec4(4u)) & vec4(LOW_BITS);
-    return u.scale * dot32_i8(lo, hi, x) - u.minimum * (x.sum.x + x.sum.y);
+    let low = vec2<f32>(dot16_i8(u.first & vec4(LOW_BITS), x.q0), dot16_i8(u.second & vec4(LOW_BITS), x.q2));
+    let high = vec2<f32>(dot16_i8(u.first & ~vec4(LOW_BITS), x.q1), dot16_i8(u.second & ~vec4(LOW_BITS), x.q3));
+    let products = x.scale.xz * low + (x.scale.yw / 16.0 * high + 8.0 * x.sum.yw);
+    return dot(u.scale, products) - dot(u.minimum, x.sum.xz + x.sum.yw);
 }

@@ -1,13 +1,21 @@
 // What a matvec multiplies, as int8: the twin of a value (wgsl/twin/i8.wgsl).
 
 import package::lib::quants::Quants;
-
+import package::lib::row::row_units;
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 
 fn load_x(r: u32, unit: u32) -> Quants {
-    let scales = bitcast<vec4<f32>>(x[COLS / 16u + unit]);
-    return Quants(x[2u * unit], x[2u * unit + 1u], scales.xy, scales.zw);
+    let units = row_units();
+    var scale = bitcast<vec4<f32>>(x[4u * units + unit]);
+    var sum = bitcast<vec4<f32>>(x[5u * units + unit]);
+    if (COLS % UNIT != 0u) {
+        // Nothing wrote what lies past the row's end: no scale may make it count.
+        let behind = vec4<u32>(0u, 16u, 32u, 48u) + UNIT * unit >= vec4<u32>(COLS);
+        scale = select(scale, vec4<f32>(), behind);
+        sum = select(sum, vec4<f32>(), behind);
+    }
+    return Quants(x[unit], x[units + unit], x[2u * units + unit], x[3u * units + unit], scale, sum);
 }
 
 fn product(u: Unit, v: Quants) -> f32 {
@@ -23,7 +31,7 @@ fn input_squares(at: Invocation) -> f32 {
     var squares = vec4<f32>();
     for (var i = lane_of(at); i < (blocks + 3u) / 4u; i += lanes_of(at)) {
         let behind = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i >= vec4<u32>(blocks);
-        squares += select(bitcast<vec4<f32>>(x[COLS / 16u + COLS / 32u + i]), vec4<f32>(), behind);
+        squares += select(bitcast<vec4<f32>>(x[6u * row_units() + i]), vec4<f32>(), behind);
     }
     return squares.x + squares.y + squares.z + squares.w;
 }

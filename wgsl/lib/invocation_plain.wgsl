@@ -7,7 +7,7 @@ struct Invocation {
 
 const TEAM: u32 = 32u;
 
-var<workgroup> team_sums: array<vec3<f32>, WORKGROUP>;
+var<workgroup> team_sums: array<vec4<f32>, WORKGROUP>;
 
 fn lane_of(at: Invocation) -> u32 { return at.local % TEAM; }
 fn lanes_of(at: Invocation) -> u32 { return TEAM; }
@@ -15,7 +15,7 @@ fn team_of(at: Invocation) -> u32 { return at.local / TEAM; }
 fn teams_of(at: Invocation) -> u32 { return WORKGROUP / TEAM; }
 
 // The sum over a team, for all of its lanes. All invocations of the workgroup call it together.
-fn team_sum(value: vec3<f32>, at: Invocation) -> vec3<f32> {
+fn team_sum4(value: vec4<f32>, at: Invocation) -> vec4<f32> {
     team_sums[at.local] = value;
     workgroupBarrier();
     for (var step = TEAM / 2u; step > 0u; step /= 2u) {
@@ -27,6 +27,14 @@ fn team_sum(value: vec3<f32>, at: Invocation) -> vec3<f32> {
     let sum = team_sums[at.local - at.local % TEAM];
     workgroupBarrier();
     return sum;
+}
+
+fn team_sum2(value: vec2<f32>, at: Invocation) -> vec2<f32> {
+    return team_sum4(vec4<f32>(value, 0.0, 0.0), at).xy;
+}
+
+fn team_sum(value: f32, at: Invocation) -> f32 {
+    return team_sum4(vec4<f32>(value, 0.0, 0.0, 0.0), at).x;
 }
 
 // The largest over a team, for all of its lanes. All invocations of the workgroup call it together.

@@ -18,7 +18,15 @@ fn team_of(at: Invocation) -> u32 { return at.team; }
 fn teams_of(at: Invocation) -> u32 { return select(WORKGROUP / max(TEAM, 1u), at.teams, TEAM == 0u); }
 
 // The sum over a team, for all of its lanes. All invocations of the workgroup call it together.
-fn team_sum(value: vec3<f32>, at: Invocation) -> vec3<f32> {
+fn team_sum(value: f32, at: Invocation) -> f32 {
+    return subgroupAdd(value);
+}
+
+fn team_sum2(value: vec2<f32>, at: Invocation) -> vec2<f32> {
+    return subgroupAdd(value);
+}
+
+fn team_sum4(value: vec4<f32>, at: Invocation) -> vec4<f32> {
     return subgroupAdd(value);
 }
 

@@ -2,20 +2,19 @@
 // their caches. Pairs are neighbours. One row.
 
 import package::cache::CachePair;
+import package::lib::places::key_place;
+import package::lib::places::value_place;
 
 override Q_ROWS: u32 = 64u;
 override K_ROWS: u32 = 64u;
 override HEAD_DIM: u32 = 64u;
 override ROTARY: u32 = 0u;        // numbers of a head that turn
-override CONTEXT: u32 = 1u;
-override KV_COLS: u32 = 64u;
 
 @group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [Q_ROWS / 2]
 @group(0) @binding(3) var<storage, read> turns: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
-@group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // [slots, CONTEXT, KV_COLS / 2]
-@group(0) @binding(5) var<storage, read_write> values: array<CachePair>;   // [slots, CONTEXT, KV_COLS / 2]
+@group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // see lib/places.wgsl
+@group(0) @binding(5) var<storage, read_write> values: array<CachePair>;
 
-var<private> place: u32; // of this row in the caches
 var<private> ahead: vec2<f32>;
 
 fn begin(r: u32, first_pair: u32, local: u32) {
@@ -23,7 +22,6 @@ fn begin(r: u32, first_pair: u32, local: u32) {
         return;
     }
     let row = step[1];
-    place = (row.y * CONTEXT + row.z) * (KV_COLS / 2u);
     let pair = first_pair + local;
     let p = pair % (HEAD_DIM / 2u);
     ahead = vec2<f32>(1.0, 0.0);
@@ -42,8 +40,10 @@ fn finish(r: u32, first_pair: u32, local: u32) {
     if (2u * pair < Q_ROWS) {
         y[pair] = sum;
     } else if (2u * pair < Q_ROWS + K_ROWS) {
-        keys[place + pair - Q_ROWS / 2u] = cache_pack_pair(sum);
+        let p = pair - Q_ROWS / 2u;
+        keys[2u * key_place(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
     } else {
-        values[place + pair - (Q_ROWS + K_ROWS) / 2u] = cache_pack_pair(sum);
+        let p = pair - (Q_ROWS + K_ROWS) / 2u;
+        values[2u * value_place(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
     }
 }

@@ -2,8 +2,8 @@
 //
 // With TWIN_NORM it is the twin of a value that is normalised next: value · norm weight, and the sum of squares of each block.
 // Whoever multiplies it divides by the root mean square at the end: the scale of a row does not change its int8.
-// Words: [0, COLS/4) four int8 each; then for each 32 numbers (scale, scale, scale · Σ, scale · Σ) of its two blocks; then one sum
-// of squares a block.
+// A unit is 64 numbers, four blocks. In vectors of four words: int8 of the first blocks of all units, of the second, third and
+// fourth ones; the four scales of each unit; scale · Σ of its four blocks; then one sum of squares, a word, for each block.
 
 override TWIN_COLS: u32 = 64u;
 override TWIN_NORM: u32 = 0u;
@@ -11,7 +11,8 @@ override TWIN_NORM: u32 = 0u;
 @group(0) @binding(6) var<storage, read> norm: array<f32>;            // [TWIN_COLS], or anything
 @group(0) @binding(7) var<storage, read_write> twin: array<u32>;
 
-var<workgroup> twin_values: array<vec2<f32>, WORKGROUP>; // weighted, and as it is
+var<workgroup> twin_values: array<f32, WORKGROUP>; // weighted
+var<workgroup> twin_squares: array<f32, WORKGROUP>;
 var<private> twin_weight: f32 = 1.0;
 
 // Asks for what the twin of the i-th number needs, long before it is needed.
@@ -21,37 +22,46 @@ fn begin_twin(i: u32) {
     }
 }
 
+fn four_values(at: u32) -> vec4<f32> {
+    return vec4<f32>(twin_values[at], twin_values[at + 1u], twin_values[at + 2u], twin_values[at + 3u]);
+}
+
+fn four_squares(at: u32) -> vec4<f32> {
+    return vec4<f32>(twin_squares[at], twin_squares[at + 1u], twin_squares[at + 2u], twin_squares[at + 3u]);
+}
+
 // Writes the twin of `value`, the i-th number of its row. Called by whole workgroups, with a barrier between two calls;
 // 16 neighbours are 16 numbers of a block.
 fn emit(i: u32, value: f32, valid: bool, local: u32) {
-    twin_values[local] = select(vec2<f32>(), vec2<f32>(value * twin_weight, value), valid);
+    twin_values[local] = select(0.0, value * twin_weight, valid);
+    if (TWIN_NORM == 1u) {
+        twin_squares[local] = select(0.0, value * value, valid);
+    }
     workgroupBarrier();
     if (!valid || local % 4u != 0u) {
         return;
     }
     // Each fourth invocation packs a word; the first of a block also sums what belongs to the whole.
     let block = local / 16u * 16u;
-    var largest = 0.0;
-    for (var k = 0u; k < 16u; k++) {
-        largest = max(largest, abs(twin_values[block + k].x));
-    }
+    let a = four_values(block);
+    let b = four_values(block + 4u);
+    let c = four_values(block + 8u);
+    let d = four_values(block + 12u);
+    let most = max(max(abs(a), abs(b)), max(abs(c), abs(d)));
+    let largest = max(max(most.x, most.y), max(most.z, most.w));
     let steps = select(0.0, 127.0 / largest, largest > 0.0);
-    twin[i / 4u] = pack4xI8(vec4<i32>(round(steps * vec4<f32>(
-        twin_values[local].x, twin_values[local + 1u].x, twin_values[local + 2u].x, twin_values[local + 3u].x,
-    ))));
+    let units = (TWIN_COLS + 63u) / 64u;
+    let unit = i / 64u;
+    let nth = i / 16u % 4u;
+    twin[(nth * units + unit) * 4u + i / 4u % 4u] = pack4xI8(vec4<i32>(round(steps * four_values(local))));
     if (local == block) {
-        var total = 0.0;
-        var squares = 0.0;
-        for (var k = 0u; k < 16u; k++) {
-            total += round(steps * twin_values[block + k].x);
-            squares += twin_values[block + k].y * twin_values[block + k].y;
-        }
+        let total = dot(round(steps * a) + round(steps * b) + round(steps * c) + round(steps * d), vec4<f32>(1.0));
         let scale = largest / 127.0;
-        let at = TWIN_COLS / 4u + i / 32u * 4u + i / 16u % 2u;
-        twin[at] = bitcast<u32>(scale);
-        twin[at + 2u] = bitcast<u32>(scale * total);
+        twin[(4u * units + unit) * 4u + nth] = bitcast<u32>(scale);
+        twin[(5u * units + unit) * 4u + nth] = bitcast<u32>(scale * total);
         if (TWIN_NORM == 1u) {
-            twin[TWIN_COLS / 4u + TWIN_COLS / 8u + i / 16u] = bitcast<u32>(squares);
+            let squares = four_squares(block) + four_squares(block + 4u) + four_squares(block + 8u) + four_squares(block + 12u);
+            twin[24u * units + i / 16u] = bitcast<u32>(dot(squares, vec4<f32>(1.0)));
         }
     }
 }
