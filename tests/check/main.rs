@@ -1,5 +1,5 @@
 //! `check`: every dispatch of a model held to the reference, under every mask of what an adapter offers; that it notices a wrong
-//! kernel; and that generating keeps memory as it is. Tiny models made in memory, and the golden ones where they are.
+//! kernel; that generating keeps memory as it is, and can be repeated. Tiny models made in memory, and the golden ones where they are.
 
 #[path = "../common/adapters.rs"]
 mod adapters;
@@ -16,6 +16,7 @@ mod mutation;
 mod tiny;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
+mod twice;
 
 use std::process::ExitCode;
 
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
         trials.push(none_here("check on an adapter"));
     }
     for target in &targets {
-        let all = [tiny::trials, golden::trials, long::trials, mutation::trials, memory::trials];
+        let all =
+            [tiny::trials, golden::trials, long::trials, mutation::trials, memory::trials, twice::trials];
         trials.extend(all.iter().flat_map(|trials| trials(target)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
