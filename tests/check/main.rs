@@ -1,5 +1,5 @@
 //! `check`: every dispatch of a model held to the reference, under every mask of what an adapter offers; that it notices a wrong
-//! kernel; and that generating keeps memory as it is. Tiny models made in memory, and the golden ones where they are.
+//! kernel; that generating keeps memory as it is, and can be repeated. Tiny models made in memory, and the golden ones where they are.
 
 #[path = "../common/adapters.rs"]
 mod adapters;
@@ -10,11 +10,13 @@ mod fixtures;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
 mod golden;
+mod long;
 mod memory;
 mod mutation;
 mod tiny;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
+mod twice;
 
 use std::process::ExitCode;
 
@@ -35,9 +37,9 @@ fn main() -> ExitCode {
         trials.push(none_here("check on an adapter"));
     }
     for target in &targets {
-        trials.extend(
-            [tiny::trials, golden::trials, mutation::trials, memory::trials].iter().flat_map(|t| t(target)),
-        );
+        let all =
+            [tiny::trials, golden::trials, long::trials, mutation::trials, memory::trials, twice::trials];
+        trials.extend(all.iter().flat_map(|trials| trials(target)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -57,8 +59,13 @@ fn masks() -> Vec<(&'static str, Masks)> {
 
 /// Prefill of `rows` rows and two rows of decode.
 fn run(file: Gguf, options: &Options, vocab: u32, rows: u32) -> Result<Report, Failed> {
+    run_from(file, options, vocab, rows, 2)
+}
+
+/// The same with any number of rows of decode.
+fn run_from(file: Gguf, options: &Options, vocab: u32, rows: u32, decode: usize) -> Result<Report, Failed> {
     let ids: Vec<u32> = (0..rows).map(|i| (i * 37 + 11) % vocab).collect();
-    Ok(check(file, options, &ids, 2)?)
+    Ok(check(file, options, &ids, decode)?)
 }
 
 /// Fails with the first node that does not agree.

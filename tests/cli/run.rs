@@ -89,7 +89,18 @@ pub fn reasons() -> Outcome {
 }
 
 pub fn seed() -> Outcome {
-    let text = |seed| on_cpu(&["-p", PROMPT, "-n", "40", "-s", seed, "--temp", "1"]).map(|run| run.out);
+    same_seed_same_text(&["-b", "cpu"])
+}
+
+pub fn gpu_seed(device: &str) -> Outcome {
+    same_seed_same_text(&["--device", device])
+}
+
+fn same_seed_same_text(on: &[&str]) -> Outcome {
+    let text = |seed| {
+        let args = ["-m", MODEL, "-p", PROMPT, "-n", "40", "-s", seed, "--temp", "1"];
+        succeed(&mut command(&[&args, on].concat())).map(|run| run.out)
+    };
     let first = text("11")?;
     equal(&text("11")?, &first)?;
     must(text("12")? != first, || "two seeds give the same text".into())

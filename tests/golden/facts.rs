@@ -6,6 +6,7 @@ use std::path::Path;
 use libtest_mimic::Failed;
 use wgllm::backend::Precision;
 use wgllm::engine::Engine;
+use wgllm::gguf::Gguf;
 use wgllm::sampler::Sampling;
 use wgllm::session::Session;
 
@@ -38,7 +39,12 @@ pub struct Subject {
 impl Subject {
     /// Opens a model, and demands that all of it runs where it was asked to.
     pub fn open(path: &Path, target: &Target, precision: Precision) -> Result<Subject, Failed> {
-        let engine = Engine::open(path, &target.options(precision), &mut |_, _| {})?;
+        Subject::with_file(Gguf::open(path)?, target, precision)
+    }
+
+    /// The same of an opened file.
+    pub fn with_file(file: Gguf, target: &Target, precision: Precision) -> Result<Subject, Failed> {
+        let engine = Engine::with_file(file, &target.options(precision), &mut |_, _| {})?;
         let placement = engine.backend.placement();
         if placement.layers_run != placement.block_count {
             return Err(format!("{} of {} layers run", placement.layers_run, placement.block_count).into());
@@ -47,6 +53,11 @@ impl Subject {
             return Err(format!("{} nodes run on the CPU", placement.cpu_nodes).into());
         }
         Ok(Subject { engine })
+    }
+
+    /// The model's file.
+    pub fn file(&self) -> &Gguf {
+        &self.engine.file
     }
 
     /// A session without tokens.
@@ -83,6 +94,13 @@ impl Subject {
             ControlFlow::Continue(())
         })?;
         Ok(tokens)
+    }
+
+    /// The most likely token behind a prompt and behind each but the last of the tokens that are fed one by one.
+    pub fn following(&mut self, prompt: &[u32], tokens: &[u32]) -> Result<Vec<u32>, Failed> {
+        let fed = [prompt, tokens].concat();
+        let logits = self.logits(&fed[..fed.len() - 1], true)?;
+        Ok(tops(&logits, self.vocab())[prompt.len() - 1..].iter().map(|top| top.0 as u32).collect())
     }
 
     pub fn vocab(&self) -> usize {
@@ -132,6 +150,17 @@ pub fn same_tokens(what: &str, found: &[u32], golden: &[u32], margins: &[f64], l
     }
 }
 
+/// Demands the golden tokens of a model that was fed with them, wherever the golden margin is above `least`.
+pub fn same_where_sure(what: &str, found: &[u32], golden: &[u32], margins: &[f64], least: f64) -> Outcome {
+    let tokens = found.iter().zip(golden).zip(margins).enumerate();
+    match tokens.into_iter().find(|(_, ((found, golden), margin))| found != golden && **margin > least) {
+        None => Ok(()),
+        Some((i, ((found, golden), margin))) => {
+            Err(format!("{what}: fed token {i} is {found}, golden {golden}, by a margin of {margin}").into())
+        }
+    }
+}
+
 /// Of each row, the most likely token and by how much it is ahead of the next.
 pub fn tops(logits: &[f32], cols: usize) -> Vec<(usize, f32)> {
     let top = |row: &[f32]| {
@@ -140,4 +169,21 @@ pub fn tops(logits: &[f32], cols: usize) -> Vec<(usize, f32)> {
         (best, row[best] - second)
     };
     logits.chunks_exact(cols).map(top).collect()
+}
+
+/// KL(reference || found) in nats, the mean over the rows: what an ideal code for the reference's tokens loses by believing `found`.
+/// Not a number where a logit is none.
+pub fn divergence(reference: &[f32], found: &[f32], cols: usize) -> f64 {
+    let rows = reference.chunks_exact(cols).zip(found.chunks_exact(cols));
+    let each = rows.map(|(reference, found)| {
+        let (p, q) = (log_softmax(reference), log_softmax(found));
+        p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>()
+    });
+    each.sum::<f64>() / (reference.len() / cols) as f64
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&l| (f64::from(l) - most).exp()).sum();
+    logits.iter().map(|&l| f64::from(l) - most - sum.ln()).collect()
 }

@@ -1,12 +1,17 @@
-//! Whole models against independent references: logits, greedy tokens, and the top token under forced decoding. Runs whatever the
-//! fixtures hold, on the CPU and on every adapter of this machine; what the engine does not know is ignored in its own words.
+//! Whole models against independent references: logits, greedy tokens, and the top token and the distribution under forced decoding.
+//! Runs whatever the fixtures hold, on the CPU and on every adapter of this machine; what the engine does not know is ignored in its
+//! own words.
 
 #[path = "../common/adapters.rs"]
 mod adapters;
 mod facts;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
+mod forced;
+#[path = "../common/gguf_file.rs"]
+mod gguf_file;
 mod models;
+mod q4_k_m;
 mod quant;
 mod stories;
 
@@ -32,7 +37,7 @@ fn main() -> ExitCode {
     if targets.is_empty() {
         trials.push(none_here("golden data on an adapter"));
     }
-    for found in [models::trials, quant::trials, stories::trials] {
+    for found in [models::trials, quant::trials, stories::trials, forced::trials] {
         trials.extend(found(&targets));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -1,0 +1,62 @@
+//! Decoding behind many positions, which are attended to in spans that are then joined: below 512 these kernels do not run.
+
+use libtest_mimic::Trial;
+use wgllm::backend::Precision;
+use wgllm::engine::Options;
+use wgllm::gguf::Gguf;
+use wgllm::gpu::Masks;
+
+use crate::adapters::Target;
+use crate::tiny_model::Llama;
+use crate::{Outcome, agrees, run_from};
+
+/// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from the fourth span of 128
+/// to the fifth.
+const BEFORE: u32 = 510;
+const DECODED: usize = 4;
+/// Kernel, what is in it, what is put in its place.
+const MUTATIONS: &[(&str, &str, &str)] =
+    &[("attend_join", "found.y;", "found.y * 1.05;"), ("attend_join", "/ SPAN;", "/ SPAN + 1u;")];
+
+pub fn trials(target: &Target) -> Vec<Trial> {
+    let base = || Llama { format: "Q8_0", head_dim: 32, context: 640, ..Llama::default() };
+    let shapes = [
+        ("2 heads for each of keys", Llama { kv_heads: 2, ..base() }),
+        ("7 heads for each of keys", Llama { heads: 7, kv_heads: 1, width: Some(96), ..base() }),
+        ("8 heads for each of keys", Llama { heads: 16, kv_heads: 2, head_dim: 16, ..base() }),
+        ("heads of 20", Llama { head_dim: 20, width: Some(64), ..base() }),
+        ("heads of 128", Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() }),
+        ("heads of 256", Llama { head_dim: 256, heads: 2, kv_heads: 1, ..base() }),
+    ];
+    let mut trials = Vec::new();
+    for (i, (name, model)) in shapes.into_iter().enumerate() {
+        let (bytes, target) = (model.file().leak(), target.clone());
+        let name = format!("{name}, decoded from position {BEFORE} on {}", target.label);
+        trials.push(Trial::test(name, move || {
+            held(bytes, &target, Precision::Fast)?;
+            // What the cache is stored in has no part in the shape.
+            if i == 0 { held(bytes, &target, Precision::F32) } else { Ok(()) }
+        }));
+    }
+    let bytes: &'static [u8] = base().file().leak();
+    for &mutation in MUTATIONS {
+        let target = target.clone();
+        let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
+        trials.push(Trial::test(name, move || {
+            let masks = Masks { mutation: Some(mutation), ..Masks::default() };
+            let options = Options { masks, ..target.options(Precision::Fast) };
+            let report = run_from(Gguf::from_static("tiny", bytes)?, &options, 160, BEFORE, DECODED)?;
+            if report.failed() > 0 { Ok(()) } else { Err("every node agreed".into()) }
+        }));
+    }
+    trials
+}
+
+fn held(bytes: &'static [u8], target: &Target, precision: Precision) -> Outcome {
+    let file = Gguf::from_static("tiny", bytes)?;
+    let report = run_from(file, &target.options(precision), 160, BEFORE, DECODED)?;
+    if !report.nodes.iter().any(|node| node.kernel.starts_with("attend_join")) {
+        return Err("attend_join did not run".into());
+    }
+    agrees(&report)
+}
