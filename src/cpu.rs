@@ -101,6 +101,11 @@ impl Cpu {
 
     /// Computes a step and returns the value of every node still needed at its end: the logits.
     fn run(&mut self, step: &Step) -> Vec<f32> {
+        // On one of the threads that compute: it goes from node to node without waking any other.
+        rayon::scope(|_| self.run_nodes(step))
+    }
+
+    fn run_nodes(&mut self, step: &Step) -> Vec<f32> {
         let model = self.model.clone();
         let graph = &model.graph;
         let mut uses = vec![0usize; graph.len()];

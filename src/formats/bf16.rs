@@ -2,7 +2,7 @@
 //!
 //! Plane 0: the halves as they are; a unit is 8 of them.
 
-use super::{Format, Plane, copy_row, each_block};
+use super::{Format, Plane, copy_row, each_block, row};
 
 pub(super) static BF16: Format = Format {
     name: "BF16",
@@ -10,6 +10,7 @@ pub(super) static BF16: Format = Format {
     weights: 1,
     bytes: 2,
     decode,
+    dot: row::dot::<Block, 32, 16>,
     wgsl: "bf16",
     unit: 8,
     planes: &[Plane { weights: 8, bytes: 16 }],
@@ -20,6 +21,19 @@ pub(super) static BF16: Format = Format {
 fn decode(blocks: &[u8], weights: &mut [f32]) {
     for (bytes, [w]) in each_block(blocks, weights) {
         *w = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+    }
+}
+
+struct Block;
+
+impl row::Products<32, 16> for Block {
+    #[inline(always)]
+    fn of(block: &[u8; 32], x: &[f32; 16]) -> [f32; row::SUMS] {
+        let mut products = *x;
+        for (x, half) in products.iter_mut().zip(block.as_chunks().0) {
+            *x *= f32::from_bits(u32::from(u16::from_le_bytes(*half)) << 16);
+        }
+        products
     }
 }
 

@@ -1,8 +1,8 @@
 //! How weights are stored: one file per format, and one table of every ggml tensor type.
 //!
-//! A format says how its blocks decode to f32 (what every test trusts) and how a row is repacked into the planes that
-//! the kernels load. Its WGSL twin is `wgsl/formats/<stem>.wgsl`. Which tensor has which format is the GGUF file's
-//! affair, and which buffers hold the planes is the GPU's.
+//! A format says how its blocks decode to f32 (what every test trusts), how a row of them is multiplied with f32, and how
+//! it is repacked into the planes that the kernels load. Its WGSL twin is `wgsl/formats/<stem>.wgsl`. Which tensor has
+//! which format is the GGUF file's affair, and which buffers hold the planes is the GPU's.
 //!
 //! To add a format, write `x.rs` beside this file and `wgsl/formats/x.wgsl`, and add its row to [`FORMATS`].
 
@@ -15,8 +15,10 @@ mod q4_0;
 mod q4_k;
 mod q6_k;
 mod q8_0;
+mod row;
 mod types;
 
+pub use f32_::dot;
 pub use types::{TENSOR_TYPES, removed_type, tensor_type};
 
 /// The formats that this engine computes with.
@@ -58,6 +60,9 @@ pub struct Format {
     pub bytes: usize,
     /// Decodes whole blocks to f32, exactly. Panics unless `blocks` and `weights` are equally many blocks.
     pub decode: fn(blocks: &[u8], weights: &mut [f32]),
+    /// Σ w·x over a row of whole blocks, in f32: the weights of `decode` in whatever order of summation is fast. Panics
+    /// unless `row` and `x` are equally long.
+    pub dot: fn(row: &[u8], x: &[f32]) -> f32,
     /// The stem of the decoder's file in `wgsl/formats/`.
     pub wgsl: &'static str,
     /// Weights in a unit. Where a format has blocks, a block is whole units.

@@ -7,7 +7,7 @@
 //! blocks of all units, then of the second ones, the high half of a byte less 8, see [`sign_high_halves`]. Plane 1: the
 //! d of each block.
 
-use super::{Format, Plane, each_block, f16_at, plane_row, row_blocks, sign_high_halves};
+use super::{Format, Plane, each_block, f16_at, plane_row, row, row_blocks, sign_high_halves};
 
 pub(super) static Q4_0: Format = Format {
     name: "Q4_0",
@@ -15,6 +15,7 @@ pub(super) static Q4_0: Format = Format {
     weights: 32,
     bytes: 18,
     decode,
+    dot: row::dot::<Block, 18, 32>,
     wgsl: "q4_0",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 4 }],
@@ -29,6 +30,22 @@ fn decode(blocks: &[u8], weights: &mut [f32]) {
             w[j] = d * f32::from((q & 15) as i8 - 8);
             w[j + 16] = d * f32::from((q >> 4) as i8 - 8);
         }
+    }
+}
+
+struct Block;
+
+impl row::Products<18, 32> for Block {
+    #[inline(always)]
+    fn of(block: &[u8; 18], x: &[f32; 32]) -> [f32; row::SUMS] {
+        let d = row::scale(block, 0);
+        let low = |i: usize| f32::from((block[2 + i] & 15) as i8 - 8);
+        let high = |i: usize| f32::from((block[2 + i] >> 4) as i8 - 8);
+        let mut sums = [0.0; row::SUMS];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = d * (low(i) * x[i] + high(i) * x[i + 16]);
+        }
+        sums
     }
 }
 

@@ -10,7 +10,7 @@
 //! a u32 for each group: byte i holds weights i, i + 4, i + 8, i + 12 from its lowest bits up, so that one shift and one
 //! mask place the bits of four consecutive weights. Plane 2, for each block, five u32: the 16 scales, then d as f32.
 
-use super::{Format, Plane, each_block, f16_at, pack_nibbles, plane_row, row_blocks, sign_high_halves};
+use super::{Format, Plane, each_block, f16_at, pack_nibbles, plane_row, row, row_blocks, sign_high_halves};
 
 pub(super) static Q6_K: Format = Format {
     name: "Q6_K",
@@ -18,6 +18,7 @@ pub(super) static Q6_K: Format = Format {
     weights: 256,
     bytes: 210,
     decode,
+    dot: row::dot::<Block, 210, 256>,
     wgsl: "q6_k",
     unit: 64,
     planes: &[
@@ -39,6 +40,28 @@ fn decode(blocks: &[u8], weights: &mut [f32]) {
                 *w = scale * f32::from(*q as i8 - 32);
             }
         }
+    }
+}
+
+struct Block;
+
+impl row::Products<210, 256> for Block {
+    #[inline(always)]
+    fn of(block: &[u8; 210], x: &[f32; 256]) -> [f32; row::SUMS] {
+        let d = row::scale(block, 208);
+        let quants = quants(block);
+        let mut scales = [0.0; 16];
+        for (scale, s) in scales.iter_mut().zip(&block[192..]) {
+            *scale = d * f32::from(*s as i8);
+        }
+        let mut sums = [0.0; row::SUMS];
+        let groups = quants.as_chunks::<16>().0.iter().zip(x.as_chunks::<16>().0);
+        for (scale, (q, x)) in scales.iter().zip(groups) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum += scale * (f32::from(q[i] as i8 - 32) * x[i]);
+            }
+        }
+        sums
     }
 }
 
@@ -74,6 +97,7 @@ fn pack_pairs(values: &[u8; 32]) -> [u8; 8] {
 
 /// The 256 quants of a block, 0 to 63 each. A half is four runs of 32: the low bits of runs 0 and 1 are the low halves
 /// of its 64 bytes, those of runs 2 and 3 the high halves; run r has bits 2r and 2r + 1 of its 32 bytes of high bits.
+#[inline(always)]
 fn quants(block: &[u8; 210]) -> [u8; 256] {
     let mut quants = [0; 256];
     for (half, quants) in quants.as_chunks_mut::<128>().0.iter_mut().enumerate() {

@@ -5,7 +5,7 @@
 //! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: for each row the first 16 q of all
 //! units, then the second, third and fourth 16. Plane 1: the d of each block.
 
-use super::{Format, Plane, each_block, f16_at, plane_row, row_blocks};
+use super::{Format, Plane, each_block, f16_at, plane_row, row, row_blocks};
 
 pub(super) static Q8_0: Format = Format {
     name: "Q8_0",
@@ -13,6 +13,7 @@ pub(super) static Q8_0: Format = Format {
     weights: 32,
     bytes: 34,
     decode,
+    dot: row::dot::<Block, 34, 32>,
     wgsl: "q8_0",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 64 }, Plane { weights: 64, bytes: 4 }],
@@ -26,6 +27,21 @@ fn decode(blocks: &[u8], weights: &mut [f32]) {
         for (w, q) in w.iter_mut().zip(&block[2..]) {
             *w = d * f32::from(*q as i8);
         }
+    }
+}
+
+struct Block;
+
+impl row::Products<34, 32> for Block {
+    #[inline(always)]
+    fn of(block: &[u8; 34], x: &[f32; 32]) -> [f32; row::SUMS] {
+        let d = row::scale(block, 0);
+        let q = |i: usize| f32::from(block[2 + i] as i8);
+        let mut sums = [0.0; row::SUMS];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = d * (q(i) * x[i] + q(i + 16) * x[i + 16]);
+        }
+        sums
     }
 }
 

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use crate::formats::dot;
 use crate::graph::{Shape, Step};
 use crate::ops::{Dispatch, Extent, Op, Value, must};
 
@@ -72,10 +73,7 @@ impl Op for Attend {
             let row = step.rows[r];
             let first = if s.window == 0 { 0 } else { (row.position + 1).saturating_sub(s.window) };
             let q = &inputs[0].row(r)[h * d..][..d];
-            let score = |p: u32| -> f32 {
-                let k = &keys.row(row.slot, p)[g..][..d];
-                q.iter().zip(k).map(|(&q, &k)| q as f64 * k as f64).sum::<f64>() as f32 * s.scale
-            };
+            let score = |p: u32| -> f32 { dot(q, &keys.row(row.slot, p)[g..][..d]) * s.scale };
             let scores: Vec<f32> = (first..=row.position).map(score).collect();
             let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let mut sum = 0.0f64;

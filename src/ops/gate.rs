@@ -1,5 +1,7 @@
 //! y[r, c] = act(gate[r, c]) · up[r, c]      Shazeer 2020, arXiv 2002.05202
 
+use rayon::prelude::*;
+
 use crate::graph::{Shape, Step};
 use crate::ops::{Activation, Dispatch, Extent, Op, Value, must};
 
@@ -30,9 +32,8 @@ impl Op for Gate {
 
     fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (gate, up) = (inputs[0].rows().0, inputs[1].rows().0);
-        for ((y, &g), &u) in out.iter_mut().zip(gate).zip(up) {
-            *y = self.act.of(g) * u;
-        }
+        let all = out.par_iter_mut().with_min_len(1024).zip(gate).zip(up);
+        all.for_each(|((y, &g), &u)| *y = self.act.of(g) * u);
     }
 
     fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::formats::dot;
 use crate::graph::{Shape, Step};
 use crate::ops::{Dispatch, Extent, Op, Value, must};
 
@@ -11,6 +12,11 @@ pub struct Linear;
 
 /// Rows and columns of y that one workgroup of `matmul` computes.
 pub const TILE: u32 = 64;
+
+/// As many rows of x as a stored row of weights is multiplied with directly: decoding it costs about as much as that.
+const FEW: usize = 2;
+/// The fewest weight rows that are worth a task of their own.
+const SPLIT: usize = 16;
 
 impl Op for Linear {
     fn name(&self) -> &'static str {
@@ -48,19 +54,23 @@ impl Op for Linear {
         ]
     }
 
-    /// Every weight row is decoded once and multiplied with all rows of x; weight rows are spread over the cores.
+    /// Weight rows are spread over the cores. Each is multiplied as it is stored with a few rows of x; for more of them it
+    /// is decoded once.
     fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (x, cols) = inputs[0].rows();
         let w = inputs[1].weight();
         let bias = inputs.get(2).map(|b| b.weight().vector());
         let (rows, n) = (x.len() / cols, w.rows());
         let mut columns = vec![0.0f32; rows * n]; // [n][rows]
-        columns.par_chunks_mut(rows.max(1)).enumerate().for_each_init(
+        columns.par_chunks_mut(rows.max(1)).with_min_len(SPLIT).enumerate().for_each_init(
             || vec![0.0f32; cols],
             |row, (j, column)| {
-                w.decode(j, row);
-                for (r, y) in column.iter_mut().enumerate() {
-                    *y = dot(&x[r * cols..][..cols], row) + bias.as_ref().map_or(0.0, |b| b[j]);
+                if rows > FEW {
+                    w.decode(j, row);
+                }
+                for (x, y) in x.chunks_exact(cols).zip(column) {
+                    let product = if rows > FEW { dot(x, row) } else { w.dot(j, x) };
+                    *y = product + bias.as_ref().map_or(0.0, |b| b[j]);
                 }
             },
         );
@@ -79,17 +89,4 @@ impl Op for Linear {
             extent: Extent::Tiles { rows: out.rows, tile: TILE, x },
         }
     }
-}
-
-/// Σ a·b in f32, in sixteen sums side by side: as exact as a pairwise sum of that width, and the compiler makes vectors of it.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
-    let tail: f64 = a.remainder().iter().zip(b.remainder()).map(|(&a, &b)| a as f64 * b as f64).sum();
-    for (a, b) in a.zip(b) {
-        for ((s, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-            *s += a * b;
-        }
-    }
-    (sums.iter().map(|&s| s as f64).sum::<f64>() + tail) as f32
 }

@@ -87,6 +87,12 @@ impl<'a> WeightRows<'a> {
         (self.format.decode)(&self.blocks[r * bytes..][..bytes], out);
     }
 
+    /// The product of row `r` with `x`, in f32.
+    pub fn dot(&self, r: usize, x: &[f32]) -> f32 {
+        let bytes = self.format.row_bytes(self.cols);
+        (self.format.dot)(&self.blocks[r * bytes..][..bytes], x)
+    }
+
     /// A weight of one row as numbers: a norm's weight, a bias.
     pub fn vector(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.cols];

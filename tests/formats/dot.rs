@@ -1,0 +1,63 @@
+//! `dot`, which decodes in registers, against the weights of `decode`.
+
+use libtest_mimic::{Failed, Trial};
+use wgllm::formats::{FORMATS, Format};
+
+use crate::blocks::{Random, random_blocks};
+
+/// Blocks of a row; of F32, F16 and BF16, weights: around the edges of 16 sums and of two of them.
+const BLOCKS: &[usize] = &[1, 2, 3, 5, 15, 16, 17, 31, 32, 33, 64, 172];
+
+/// Two trials for each format.
+pub fn trials() -> Vec<Trial> {
+    let trials = |format: &'static Format| {
+        let name = format.name;
+        [
+            Trial::test(format!("{name}_row_times_a_unit_vector_is_one_weight"), || one_weight(format)),
+            Trial::test(format!("{name}_row_times_x_is_the_sum_of_weights_times_x"), || sum(format)),
+        ]
+    };
+    FORMATS.iter().flat_map(|&format| trials(format)).collect()
+}
+
+/// Nothing is rounded where all but one product are zero: each weight is that of `decode`, and in its place.
+fn one_weight(format: &Format) -> Result<(), Failed> {
+    for &blocks in &BLOCKS[..7] {
+        let (row, weights) = row(format, blocks);
+        for (i, &expected) in weights.iter().enumerate() {
+            let mut x = vec![0.0; weights.len()];
+            x[i] = 1.0;
+            let found = (format.dot)(&row, &x);
+            if found != expected {
+                return Err(format!("{i} of {}: {found:e}, expected {expected:e}", weights.len()).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sum(format: &Format) -> Result<(), Failed> {
+    let mut random = Random(2);
+    for &blocks in BLOCKS {
+        let (row, weights) = row(format, blocks);
+        let x: Vec<f32> = weights.iter().map(|_| random.unit() - 0.5).collect();
+        let products = || weights.iter().zip(&x).map(|(&w, &x)| f64::from(w) * f64::from(x));
+        let (expected, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
+        // A product is part of one in sixteen additions, and is rounded itself: less than eight times in any format, its
+        // scale and the end included. Each rounds by 2⁻²⁴ at most.
+        let tolerance = size * (weights.len() / 16 + 8) as f64 * 2f64.powi(-24);
+        let error = (f64::from((format.dot)(&row, &x)) - expected).abs();
+        if error.is_nan() || error > tolerance {
+            return Err(format!("{} weights: {error:e} off, at most {tolerance:e}", weights.len()).into());
+        }
+    }
+    Ok(())
+}
+
+/// A row of random blocks and its weights.
+fn row(format: &Format, blocks: usize) -> (Vec<u8>, Vec<f32>) {
+    let row = random_blocks(format, blocks, blocks as u64);
+    let mut weights = vec![0.0; blocks * format.weights];
+    (format.decode)(&row, &mut weights);
+    (row, weights)
+}
