@@ -1,5 +1,5 @@
 //! `check`: every dispatch of a model held to the reference, under every mask of what an adapter offers; that it notices a wrong
-//! kernel; and that generating keeps memory as it is. Tiny models made in memory, and the golden ones where they are.
+//! kernel; that generating keeps memory as it is; and that a profile is whole. Tiny models made in memory, and the golden ones where they are.
 
 #[path = "../common/adapters.rs"]
 mod adapters;
@@ -12,6 +12,7 @@ mod gguf_file;
 mod golden;
 mod memory;
 mod mutation;
+mod profile;
 mod tiny;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
@@ -36,7 +37,9 @@ fn main() -> ExitCode {
     }
     for target in &targets {
         trials.extend(
-            [tiny::trials, golden::trials, mutation::trials, memory::trials].iter().flat_map(|t| t(target)),
+            [tiny::trials, golden::trials, mutation::trials, memory::trials, profile::trials]
+                .iter()
+                .flat_map(|t| t(target)),
         );
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

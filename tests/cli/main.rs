@@ -45,6 +45,9 @@ fn main() -> ExitCode {
         let (number, name) = (adapter.index.to_string(), adapter.info.name);
         let device = number.clone();
         trials.push(Trial::test(format!("the_story_is_the_same_on {name}"), move || run::gpu_story(&device)));
+        let device = number.clone();
+        trials
+            .push(Trial::test(format!("a_profile_is_printed_on {name}"), move || commands::profile(&device)));
         trials.push(Trial::test(format!("check_agrees_on {name}"), move || commands::check(&number)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
