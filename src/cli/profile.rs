@@ -40,7 +40,8 @@ impl Profiled {
     pub fn table(&self) -> String {
         let mut rows = vec![COLUMNS.map(String::from)];
         rows.extend(self.profile.groups.iter().map(|g| self.cells(g)));
-        let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
+        // Two at least: `-:`
+        let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0).max(2);
         let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
         let line = |row: &[String; COLUMNS.len()]| {
             let cell = |c: usize| match c < TEXT {
