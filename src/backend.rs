@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::sampler::Sampling;
 
@@ -79,6 +79,55 @@ pub struct DeviceInfo {
     pub software: bool,
 }
 
+/// Dispatches of one kind in a decode step, and what they took.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct DispatchGroup {
+    /// The kernel and what is in its slots.
+    pub kernel: String,
+    /// The node that it computes last, without the layer.
+    pub node: String,
+    /// The format of the weights that it reads; empty where it reads none.
+    pub format: &'static str,
+    /// Rows and columns of those weights, of each dispatch.
+    pub shape: [usize; 2],
+    /// How many there are in a step.
+    pub count: usize,
+    /// Microseconds of all of them, one after the other.
+    pub us: f64,
+    /// Bytes of weights that all of them read.
+    pub weight_bytes: u64,
+    /// Bytes of keys and values that all of them read, each counted once.
+    pub cache_bytes: u64,
+}
+
+impl DispatchGroup {
+    /// Bytes per second at which weights and cache were read.
+    pub fn rate(&self) -> f64 {
+        let bytes = self.weight_bytes + self.cache_bytes;
+        if self.us > 0.0 { bytes as f64 / self.us * 1e6 } else { 0.0 }
+    }
+}
+
+/// Where the time of a decode step goes, by the device's own clock.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Profile {
+    /// The position of the step.
+    pub position: u32,
+    /// All dispatches, in the order in which the first of each kind runs.
+    pub groups: Vec<DispatchGroup>,
+    /// Microseconds of the whole step: all dispatches, those of the greedy sampler among them, in their order.
+    pub step_us: f64,
+    /// Microseconds of a pass with nothing in it, which were taken off all others.
+    pub pass_us: f64,
+}
+
+impl Profile {
+    /// Microseconds of all groups.
+    pub fn sum_us(&self) -> f64 {
+        self.groups.iter().map(|g| g.us).sum()
+    }
+}
+
 /// Runs steps of one graph. The reference is `cpu`; `gpu` is held to it by `check`.
 pub trait Backend: Send {
     /// What runs.
@@ -98,6 +147,16 @@ pub trait Backend: Send {
     /// Bytes per second at which the device reads its memory, measured in this process; none where it cannot be.
     fn read_bandwidth(&mut self) -> Option<f64> {
         None
+    }
+
+    /// Fails, with the reason, where there is no [`Backend::profile`].
+    fn can_profile(&self) -> Result<()> {
+        Err(no_profile(&self.device()))
+    }
+
+    /// Measures the decode step at `position`, whose keys and values are overwritten: no sequence should go on from there.
+    fn profile(&mut self, _position: u32) -> Result<Profile> {
+        Err(no_profile(&self.device()))
     }
 
     /// The most that one step may hold.
@@ -123,4 +182,12 @@ pub trait Backend: Send {
         limit: usize,
         on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<()>;
+}
+
+/// What a device without timestamps says when it is to be profiled.
+pub fn no_profile(device: &DeviceInfo) -> Error {
+    Error::Device(format!(
+        "{} has no timestamps, which a profile is made of: choose a GPU with -b",
+        device.name
+    ))
 }

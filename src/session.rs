@@ -42,6 +42,11 @@ impl Timings {
     pub fn decode_tps(&self) -> f64 {
         if self.decode_ms > 0.0 { self.tokens.saturating_sub(1) as f64 / self.decode_ms * 1e3 } else { 0.0 }
     }
+
+    /// Microseconds of a token after the first, if there was one.
+    pub fn us_per_token(&self) -> Option<f64> {
+        (self.tokens > 1).then(|| self.decode_ms * 1e3 / (self.tokens - 1) as f64)
+    }
 }
 
 /// One sequence in slot 0 of a backend.

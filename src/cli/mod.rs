@@ -12,6 +12,7 @@ mod interrupt;
 mod logits;
 
 mod model;
+mod profile;
 mod report;
 mod run;
 mod stop;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use wgllm::backend::Backend;
 use wgllm::engine::{Engine, Options};
 use wgllm::sampler::Sampling;
 use wgllm::session::{Finish, Session, Timings};
@@ -14,6 +15,7 @@ use wgllm::{Error, Result};
 
 use super::args::{self, BackendFlag, Hardware, Prompt};
 use super::model::{self, ModelFlag};
+use super::profile::Profiled;
 use super::report::{self, Bandwidth};
 use super::stop::Stops;
 use super::voice::Voice;
@@ -44,6 +46,9 @@ pub struct Run {
     /// Print one JSON object at the end instead of the text
     #[arg(long, help_heading = "Output")]
     json: bool,
+    /// Say at the end where the time of a token goes on the GPU
+    #[arg(long, help_heading = "Output")]
+    profile: bool,
     #[command(flatten)]
     voice: Voice,
     /// List the GPUs that can be used, like `wgllm devices`
@@ -119,6 +124,9 @@ impl Run {
         let options =
             Options { context: self.ctx_size, ..self.hardware.options(self.backend.backend, &file)? };
         let mut engine = model::load(file, &options, &self.hardware, &self.voice)?;
+        if self.profile {
+            engine.backend.can_profile()?;
+        }
         let (ids, text) = self.tokens(text, engine.tokenizer.as_ref())?;
         let sampling = self.choice.sampling(self.model.is_carried());
         self.voice.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
@@ -172,6 +180,13 @@ impl Run {
             engine.backend.pipelines_ms(),
             engine.backend.placement().dispatches_per_token
         ));
+        let profiled = match self.profile {
+            true => Some(profile(engine.backend.as_mut(), engine.plan.context, &timings)?),
+            false => None,
+        };
+        if let Some(profiled) = &profiled {
+            self.voice.insist(format_args!("\n{}", profiled.table()));
+        }
         if self.json {
             let reason = match (finish, end) {
                 (_, Some(End::Interrupt)) => "interrupted",
@@ -179,7 +194,10 @@ impl Run {
                 (Finish::Length, _) => "length",
                 (Finish::Context, _) => "context",
             };
-            let object = json(engine, &shown, &timings, reason, sampling.seed, bandwidth.share);
+            let mut object = json(engine, &shown, &timings, reason, sampling.seed, bandwidth.share);
+            if let (Some(object), Some(profiled)) = (object.as_object_mut(), profiled) {
+                object.extend(profiled.json());
+            }
             print(&format!("{object}\n"))?;
         }
         match end {
@@ -187,6 +205,12 @@ impl Run {
             _ => Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// Profiles a step in the middle of what was generated.
+fn profile(backend: &mut dyn Backend, context: usize, timings: &Timings) -> Result<Profiled> {
+    let middle = timings.prompt_tokens + timings.tokens / 2;
+    Profiled::measure(backend, middle.min(context - 1), timings.us_per_token())
 }
 
 /// Writes to standard output what must be seen at once.

@@ -25,9 +25,14 @@ impl Voice {
     /// Prints a line.
     pub fn say(&self, line: impl Display) {
         if !self.quiet {
-            // Nothing depends on these lines: a closed standard error is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            self.insist(line);
         }
+    }
+
+    /// Prints what a flag of its own asks for, `-q` or not.
+    pub fn insist(&self, line: impl Display) {
+        // Nothing depends on these lines: a closed standard error is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 
     /// Prints a line that only `-v` asks for.

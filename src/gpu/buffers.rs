@@ -28,6 +28,8 @@ pub struct Buffers {
     steps: [wgpu::Buffer; 2],
     nothing: wgpu::Buffer,
     unwritten: HashMap<Node, wgpu::Buffer>,
+    /// Bytes of a number in a cache.
+    pub cache_number: usize,
     /// Bytes of keys and values.
     pub kv_bytes: u64,
     /// Bytes of everything else here.
@@ -81,6 +83,7 @@ impl Buffers {
             ],
             nothing: device.buffer("nothing", 64, STORAGE)?,
             unwritten: HashMap::new(),
+            cache_number: if plan.precision == Precision::F32 { 4 } else { 2 },
             kv_bytes: 0,
             scratch_bytes: (plan.rows as u64 + 3) * 16,
             pools,
@@ -132,8 +135,7 @@ impl Buffers {
     }
 
     fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: Plan) -> Result<()> {
-        let number = if plan.precision == Precision::F32 { 4 } else { 2 };
-        let bytes = (plan.slots * cache::positions(plan.context) * cols * number) as u64;
+        let bytes = (plan.slots * cache::positions(plan.context) * cols * self.cache_number) as u64;
         if bytes > device.caps.binding {
             let (context, most) = (plan.context, device.caps.binding);
             let what = format!("a layer's keys of {context} positions are {bytes} bytes");

@@ -34,6 +34,9 @@ const ARGMAX_PART: u32 = 1024;
 /// `sample.wgsl` holds as many parts in workgroup memory.
 const MOST_PARTS: u32 = 1024;
 
+/// The kernels that choose the most likely token.
+const GREEDY: [&str; 2] = ["argmax_part", "argmax"];
+
 /// What samples on the device: kernels bound to the logits of either class, and what they share.
 pub struct Decoder {
     greedy: [Vec<Stage>; 2],
@@ -98,8 +101,8 @@ impl Decoder {
         };
         let greedy = |logits: &wgpu::Buffer| -> Result<Vec<Stage>> {
             Ok(vec![
-                bind("argmax_part", each_part(parts[0]), &[logits, next, &found])?,
-                bind("argmax", one, &[&found, next, &recent, &ids])?,
+                bind(GREEDY[0], each_part(parts[0]), &[logits, next, &found])?,
+                bind(GREEDY[1], one, &[&found, next, &recent, &ids])?,
             ])
         };
         let random = |logits: &wgpu::Buffer| -> Result<Vec<Stage>> {
@@ -124,6 +127,11 @@ impl Decoder {
     /// Dispatches that choosing the most likely token adds to a step.
     pub fn dispatches(&self) -> usize {
         self.greedy[0].len()
+    }
+
+    /// These dispatches, each with its kernel.
+    pub fn greedy(&self, class: Class) -> impl Iterator<Item = (&'static str, &Stage)> {
+        GREEDY.into_iter().zip(&self.greedy[class as usize])
     }
 
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: Class, step: &Step, sampling: &Sampling) {

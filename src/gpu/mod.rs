@@ -25,7 +25,7 @@ mod weights;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan, Precision};
+use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan, Precision, Profile};
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
@@ -37,7 +37,6 @@ pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
 pub use link::{Slots, imports, kernels, link, overrides};
 use pipelines::Pipelines;
 use plan::{Class, Planned, Setting};
-pub use profile::KernelTime;
 use stage::Stage;
 pub use trace::Traced;
 use weights::{Layout, Weights};
@@ -174,6 +173,14 @@ impl Backend for Gpu {
 
     fn read_bandwidth(&mut self) -> Option<f64> {
         *self.bandwidth.get_or_insert_with(|| bandwidth::measure(&self.device).ok())
+    }
+
+    fn can_profile(&self) -> Result<()> {
+        profile::check(self)
+    }
+
+    fn profile(&mut self, position: u32) -> Result<Profile> {
+        profile::profile(self, position)
     }
 
     fn limits(&self) -> Limits {

@@ -1,85 +1,205 @@
-//! Where the time of a decode step goes, dispatch by dispatch, from timestamps that the device takes itself.
+//! Where the time of a decode step goes, from timestamps that the device takes itself.
+//!
+//! Timestamps stand at the ends of passes: within a pass they cost several µs each, and not every device has them there. So every
+//! group of like dispatches is run in a pass of its own, all layers of it one after the other, and the whole step in another. Dispatches
+//! of a group wait for each other as those of a step do: what one layer writes shares its buffer with what the next one does.
 
+use std::time::{Duration, Instant};
+
+use crate::backend::{DispatchGroup, Profile, no_profile};
 use crate::error::{Error, Result};
-use crate::gpu::plan::Class;
+use crate::formats::FORMATS;
+use crate::gpu::plan::{Class, Operand, Planned, constant};
+use crate::gpu::stage::Stage;
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Row, Step};
 
-/// What the dispatches of one kernel took in a step.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct KernelTime {
-    /// The kernel and what is in its slots.
-    pub kernel: String,
-    /// The node that it computes last, without the layer; empty for what no node is.
-    pub node: String,
-    /// How often it runs in a step.
-    pub count: usize,
-    /// Microseconds of all of them, the median over the repeats.
-    pub us: f64,
-    /// Bytes of weights that they read.
-    pub bytes: u64,
+/// How long a device is kept busy before the first measurement: clocks rise slowly.
+const WARM: Duration = Duration::from_millis(100);
+/// How long measuring should take.
+const LONG: Duration = Duration::from_secs(1);
+/// Measurements of each group; the median of them is told.
+const REPEATS: (usize, usize) = (5, 50);
+
+/// Dispatches of one kind, ready to be encoded.
+struct Group<'a> {
+    told: DispatchGroup,
+    stages: Vec<&'a Stage>,
 }
 
-impl Gpu {
-    /// Runs the decode step at `position` some times and says what each kernel took.
-    pub fn profile(&mut self, position: u32, repeats: usize) -> Result<Vec<KernelTime>> {
-        if !self.device.caps.timestamps {
-            return Err(Error::Device(format!("{} has no timestamps within a pass", self.device.info.name)));
-        }
-        let step = Step { rows: vec![Row { token: 1, slot: 0, position }], asked: vec![0] };
-        let class = Class::One;
-        self.write_step(class, &step);
-        let ran: Vec<usize> = (0..self.stages[0].len()).filter(|&i| self.stages[0][i].runs(&step)).collect();
-        let count = ran.len() as u32 + 1;
-        let queries = self.device.device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("profile"),
-            ty: wgpu::QueryType::Timestamp,
-            count,
-        });
-        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let resolved = self.device.buffer("timestamps", count as u64 * 8, usage)?;
-        let mut times: Vec<Vec<f64>> = vec![Vec::new(); ran.len()];
-        for _ in 0..repeats {
-            let mut encoder = self.device.device.create_command_encoder(&Default::default());
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                pass.write_timestamp(&queries, 0);
-                for (i, &at) in ran.iter().enumerate() {
-                    self.stages[0][at].encode(&mut pass, &step);
-                    pass.write_timestamp(&queries, i as u32 + 1);
-                }
-            }
-            encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
-            let bytes = readback::copy(&self.device, encoder, &resolved, count as u64 * 8)?;
-            let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
-            let period = self.device.queue.get_timestamp_period() as f64 / 1e3;
-            for (time, pair) in times.iter_mut().zip(stamps.windows(2)) {
-                time.push(pair[1].saturating_sub(pair[0]) as f64 * period);
-            }
-        }
-        Ok(self.sum(&ran, times))
+/// Fails where passes have no timestamps.
+pub fn check(gpu: &Gpu) -> Result<()> {
+    match gpu.device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        true => Ok(()),
+        false => Err(no_profile(&gpu.device.info)),
     }
+}
 
-    fn sum(&self, ran: &[usize], times: Vec<Vec<f64>>) -> Vec<KernelTime> {
-        let mut sums: Vec<KernelTime> = Vec::new();
-        for (&at, mut time) in ran.iter().zip(times) {
-            let planned = &self.planned[0][at];
-            let node = planned.nodes.last().map_or("", |&n| self.model.graph.entry(n).label.as_str());
-            let node = node.rsplit('.').next().unwrap_or(node).to_string();
-            let kernel = planned.label();
-            time.sort_by(f64::total_cmp);
-            let us = time.get(time.len() / 2).copied().unwrap_or_default();
-            let bytes =
-                planned.weight.map_or(0, |(m, p)| self.weights.planes[m][p].iter().map(|b| b.size()).sum());
-            match sums.iter_mut().find(|s| (&s.kernel, &s.node) == (&kernel, &node)) {
-                Some(s) => {
-                    s.count += 1;
-                    s.us += us;
-                    s.bytes += bytes;
-                }
-                None => sums.push(KernelTime { kernel, node, count: 1, us, bytes }),
-            }
-        }
-        sums
+/// Measures the decode step at `position`. What is in the caches there is overwritten.
+pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
+    check(gpu)?;
+    if position as usize >= gpu.plan.context {
+        let context = gpu.plan.context;
+        return Err(Error::Usage(format!("position {position} is not in a context of {context}")));
     }
+    let step = Step { rows: vec![Row { token: 0, slot: 0, position }], asked: vec![0] };
+    let groups = groups(gpu, &step);
+    let whole: Vec<&Stage> = gpu.stages[Class::One as usize]
+        .iter()
+        .chain(gpu.decoder.greedy(Class::One).map(|(_, stage)| stage))
+        .collect();
+    // The whole step, nothing, and the groups. The sampler is the last of them: it moves the position on.
+    let mut passes: Vec<&[&Stage]> = vec![&whole, &[]];
+    passes.extend(groups.iter().map(|g| g.stages.as_slice()));
+
+    let repeats = warm_up(gpu, &step, &passes)?;
+    let most = wgpu::QUERY_SET_MAX_QUERIES as usize / (2 * passes.len());
+    let times = times(gpu, &step, &passes, repeats.min(most))?;
+    let pass_us = times[1];
+    // What a pass takes by itself is not the dispatches': a step has one pass, whatever the number of groups.
+    let own = |us: f64| (us - pass_us).max(0.0);
+    let told = groups.into_iter().zip(&times[2..]).map(|(g, &us)| DispatchGroup { us: own(us), ..g.told });
+    Ok(Profile { position, groups: told.collect(), step_us: own(times[0]), pass_us })
+}
+
+/// The dispatches of a step, like with like: of one kernel, over weights of one form, for the same node of each layer.
+fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
+    let planned = gpu.planned[Class::One as usize].iter().map(|p| tell(gpu, p, step));
+    let sampler = gpu.decoder.greedy(Class::One).map(|(kernel, stage)| {
+        let node = "sampler".into();
+        (DispatchGroup { kernel: kernel.into(), node, count: 1, ..DispatchGroup::default() }, stage)
+    });
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for (told, stage) in planned.zip(&gpu.stages[Class::One as usize]).chain(sampler) {
+        if !stage.runs(step) {
+            continue;
+        }
+        let key = |t: &DispatchGroup| (t.kernel.clone(), t.node.clone(), t.format, t.shape);
+        match groups.iter_mut().find(|g| key(&g.told) == key(&told)) {
+            Some(group) => {
+                group.told.count += 1;
+                group.told.weight_bytes += told.weight_bytes;
+                group.told.cache_bytes += told.cache_bytes;
+                group.stages.push(stage);
+            }
+            None => groups.push(Group { told, stages: vec![stage] }),
+        }
+    }
+    groups
+}
+
+/// What a planned dispatch is, and what it reads.
+fn tell(gpu: &Gpu, p: &Planned, step: &Step) -> DispatchGroup {
+    let mut told =
+        DispatchGroup { kernel: p.label(), node: node(gpu, p), count: 1, ..DispatchGroup::default() };
+    let number = |name: &str| constant(&p.dispatch, name) as usize;
+    if let Some(format) = FORMATS.iter().find(|f| p.weight.is_some() && Some(f.wgsl) == p.slots.weight) {
+        let row: usize =
+            format.planes.iter().map(|plane| format.plane_row_bytes(plane, number("COLS"))).sum();
+        // Of a table one row is read.
+        let rows = if p.dispatch.kernel == "embed" { 1 } else { number("N") };
+        told.format = format.name;
+        told.shape = [rows, number("COLS")];
+        told.weight_bytes = (rows * row) as u64;
+    }
+    let reads_cache =
+        p.operands.iter().any(|(_, o)| matches!(o, Operand::Cache(_))) && number("KV_HEADS") > 0;
+    if reads_cache && let Some(row) = step.rows.last() {
+        let seen = row.position as usize + 1;
+        let positions = if number("WINDOW") > 0 { seen.min(number("WINDOW")) } else { seen };
+        // Each key and each value once, however many heads share it.
+        told.cache_bytes =
+            (2 * number("KV_HEADS") * number("HEAD_DIM") * positions * gpu.buffers.cache_number) as u64;
+    }
+    told
+}
+
+/// The node that a dispatch computes last, or works on, without its layer.
+fn node(gpu: &Gpu, p: &Planned) -> String {
+    let value = |o: &Operand| match *o {
+        Operand::Value(node) | Operand::Partials(node) => Some(node),
+        _ => None,
+    };
+    let node = p.nodes.last().copied().or_else(|| p.operands.iter().rev().find_map(|(_, o)| value(o)));
+    let label = node.map_or("", |n| gpu.model.graph.entry(n).label.as_str());
+    label.rsplit('.').next().unwrap_or(label).into()
+}
+
+/// Keeps the device busy until its clocks are up; the number of repeats that a measurement has time for.
+fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&Stage]]) -> Result<usize> {
+    let start = Instant::now();
+    loop {
+        let once = Instant::now();
+        let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
+        gpu.write_step(Class::One, step);
+        for stages in passes {
+            encode(&mut encoder, step, stages, None);
+        }
+        let submitted = gpu.device.queue.submit([encoder.finish()]);
+        gpu.device.wait(Some(submitted))?;
+        if start.elapsed() >= WARM && once > start {
+            let repeats = (LONG.as_nanos() / once.elapsed().as_nanos().max(1)) as usize;
+            return Ok(repeats.clamp(REPEATS.0, REPEATS.1));
+        }
+    }
+}
+
+/// The median time of each pass, in µs.
+fn times(gpu: &Gpu, step: &Step, passes: &[&[&Stage]], repeats: usize) -> Result<Vec<f64>> {
+    let count = (2 * passes.len() * repeats) as u32;
+    let queries = gpu.device.device.create_query_set(&wgpu::QuerySetDescriptor {
+        label: Some("profile"),
+        ty: wgpu::QueryType::Timestamp,
+        count,
+    });
+    let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+    let bytes = count as u64 * 8;
+    let resolved = gpu.device.buffer("timestamps", bytes, usage)?;
+    let mut next = 0;
+    for _ in 0..repeats {
+        // The sampler moved the position on: the whole step and the groups both begin where they are told to.
+        for part in [&passes[..1], &passes[1..]] {
+            gpu.write_step(Class::One, step);
+            let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
+            for stages in part {
+                encode(&mut encoder, step, stages, Some((&queries, next)));
+                next += 2;
+            }
+            gpu.device.queue.submit([encoder.finish()]);
+        }
+    }
+    let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
+    encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+    let stamps: Vec<u64> =
+        bytemuck::pod_collect_to_vec(&readback::copy(&gpu.device, encoder, &resolved, bytes)?);
+    let tick = gpu.device.queue.get_timestamp_period() as f64 / 1e3;
+    let of_pass = |pass: usize| {
+        let pairs = stamps.chunks_exact(2).skip(pass).step_by(passes.len());
+        median(pairs.map(|pair| pair[1].saturating_sub(pair[0]) as f64 * tick).collect())
+    };
+    Ok((0..passes.len()).map(of_pass).collect())
+}
+
+/// Encodes a pass, between two timestamps if there are any.
+fn encode(
+    encoder: &mut wgpu::CommandEncoder,
+    step: &Step,
+    stages: &[&Stage],
+    stamps: Option<(&wgpu::QuerySet, u32)>,
+) {
+    let timestamp_writes = stamps.map(|(query_set, first)| wgpu::ComputePassTimestampWrites {
+        query_set,
+        beginning_of_pass_write_index: Some(first),
+        end_of_pass_write_index: Some(first + 1),
+    });
+    let desc = wgpu::ComputePassDescriptor { label: Some("profile"), timestamp_writes };
+    let mut pass = encoder.begin_compute_pass(&desc);
+    for stage in stages {
+        stage.encode(&mut pass, step);
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -1,7 +1,6 @@
 //! Runs a step dispatch by dispatch and reads back what each wrote: what `check` compares. Buffers hold guard words before they are
 //! written, so that numbers that a kernel left out, or wrote past its result, are seen.
 
-use crate::backend::Precision;
 use crate::error::Result;
 use crate::gpu::cache;
 use crate::gpu::plan::{Class, Operand, Planned};
@@ -105,7 +104,7 @@ impl Gpu {
         let cols = self.model.graph.shape(cache).cols;
         let keys = cache::holds_keys(&self.model.graph, cache);
         let mut data = self.read(self.buffers.cache(cache))?;
-        let number = if self.plan.precision == Precision::F32 { 4 } else { 2 };
+        let number = self.buffers.cache_number;
         let mut out = Vec::with_capacity(step.rows.len() * cols);
         for row in &step.rows {
             for place in

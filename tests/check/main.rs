@@ -1,5 +1,6 @@
 //! `check`: every dispatch of a model held to the reference, under every mask of what an adapter offers; that it notices a wrong
-//! kernel; that generating keeps memory as it is, and can be repeated. Tiny models made in memory, and the golden ones where they are.
+//! kernel; that generating keeps memory as it is, and can be repeated; that a profile is whole. Tiny models made in memory, and the golden
+//! ones where they are.
 
 #[path = "../common/adapters.rs"]
 mod adapters;
@@ -13,6 +14,7 @@ mod golden;
 mod long;
 mod memory;
 mod mutation;
+mod profile;
 mod tiny;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
@@ -37,8 +39,15 @@ fn main() -> ExitCode {
         trials.push(none_here("check on an adapter"));
     }
     for target in &targets {
-        let all =
-            [tiny::trials, golden::trials, long::trials, mutation::trials, memory::trials, twice::trials];
+        let all = [
+            tiny::trials,
+            golden::trials,
+            long::trials,
+            mutation::trials,
+            memory::trials,
+            profile::trials,
+            twice::trials,
+        ];
         trials.extend(all.iter().flat_map(|trials| trials(target)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

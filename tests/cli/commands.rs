@@ -127,6 +127,31 @@ pub fn bench() -> Outcome {
     equal(csv.lines().count(), 3)
 }
 
+pub fn profile(device: &str) -> Outcome {
+    let bench = ["bench", "-m", MODEL, "--device", device, "-p", "0", "-n", "4", "-r", "1", "--profile"];
+    let table = succeed(&mut command(&bench))?.out;
+    for part in [
+        "tg4: a decode step at position 3:",
+        "| matvec ",
+        "| attend",
+        " of the step in one pass",
+        "GPU is busy",
+    ] {
+        contains(&table, part)?;
+    }
+    let json = parse(&succeed(command(&bench).args(["-o", "json"]))?.out)?;
+    let groups = json[0]["profile"].as_array().map(Vec::as_slice).unwrap_or_default();
+    must(groups.iter().any(|g| g["node"] == "ffn_residual" && g["count"] == 4), || format!("{groups:?}"))?;
+    for key in ["profile_sum_us", "profile_step_us", "gpu_busy"] {
+        must(json[0][key].as_f64().is_some_and(|n| n > 0.0), || format!("{key}: {}", json[0][key]))?;
+    }
+    // Asked for by name, it is not what -q means; the text stays alone on standard output.
+    let run =
+        succeed(&mut command(&["-m", MODEL, "--device", device, "-p", "x", "-n", "4", "-q", "--profile"]))?;
+    contains(&run.err, " of the step in one pass")?;
+    must(!run.out.contains("µs"), || run.out.clone())
+}
+
 pub fn check(device: &str) -> Outcome {
     let args = ["check", "-m", MODEL, "--device", device, "--layers", "2", "--ids", "1,419,428,260,396"];
     let run = succeed(&mut command(&args))?;

@@ -48,6 +48,9 @@ fn main() -> ExitCode {
         let device = number.clone();
         let same = format!("the_same_seed_gives_the_same_text_on {name}");
         trials.push(Trial::test(same, move || run::gpu_seed(&device)));
+        let device = number.clone();
+        trials
+            .push(Trial::test(format!("a_profile_is_printed_on {name}"), move || commands::profile(&device)));
         trials.push(Trial::test(format!("check_agrees_on {name}"), move || commands::check(&number)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()

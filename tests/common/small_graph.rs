@@ -46,6 +46,16 @@ impl SmallGraph {
         self.push(format, rows, cols, blocks)
     }
 
+    /// The same of blocks that repeat: large ones are then made quickly.
+    #[allow(dead_code)] // Only benches need large ones.
+    pub fn repeating_tensor(&mut self, format: &'static Format, rows: usize, cols: usize) -> String {
+        let count = rows * cols / format.weights;
+        // A prime number of blocks: rows differ.
+        let some = random_blocks(format, count.min(99_991), self.tensors.len() as u64);
+        let blocks = some.iter().copied().cycle().take(count * format.bytes).collect();
+        self.push(format, rows, cols, blocks)
+    }
+
     /// `rows` rows of a tensor from row `first` on.
     pub fn rows_of(
         &mut self,

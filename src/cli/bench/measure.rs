@@ -30,6 +30,11 @@ impl Test {
     pub fn positions(&self) -> usize {
         self.depth + self.prompt.max(1) + self.tokens
     }
+
+    /// The position in the middle of what is generated.
+    pub fn middle(&self) -> usize {
+        self.depth + self.prompt.max(1) + self.tokens / 2
+    }
 }
 
 /// `pp512`, `tg128`, `pp512+tg128`, each with ` @ d4096` at a depth.
@@ -120,6 +125,8 @@ pub struct Samples {
     pub ns: Vec<u64>,
     /// Tokens per second.
     pub tps: Vec<f64>,
+    /// Microseconds of a generated token after the first, where there were several.
+    pub token_us: Vec<f64>,
 }
 
 /// Runs a test, `repetitions` times and once before that to warm up; `done` is called after each.
@@ -134,27 +141,37 @@ pub fn run(
     let ids = ids::random(SEED, test.depth + test.prompt.max(1), vocab);
     let (depth, prompt) = ids.split_at(test.depth);
     let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, vocab);
-    let mut samples = Samples { ns: Vec::new(), tps: Vec::new() };
+    let mut samples = Samples { ns: Vec::new(), tps: Vec::new(), token_us: Vec::new() };
     for repetition in 0..repetitions + usize::from(warm_up) {
         session.clear();
         session.prefill(depth)?;
         let start = Instant::now();
+        let mut token_us = None;
         if test.tokens == 0 {
             session.prefill(prompt)?;
         } else {
             // Whatever comes, it goes on: end tokens are tokens like any other here.
             let any = &mut |_| ControlFlow::Continue(());
-            session.generate(prompt, &Sampling::greedy(), Some(test.tokens), any)?;
+            let (_, timings) = session.generate(prompt, &Sampling::greedy(), Some(test.tokens), any)?;
+            token_us = timings.us_per_token();
         }
         let elapsed = start.elapsed();
         if warm_up && repetition == 0 {
             continue;
         }
+        samples.token_us.extend(token_us);
         samples.ns.push(elapsed.as_nanos() as u64);
         samples.tps.push((test.prompt + test.tokens) as f64 / elapsed.as_secs_f64());
         done();
     }
     Ok(samples)
+}
+
+/// The value in the middle.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// Mean and standard deviation (of a sample: over n − 1).

@@ -7,15 +7,16 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Args;
-use wgllm::Result;
-use wgllm::engine::{Choice, Options};
+use wgllm::engine::{Choice, Engine, Options};
+use wgllm::{Error, Result};
 
 use super::args::{self, Hardware};
 use super::model::{self, ModelFlag};
+use super::profile::Profiled;
 use super::voice::Voice;
 use super::{Outcome, report};
-use measure::{Setup, Test};
-use output::{Format, Output};
+use measure::{Samples, Setup, Test};
+use output::{Format, Measured, Output};
 
 /// The arguments of `bench`.
 #[derive(Args)]
@@ -46,6 +47,9 @@ pub struct Bench {
     /// Form of the results
     #[arg(short, long, value_name = "md|csv|json|jsonl", default_value = "md", value_parser = Format::parse)]
     output: Format,
+    /// Say of each generation where the time of a token goes on the GPU
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     hardware: Hardware,
     #[command(flatten)]
@@ -64,6 +68,7 @@ impl Bench {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
         let tests = self.tests();
+        self.check_profile(&tests)?;
         let context = tests.iter().map(Test::positions).max().unwrap_or(1).max(1);
         let mut output = Output::begin(self.output)?;
         for &backend in &self.backend {
@@ -71,6 +76,9 @@ impl Bench {
             let options = self.hardware.options(backend, &file)?;
             let options = Options { context: Some(context), ..options };
             let mut engine = model::load(file, &options, &self.hardware, &self.voice)?;
+            if self.profile {
+                engine.backend.can_profile()?;
+            }
             let setup = Setup::of(&engine, self.hardware.batch_size);
             let bar = self.voice.steps_bar("measuring");
             bar.set_length((tests.len() * self.repetitions) as u64);
@@ -78,12 +86,28 @@ impl Bench {
                 let samples =
                     measure::run(&mut engine, test, self.repetitions, !self.no_warmup, || bar.inc(1))?;
                 let read_bandwidth = report::read_bandwidth(engine.backend.as_mut());
-                bar.suspend(|| output.row(&setup, test, &samples, read_bandwidth))?;
+                let profiled = match self.profile && test.tokens > 0 {
+                    true => Some(profile(&mut engine, test, &samples)?),
+                    false => None,
+                };
+                let measured = Measured { samples, read_bandwidth, profiled };
+                bar.suspend(|| output.row(&setup, test, &measured))?;
             }
             bar.finish_and_clear();
         }
         output.end()?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Refuses a profile that there would be nothing of, or no place for.
+    fn check_profile(&self, tests: &[Test]) -> Result<()> {
+        if self.profile && self.output == Format::Csv {
+            return Err(Error::Usage("--profile is a table of its own: give -o md, json or jsonl".into()));
+        }
+        if self.profile && tests.iter().all(|t| t.tokens == 0) {
+            return Err(Error::Usage("--profile is about generation: give -n above 0".into()));
+        }
+        Ok(())
     }
 
     /// Prompts, then generations, then both together, at each depth, as llama-bench orders them.
@@ -97,4 +121,9 @@ impl Bench {
         };
         shapes.iter().flat_map(test).collect()
     }
+}
+
+/// Profiles a step in the middle of what a test generates. The next test begins with a context of its own.
+fn profile(engine: &mut Engine, test: &Test, samples: &Samples) -> Result<Profiled> {
+    Profiled::measure(engine.backend.as_mut(), test.middle(), measure::median(&samples.token_us))
 }

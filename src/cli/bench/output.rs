@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::measure::{Samples, Setup, Test, mean_and_deviation};
+use crate::cli::profile::Profiled;
 use crate::cli::report;
 use crate::cli::text::bandwidth;
 
@@ -41,6 +42,18 @@ pub struct Output {
     rows: usize,
     /// What stands below the table: about each backend once, then each share of bandwidth.
     notes: Vec<String>,
+    /// Where the time of each generation goes, below that.
+    profiles: Vec<String>,
+}
+
+/// What was measured of a test.
+pub struct Measured {
+    /// How long it took.
+    pub samples: Samples,
+    /// Bytes per second that the device reads.
+    pub read_bandwidth: Option<f64>,
+    /// Where the time goes, if that was asked for.
+    pub profiled: Option<Profiled>,
 }
 
 /// Titles and widths of the table; the first and the fourth column are text.
@@ -64,17 +77,12 @@ impl Output {
             Format::Json => writeln!(out, "[")?,
             Format::Csv | Format::Jsonl => {}
         }
-        Ok(Output { format, rows: 0, notes: Vec::new() })
+        Ok(Output { format, rows: 0, notes: Vec::new(), profiles: Vec::new() })
     }
 
-    /// Writes the result of one test; `read_bandwidth` in bytes per second.
-    pub fn row(
-        &mut self,
-        setup: &Setup,
-        test: &Test,
-        samples: &Samples,
-        read_bandwidth: Option<f64>,
-    ) -> io::Result<()> {
+    /// Writes the result of one test.
+    pub fn row(&mut self, setup: &Setup, test: &Test, measured: &Measured) -> io::Result<()> {
+        let &Measured { ref samples, read_bandwidth, ref profiled } = measured;
         let share = share(setup, test, samples, read_bandwidth);
         let mut out = io::stdout().lock();
         match self.format {
@@ -91,9 +99,11 @@ impl Output {
                 ];
                 writeln!(out, "{}", line(cells))?;
                 self.note(setup, test, share, read_bandwidth);
+                self.profiles.extend(profiled.iter().map(|p| format!("{test}: {}", p.table())));
             }
             format => {
-                let object = object(setup, test, samples, share, read_bandwidth);
+                let mut object = object(setup, test, samples, share, read_bandwidth);
+                object.extend(profiled.iter().flat_map(Profiled::json));
                 match format {
                     Format::Csv if self.rows == 0 => {
                         writeln!(out, "{}\n{}", csv_head(&object), csv(&object))?
@@ -130,7 +140,10 @@ impl Output {
     pub fn end(self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.format {
-            Format::Md => writeln!(out, "\n{}", self.notes.join("\n")),
+            Format::Md => {
+                writeln!(out, "\n{}", self.notes.join("\n"))?;
+                self.profiles.iter().try_for_each(|profile| write!(out, "\n{profile}"))
+            }
             Format::Json => writeln!(out, "\n]"),
             Format::Csv | Format::Jsonl => Ok(()),
         }
