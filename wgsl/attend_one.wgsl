@@ -20,7 +20,6 @@ override WINDOW: u32 = 0u;
 override SHARE: u32 = 1u;         // 4 at most
 override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
 override PARTIAL: u32 = 0u;
-override AT_ONCE: u32 = 1u;       // keys that an invocation multiplies at once, 1 or 2: the query is then read half as often
 override SPAN: u32 = 128u;
 override WORKGROUP: u32 = 128u;
 
@@ -90,7 +89,7 @@ fn main(at: Invocation) {
     let first_key = key_place(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
     var first_keys: array<CacheFour, 8>;
     for (var c = 0u; c < 8u; c++) {
-        if (PARTIAL == 0u && c < PART_FOURS) {
+        if (c < PART_FOURS) {
             first_keys[c] = keys[first_key + c * KEY_BLOCK];
         }
     }
@@ -102,36 +101,24 @@ fn main(at: Invocation) {
     }
     workgroupBarrier();
 
-    var p = rank;
-    if (PARTIAL == 0u) {
-        var found = vec4<f32>();
-        for (var c = 0u; c < 8u; c++) {
-            if (c < PART_FOURS) {
-                found += products(part * PART_FOURS + c, first_keys[c]);
-            }
+    var found = vec4<f32>();
+    for (var c = 0u; c < 8u; c++) {
+        if (c < PART_FOURS) {
+            found += products(part * PART_FOURS + c, first_keys[c]);
         }
-        for (var c = 8u; c < PART_FOURS; c++) {
-            found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
-        }
-        keep(found, part, rank);
-        p += ranks;
     }
-    for (; start + p < end && p < SPAN; p += AT_ONCE * ranks) {
+    for (var c = 8u; c < PART_FOURS; c++) {
+        found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
+    }
+    keep(found, part, rank);
+    for (var p = rank + ranks; start + p < end && p < SPAN; p += ranks) {
         // Scores before the window are found and not used: spans are rarely cut by it.
         let key = key_place(slot, start + p, four + part * PART_FOURS);
-        let other = key_place(slot, min(start + p + ranks, end - 1u), four + part * PART_FOURS);
-        var found = vec4<f32>();
-        var also_found = vec4<f32>();
+        found = vec4<f32>();
         for (var c = 0u; c < PART_FOURS; c++) {
             found += products(part * PART_FOURS + c, keys[key + c * KEY_BLOCK]);
-            if (AT_ONCE == 2u) {
-                also_found += products(part * PART_FOURS + c, keys[other + c * KEY_BLOCK]);
-            }
         }
         keep(found, part, p);
-        if (AT_ONCE == 2u) {
-            keep(also_found, part, p + ranks);
-        }
     }
     workgroupBarrier();
 
@@ -150,8 +137,10 @@ fn main(at: Invocation) {
         weights[p] = score;
         largest = max(largest, score);
     }
-    for (var h = 0u; h < SHARE; h++) {
-        largest[h] = team_max(largest[h], at);
+    if (SHARE == 1u) {
+        largest.x = team_max(largest.x, at);
+    } else {
+        largest = team_max4(largest, at);
     }
     if (lane_of(at) == 0u) {
         team_largest[team_of(at)] = largest;
@@ -169,8 +158,10 @@ fn main(at: Invocation) {
         weights[p] = weight;
         total += weight;
     }
-    for (var h = 0u; h < SHARE; h++) {
-        total[h] = team_sum(total[h], at);
+    if (SHARE == 1u) {
+        total.x = team_sum(total.x, at);
+    } else {
+        total = team_sum4(total, at);
     }
     if (lane_of(at) == 0u) {
         team_total[team_of(at)] = total;

@@ -10,25 +10,9 @@ use crate::ops::{Dispatch, Extent};
 /// Positions below which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
 const SHORT: u32 = 512;
 /// Invocations of a key there: what counts is how soon it is done.
-const SHORT_PARTS: u32 = 4;
-
-/// How positions are spread over spans.
-struct Spread {
-    /// The first position that is spread so.
-    from: u32,
-    /// Positions of a span.
-    span: u32,
-    /// Keys that an invocation multiplies at once.
-    at_once: u32,
-}
-
-/// From short to long sequences: few positions want many spans, so that all of the device has work; many want long ones.
-const SPREADS: [Spread; 2] =
-    [Spread { from: SHORT, span: SPAN, at_once: 1 }, Spread { from: 8192, span: 2 * SPAN, at_once: 2 }];
-/// Positions of the shortest spans.
+const SHORT_PARTS: u32 = 2;
+/// Positions of a span beyond that, and invocations of its workgroup.
 pub const SPAN: u32 = 128;
-/// Invocations of a workgroup that attends to a span.
-const SPAN_INVOCATIONS: u32 = 128;
 /// Heads that a workgroup attends for, at most.
 const SHARE: u32 = 4;
 /// Workgroups of a head that join its spans, at most.
@@ -82,25 +66,15 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     };
     let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
     let short = Extent::Spans { x: heads, span: 0, from: 0, below: SHORT };
-    let numbers = [("SHARE", 1), ("SPAN", SHORT), ("PARTS", parts), ("WORKGROUP", width)];
-    let mut all =
-        vec![planned(dispatch("attend_one", &numbers, short), reads(Operand::Value(node)), Vec::new(), true)];
-    for (i, spread) in SPREADS.iter().enumerate() {
-        let (from, below) = (spread.from, SPREADS.get(i + 1).map_or(u32::MAX, |next| next.from));
-        let spans = Extent::Spans { x: heads / share, span: spread.span, from, below };
-        let numbers = [
-            ("SHARE", share),
-            ("SPAN", spread.span),
-            ("PARTIAL", 1),
-            ("AT_ONCE", spread.at_once),
-            ("WORKGROUP", width.min(SPAN_INVOCATIONS).max(fours)),
-        ];
-        let attend = dispatch("attend_one", &numbers, spans);
-        all.push(planned(attend, reads(Operand::Partials(node)), Vec::new(), false));
-        let join = Extent::Spans { x: heads * slices, span: 0, from, below };
-        let numbers = [("SPAN", spread.span), ("SLICES", slices), ("WORKGROUP", width)];
-        let nodes = if i + 1 == SPREADS.len() { vec![node] } else { Vec::new() };
-        all.push(planned(dispatch("attend_join", &numbers, join), joined.clone(), nodes, true));
-    }
-    Some(all)
+    let spans = Extent::Spans { x: heads / share, span: SPAN, from: SHORT, below: u32::MAX };
+    let join = Extent::Spans { x: heads * slices, span: 0, from: SHORT, below: u32::MAX };
+    let of_short = [("SHARE", 1), ("SPAN", SHORT), ("PARTS", parts), ("WORKGROUP", width)];
+    let of_spans =
+        [("SHARE", share), ("SPAN", SPAN), ("PARTIAL", 1), ("WORKGROUP", width.min(SPAN).max(fours))];
+    let of_join = [("SPAN", SPAN), ("SLICES", slices), ("WORKGROUP", width)];
+    Some(vec![
+        planned(dispatch("attend_one", &of_short, short), reads(Operand::Value(node)), Vec::new(), true),
+        planned(dispatch("attend_one", &of_spans, spans), reads(Operand::Partials(node)), Vec::new(), false),
+        planned(dispatch("attend_join", &of_join, join), joined, vec![node], true),
+    ])
 }

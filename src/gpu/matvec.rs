@@ -16,6 +16,9 @@ const LANE_BYTES: [usize; 2] = [64, 128];
 /// Bytes of a large matrix.
 const LARGE: usize = 40 << 20;
 
+/// Invocations of a workgroup that takes its pairs two at a time.
+const SMALL: u32 = 128;
+
 /// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup.
 pub fn shape(
     caps: &Caps,
@@ -38,6 +41,8 @@ pub fn shape(
     // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
     let room = (units / caps.team).min(most / (tasks * caps.team));
     let split = 1 << wanted.min(room).max(1).ilog2();
+    // Two pairs at a time leave a workgroup long at work: small ones are all resident at once, and none runs behind the others.
+    let width = if double == 1 && split == 1 { SMALL } else { most };
     let halves = (caps.team_fixed && split == 1 && double == 0 && 2 * units <= caps.team) as u32;
     dispatch.kernel = "matvec";
     dispatch.extent = Extent::PerRow { rows: extent, each: groups };
@@ -48,7 +53,7 @@ pub fn shape(
         ("DOUBLE", double as f64),
         ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
-        ("WORKGROUP", (tasks * split * caps.team).min(most).max(32) as f64),
+        ("WORKGROUP", (tasks * split * caps.team).min(width).max(32) as f64),
         ("TEAM", if caps.team_fixed { caps.team as f64 } else { 0.0 }),
     ]);
 }

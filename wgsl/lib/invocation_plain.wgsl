@@ -38,16 +38,20 @@ fn team_sum(value: f32, at: Invocation) -> f32 {
 }
 
 // The largest over a team, for all of its lanes. All invocations of the workgroup call it together.
-fn team_max(value: f32, at: Invocation) -> f32 {
-    team_sums[at.local].x = value;
+fn team_max4(value: vec4<f32>, at: Invocation) -> vec4<f32> {
+    team_sums[at.local] = value;
     workgroupBarrier();
     for (var step = TEAM / 2u; step > 0u; step /= 2u) {
         if (at.local % TEAM < step) {
-            team_sums[at.local].x = max(team_sums[at.local].x, team_sums[at.local + step].x);
+            team_sums[at.local] = max(team_sums[at.local], team_sums[at.local + step]);
         }
         workgroupBarrier();
     }
-    let largest = team_sums[at.local - at.local % TEAM].x;
+    let largest = team_sums[at.local - at.local % TEAM];
     workgroupBarrier();
     return largest;
+}
+
+fn team_max(value: f32, at: Invocation) -> f32 {
+    return team_max4(vec4<f32>(value), at).x;
 }

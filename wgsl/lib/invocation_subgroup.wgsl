@@ -34,3 +34,7 @@ fn team_sum4(value: vec4<f32>, at: Invocation) -> vec4<f32> {
 fn team_max(value: f32, at: Invocation) -> f32 {
     return subgroupMax(value);
 }
+
+fn team_max4(value: vec4<f32>, at: Invocation) -> vec4<f32> {
+    return subgroupMax(value);
+}
