@@ -191,7 +191,8 @@ pub fn generate(
         if seen > 0 {
             let each = mark.elapsed() / flight.draws.len() as u32;
             let wanted = (PACE.as_nanos() / each.as_nanos().max(1)) as usize;
-            steps = wanted.clamp(1, STEPS);
+            // Encoding twice as many takes no longer than what is in flight.
+            steps = wanted.clamp(1, STEPS.min(2 * steps));
         }
         mark = Instant::now();
         for draw in flight.draws {
