@@ -51,8 +51,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         var score = -3.0e38;
         if (p < end) {
             score = 0.0;
+            let k = key_place(row.y, p, head);
             for (var c = 0u; c < FOURS; c++) {
-                score += dot(query[c], cache_load(keys[key_place(row.y, p, head + c)]));
+                score += dot(query[c], cache_load(keys[k + c * KEY_BLOCK]));
             }
         }
         scores[lane] = score;

@@ -5,7 +5,7 @@
 // known of the step, so that their way from memory is one and not three. With PARTIAL the spans are put together by
 // attend_join.wgsl; without, there is one span.
 
-import package::cache::CacheEight;
+import package::cache::CacheFour;
 import package::lib::invocation::Invocation;
 import package::lib::places::key_place;
 import package::lib::places::value_place;
@@ -13,35 +13,33 @@ import package::twin::emit;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
-override HEAD_DIM: u32 = 64u;      // whole eights
+override HEAD_DIM: u32 = 64u;
 override FOURS: u32 = 16u;        // HEAD_DIM / 4
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
 override SHARE: u32 = 1u;         // 4 at most
-override PARTS: u32 = 1u;         // invocations of a key: a divisor of HEAD_DIM / 8
+override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
 override PARTIAL: u32 = 0u;
 override SPAN: u32 = 128u;
 override WORKGROUP: u32 = 128u;
 
 override SLOTS: u32 = 1u;
 
-override EIGHTS: u32 = FOURS / 2u;
-override PART_EIGHTS: u32 = EIGHTS / PARTS;
-override EIGHT_STEP: u32 = KEY_BLOCK;           // from one eight of a key to the next
+override PART_FOURS: u32 = FOURS / PARTS;
 override QUERY: u32 = SHARE * FOURS;
 override SCORES: u32 = SHARE * PARTS * SPAN;
-override LINES: u32 = WORKGROUP / EIGHTS;       // positions whose values are added up side by side
-override TURN: u32 = 4u * LINES;                // positions whose values are asked for at once
+override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
+override TURN: u32 = 8u * LINES;                // positions whose values are asked for at once
 override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
-override SUMS: u32 = 2u * SHARE * WORKGROUP;
+override SUMS: u32 = SHARE * WORKGROUP;
 override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [HEADS, FOURS]
 // y[HEADS, FOURS]; with PARTIAL [spans, HEADS, FOURS + 1], each head's sum and behind it (largest score, sum of weights, 0, 0)
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> keys: array<CacheEight>;        // see lib/places.wgsl
-@group(0) @binding(5) var<storage, read> values: array<CacheEight>;
+@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/places.wgsl
+@group(0) @binding(5) var<storage, read> values: array<CacheFour>;
 
 var<workgroup> query: array<vec4<f32>, QUERY>;
 var<workgroup> scores: array<f32, SCORES>;
@@ -50,12 +48,12 @@ var<workgroup> sums: array<vec4<f32>, SUMS>;
 var<workgroup> team_largest: array<vec4<f32>, TEAMS>;
 var<workgroup> team_total: array<vec4<f32>, TEAMS>;
 
-// What eight numbers of a key contribute to the scores of the heads.
-fn products(c: u32, packed: CacheEight) -> vec4<f32> {
-    let key = cache_load_eight(packed);
+// What four numbers of a key contribute to the scores of the heads.
+fn products(c: u32, packed: CacheFour) -> vec4<f32> {
+    let key = cache_load(packed);
     var found = vec4<f32>();
     for (var h = 0u; h < SHARE; h++) {
-        found[h] = dot(query[h * FOURS + 2u * c], key.low) + dot(query[h * FOURS + 2u * c + 1u], key.high);
+        found[h] = dot(query[h * FOURS + c], key);
     }
     return found;
 }
@@ -77,24 +75,22 @@ fn main(at: Invocation) {
     let slot = select(row.y, 0u, SLOTS == 1u);
     let start = at.group.z * SPAN;
 
-    // EIGHTS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
-    let line = lane / EIGHTS;
-    let of_value = four + 2u * (lane % EIGHTS);
-    var first_values: array<CacheEight, 4>;
-    for (var k = 0u; k < 4u; k++) {
+    // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
+    let line = lane / FOURS;
+    var first_values: array<CacheFour, 8>;
+    for (var k = 0u; k < 8u; k++) {
         let p = min(start + k * LINES + line, CONTEXT - 1u);
-        first_values[k] = values[value_place(slot, p, of_value) / 2u];
+        first_values[k] = values[value_place(slot, p, four + lane % FOURS)];
     }
     // Neighbours have neighbouring positions, and the same part of their keys.
     let ranks = WORKGROUP / PARTS;
     let part = min(lane / ranks, PARTS - 1u);
     let rank = lane % ranks;
-    let of_key = four + 2u * part * PART_EIGHTS;
-    let first_key = key_place(slot, min(start + rank, CONTEXT - 1u), of_key) / 2u;
-    var first_keys: array<CacheEight, 4>;
-    for (var c = 0u; c < 4u; c++) {
-        if (c < PART_EIGHTS) {
-            first_keys[c] = keys[first_key + c * EIGHT_STEP];
+    let first_key = key_place(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
+    var first_keys: array<CacheFour, 8>;
+    for (var c = 0u; c < 8u; c++) {
+        if (c < PART_FOURS) {
+            first_keys[c] = keys[first_key + c * KEY_BLOCK];
         }
     }
     let end = min(row.z + 1u, start + SPAN);
@@ -106,21 +102,21 @@ fn main(at: Invocation) {
     workgroupBarrier();
 
     var found = vec4<f32>();
-    for (var c = 0u; c < 4u; c++) {
-        if (c < PART_EIGHTS) {
-            found += products(part * PART_EIGHTS + c, first_keys[c]);
+    for (var c = 0u; c < 8u; c++) {
+        if (c < PART_FOURS) {
+            found += products(part * PART_FOURS + c, first_keys[c]);
         }
     }
-    for (var c = 4u; c < PART_EIGHTS; c++) {
-        found += products(part * PART_EIGHTS + c, keys[first_key + c * EIGHT_STEP]);
+    for (var c = 8u; c < PART_FOURS; c++) {
+        found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
     }
     keep(found, part, rank);
     for (var p = rank + ranks; start + p < end && p < SPAN; p += ranks) {
         // Scores before the window are found and not used: spans are rarely cut by it.
-        let key = key_place(slot, start + p, of_key) / 2u;
+        let key = key_place(slot, start + p, four + part * PART_FOURS);
         found = vec4<f32>();
-        for (var c = 0u; c < PART_EIGHTS; c++) {
-            found += products(part * PART_EIGHTS + c, keys[key + c * EIGHT_STEP]);
+        for (var c = 0u; c < PART_FOURS; c++) {
+            found += products(part * PART_FOURS + c, keys[key + c * KEY_BLOCK]);
         }
         keep(found, part, p);
     }
@@ -174,35 +170,29 @@ fn main(at: Invocation) {
 
     // What is past the end weighs nothing, and may be anything; beyond the first turn the last value is read in its place. So many
     // values at once are on their way.
-    var acc: array<Eight, 4>;
+    var acc: array<vec4<f32>, 4>;
     if (line < LINES) {
-        for (var k = 0u; k < 4u; k++) {
+        for (var k = 0u; k < 8u; k++) {
             let p = k * LINES + line;
-            var v = cache_load_eight(first_values[k]);
-            if (start + p >= end) {
-                v = Eight();
-            }
+            let v = select(vec4<f32>(), cache_load(first_values[k]), start + p < end);
             let weight = weights[p];
             for (var h = 0u; h < SHARE; h++) {
-                acc[h].low += weight[h] * v.low;
-                acc[h].high += weight[h] * v.high;
+                acc[h] += weight[h] * v;
             }
         }
         for (var p0 = TURN; start + p0 < end; p0 += TURN) {
-            for (var k = 0u; k < 4u; k++) {
+            for (var k = 0u; k < 8u; k++) {
                 let p = p0 + k * LINES + line;
-                let v = cache_load_eight(values[value_place(slot, min(start + p, end - 1u), of_value) / 2u]);
+                let v = cache_load(values[value_place(slot, min(start + p, end - 1u), four + lane % FOURS)]);
                 let weight = weights[p];
                 for (var h = 0u; h < SHARE; h++) {
-                    acc[h].low += weight[h] * v.low;
-                    acc[h].high += weight[h] * v.high;
+                    acc[h] += weight[h] * v;
                 }
             }
         }
     }
     for (var h = 0u; h < SHARE; h++) {
-        sums[(2u * h) * WORKGROUP + lane] = acc[h].low;
-        sums[(2u * h + 1u) * WORKGROUP + lane] = acc[h].high;
+        sums[h * WORKGROUP + lane] = acc[h];
     }
     total = vec4<f32>();
     for (var t = 0u; t < teams_of(at); t++) {
@@ -213,7 +203,7 @@ fn main(at: Invocation) {
         let h = i / FOURS;
         var sum = vec4<f32>();
         for (var l = 0u; l < LINES; l++) {
-            sum += sums[(2u * h + i % 2u) * WORKGROUP + l * EIGHTS + i % FOURS / 2u];
+            sum += sums[h * WORKGROUP + l * FOURS + i % FOURS];
         }
         if (PARTIAL == 1u) {
             let place = (at.group.z * HEADS + first_head + h) * (FOURS + 1u);

@@ -29,14 +29,13 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     let (heads, kv_heads, head_dim) = (number("HEADS"), number("KV_HEADS"), number("HEAD_DIM"));
     let width = s.caps.invocations.min(256);
     let fours = head_dim / 4;
-    // Keys and values are read in eights.
-    if fours > width || !head_dim.is_multiple_of(8) {
+    if fours > width {
         return None;
     }
     // Heads that share keys and values, as many as a workgroup takes.
     let ratio = heads / kv_heads;
     let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n))?;
-    let parts = (1..=SHORT_PARTS).rev().find(|n| (fours / 2).is_multiple_of(*n))?;
+    let parts = (1..=SHORT_PARTS).rev().find(|n| fours.is_multiple_of(*n))?;
     // A workgroup writes whole blocks of a twin.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
     constants.extend(cache::constants(g, ins[1], s.context));

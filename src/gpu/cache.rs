@@ -1,7 +1,7 @@
 //! How keys and values are laid out in their caches: `wgsl/lib/places.wgsl`, for the host.
 //!
-//! Values of a position follow each other. Keys are in blocks of 32 positions, each with its numbers of one four or, where a key is
-//! whole eights, of two: an invocation for each position multiplies a whole key, and neighbours read neighbours.
+//! Values of a position follow each other. Keys are in blocks of 32 positions, whose numbers of one four follow each other, so that
+//! an invocation for each position multiplies a whole key while neighbours read neighbours.
 
 use crate::graph::{Graph, Node};
 
@@ -13,16 +13,9 @@ pub fn positions(context: usize) -> usize {
     context.next_multiple_of(BLOCK)
 }
 
-/// Fours of a key of `cols` numbers that follow each other.
-fn key_fours(cols: usize) -> usize {
-    if cols.is_multiple_of(8) { 2 } else { 1 }
-}
-
 /// The numbers that kernels need to find their way in `cache`.
-pub fn constants(graph: &Graph, cache: Node, context: usize) -> [(&'static str, f64); 3] {
-    let cols = graph.shape(cache).cols;
-    let numbers = [("CONTEXT", positions(context)), ("KV_FOURS", cols / 4), ("KEY_FOURS", key_fours(cols))];
-    numbers.map(|(name, n)| (name, n as f64))
+pub fn constants(graph: &Graph, cache: Node, context: usize) -> [(&'static str, f64); 2] {
+    [("CONTEXT", positions(context) as f64), ("KV_FOURS", graph.shape(cache).cols as f64 / 4.0)]
 }
 
 /// Whether a cache holds keys.
@@ -37,13 +30,8 @@ pub fn holds_keys(graph: &Graph, cache: Node) -> bool {
 /// Where the numbers of a position are in a cache of `cols` numbers a position, in order.
 pub fn places(keys: bool, context: usize, cols: usize, slot: usize, position: usize) -> Vec<usize> {
     let at = slot * positions(context) + position;
-    let together = 4 * key_fours(cols);
     let place = |number: usize| match keys {
-        true => {
-            (at / BLOCK * cols + number / together * together) * BLOCK
-                + at % BLOCK * together
-                + number % together
-        }
+        true => ((at / BLOCK * (cols / 4) + number / 4) * BLOCK + at % BLOCK) * 4 + number % 4,
         false => at * cols + number,
     };
     (0..cols).map(place).collect()
@@ -55,8 +43,8 @@ mod tests {
 
     #[test]
     fn every_number_has_a_place_of_its_own() {
-        for (keys, cols) in [(false, 12), (true, 12), (true, 16)] {
-            let (slots, context) = (2, 40);
+        for keys in [false, true] {
+            let (slots, context, cols) = (2, 40, 12);
             let mut all: Vec<usize> = (0..slots)
                 .flat_map(|s| (0..positions(context)).flat_map(move |p| places(keys, context, cols, s, p)))
                 .collect();
@@ -66,8 +54,8 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_positions_have_neighbouring_eights_of_keys() {
-        let [a, b] = [6, 7].map(|position| places(true, 64, 16, 1, position));
-        assert_eq!((a[8] + 8, a[8] + 4), (b[8], a[12]));
+    fn neighbouring_positions_have_neighbouring_fours_of_keys() {
+        let [a, b] = [6, 7].map(|position| places(true, 64, 8, 1, position));
+        assert_eq!(b[4], a[4] + 4);
     }
 }

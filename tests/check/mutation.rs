@@ -22,8 +22,16 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("attend", "p0 + lane;", "p0 + lane + 1u;"),
     ("attend_one", "* SCALE;", "* SCALE * 1.02;"),
     ("store", "value_place(row.y, row.z,", "value_place(row.y, row.z + 1u,"),
-    ("attend_one", "+ position % KEY_BLOCK * KEY_FOURS", "+ (position ^ 1u) % KEY_BLOCK * KEY_FOURS"),
-    ("attend", "+ position % KEY_BLOCK * KEY_FOURS", "+ (position ^ 1u) % KEY_BLOCK * KEY_FOURS"),
+    (
+        "attend_one",
+        "return (block * KV_FOURS + four) * KEY_BLOCK",
+        "return (block * KV_FOURS + (four ^ 1u)) * KEY_BLOCK",
+    ),
+    (
+        "attend",
+        "return (block * KV_FOURS + four) * KEY_BLOCK",
+        "return (block * KV_FOURS + (four ^ 1u)) * KEY_BLOCK",
+    ),
     ("embed", "FIRST_ROW;", "FIRST_ROW + 1u;"),
     ("add", "a[i] + b[i]", "a[i] + 1.001 * b[i]"),
     ("gate", "activate(ACT, gate[i])", "gate[i]"),

@@ -1,10 +1,5 @@
 // A KV cache in f16, packed in u32 so that no adapter needs f16 arithmetic: four numbers are one vec2.
 
-struct Eight {
-    low: vec4<f32>,
-    high: vec4<f32>,
-}
-
 alias CacheFour = vec2<u32>;
 
 fn cache_load(four: CacheFour) -> vec4<f32> {
@@ -13,13 +8,6 @@ fn cache_load(four: CacheFour) -> vec4<f32> {
 
 fn cache_pack(x: vec4<f32>) -> CacheFour {
     return vec2<u32>(cache_pack_pair(x.xy), cache_pack_pair(x.zw));
-}
-
-// Eight numbers, and what they are.
-alias CacheEight = vec4<u32>;
-
-fn cache_load_eight(eight: CacheEight) -> Eight {
-    return Eight(cache_load(eight.xy), cache_load(eight.zw));
 }
 
 alias CachePair = u32;

@@ -1,10 +1,5 @@
 // A KV cache in f32: four numbers are one vec4.
 
-struct Eight {
-    low: vec4<f32>,
-    high: vec4<f32>,
-}
-
 alias CacheFour = vec4<f32>;
 
 fn cache_load(four: CacheFour) -> vec4<f32> {
@@ -13,13 +8,6 @@ fn cache_load(four: CacheFour) -> vec4<f32> {
 
 fn cache_pack(x: vec4<f32>) -> CacheFour {
     return x;
-}
-
-// Eight numbers, and what they are.
-alias CacheEight = Eight;
-
-fn cache_load_eight(eight: CacheEight) -> Eight {
-    return eight;
 }
 
 alias CachePair = vec2<f32>;

@@ -1,12 +1,10 @@
 // Where a slot's keys and values are in their caches, in fours of numbers; `four` counts those of a position, over all heads.
 //
-// Values of a position follow each other. Keys are in blocks of 32 positions, each with its numbers of one four or, where a key is
-// whole eights, of two: an invocation for each position multiplies a whole key, and neighbours read neighbours.
-// src/gpu/cache.rs has the same for the host.
+// Values of a position follow each other. Keys are in blocks of 32 positions, whose numbers of one four follow each other: an
+// invocation for each position multiplies a whole key, and neighbours read neighbours. src/gpu/cache.rs has the same for the host.
 
 override CONTEXT: u32 = 32u;     // positions of a slot: whole blocks
 override KV_FOURS: u32 = 16u;    // fours of a position
-override KEY_FOURS: u32 = 2u;    // fours of a key that follow each other
 
 const KEY_BLOCK: u32 = 32u;
 
@@ -16,6 +14,5 @@ fn value_place(slot: u32, position: u32, four: u32) -> u32 {
 
 fn key_place(slot: u32, position: u32, four: u32) -> u32 {
     let block = (slot * CONTEXT + position) / KEY_BLOCK;
-    let first = (block * KV_FOURS + four / KEY_FOURS * KEY_FOURS) * KEY_BLOCK;
-    return first + position % KEY_BLOCK * KEY_FOURS + four % KEY_FOURS;
+    return (block * KV_FOURS + four) * KEY_BLOCK + position % KEY_BLOCK;
 }
