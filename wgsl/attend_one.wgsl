@@ -24,6 +24,7 @@ override SPAN: u32 = 128u;
 override WORKGROUP: u32 = 128u;
 
 override SLOTS: u32 = 1u;
+override EAGER: u32 = 1u;         // 1: asks for the first keys and values whether or not there are as many positions
 
 override PART_FOURS: u32 = FOURS / PARTS;
 override QUERY: u32 = SHARE * FOURS;
@@ -78,7 +79,7 @@ fn main(at: Invocation) {
     // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
     let line = lane / FOURS;
     var first_values: array<CacheFour, 8>;
-    for (var k = 0u; k < 8u; k++) {
+    for (var k = 0u; k < 8u * EAGER; k++) {
         let p = min(start + k * LINES + line, CONTEXT - 1u);
         first_values[k] = values[value_place(slot, p, four + lane % FOURS)];
     }
@@ -88,7 +89,7 @@ fn main(at: Invocation) {
     let rank = lane % ranks;
     let first_key = key_place(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
     var first_keys: array<CacheFour, 8>;
-    for (var c = 0u; c < 8u; c++) {
+    for (var c = 0u; c < 8u * EAGER; c++) {
         if (c < PART_FOURS) {
             first_keys[c] = keys[first_key + c * KEY_BLOCK];
         }
@@ -102,16 +103,18 @@ fn main(at: Invocation) {
     workgroupBarrier();
 
     var found = vec4<f32>();
-    for (var c = 0u; c < 8u; c++) {
-        if (c < PART_FOURS) {
-            found += products(part * PART_FOURS + c, first_keys[c]);
+    if (EAGER == 1u) {
+        for (var c = 0u; c < 8u; c++) {
+            if (c < PART_FOURS) {
+                found += products(part * PART_FOURS + c, first_keys[c]);
+            }
         }
+        for (var c = 8u; c < PART_FOURS; c++) {
+            found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
+        }
+        keep(found, part, rank);
     }
-    for (var c = 8u; c < PART_FOURS; c++) {
-        found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
-    }
-    keep(found, part, rank);
-    for (var p = rank + ranks; start + p < end && p < SPAN; p += ranks) {
+    for (var p = rank + EAGER * ranks; start + p < end && p < SPAN; p += ranks) {
         // Scores before the window are found and not used: spans are rarely cut by it.
         let key = key_place(slot, start + p, four + part * PART_FOURS);
         found = vec4<f32>();
@@ -172,7 +175,7 @@ fn main(at: Invocation) {
     // values at once are on their way.
     var acc: array<vec4<f32>, 4>;
     if (line < LINES) {
-        for (var k = 0u; k < 8u; k++) {
+        for (var k = 0u; k < 8u * EAGER; k++) {
             let p = k * LINES + line;
             let v = select(vec4<f32>(), cache_load(first_values[k]), start + p < end);
             let weight = weights[p];
@@ -180,9 +183,12 @@ fn main(at: Invocation) {
                 acc[h] += weight[h] * v;
             }
         }
-        for (var p0 = TURN; start + p0 < end; p0 += TURN) {
+        for (var p0 = EAGER * TURN; start + p0 < end; p0 += TURN) {
             for (var k = 0u; k < 8u; k++) {
                 let p = p0 + k * LINES + line;
+                if (EAGER == 0u && start + p >= end) {
+                    break;
+                }
                 let v = cache_load(values[value_place(slot, min(start + p, end - 1u), four + lane % FOURS)]);
                 let weight = weights[p];
                 for (var h = 0u; h < SHARE; h++) {

@@ -41,6 +41,7 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     constants.extend(cache::constants(g, ins[1], s.context));
     constants.extend([
         ("SLOTS", s.slots as f64),
+        ("EAGER", !s.caps.software as u32 as f64),
         ("FOURS", fours as f64),
         ("TEAM", if s.caps.team_fixed { s.caps.team as f64 } else { 0.0 }),
     ]);

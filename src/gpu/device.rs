@@ -75,14 +75,14 @@ pub struct Caps {
     pub team_fixed: bool,
     /// Invocations of a workgroup.
     pub invocations: u32,
+    /// Whether it is a program: then work counts, where on hardware waiting does.
+    pub software: bool,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
     /// Bytes of a binding.
     pub binding: u64,
     /// Bytes of a buffer.
     pub buffer: u64,
-    /// Timestamps within a pass.
-    pub timestamps: bool,
 }
 
 /// An opened device.
@@ -272,10 +272,7 @@ pub fn best(masks: Masks) -> Result<Option<Device>> {
 
 fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
     let info = adapter.get_info();
-    let mut wanted = wgpu::Features::TIMESTAMP_QUERY
-        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
-        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
-        | wgpu::Features::PIPELINE_CACHE;
+    let mut wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
     if !masks.no_subgroups {
         wanted |= wgpu::Features::SUBGROUP;
     }
@@ -310,10 +307,10 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         team: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
         team_fixed: info.subgroup_min_size == info.subgroup_max_size,
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        software: is_software(&info),
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         binding: masks.max_binding.map_or(most, |m| m.min(most)),
         buffer: limits.max_buffer_size,
-        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
     };
     if caps.binding < 1 << 20 {
         return Err(Error::Usage(format!(

@@ -36,7 +36,7 @@ pub fn shape(
     // Of large matrices in integers two pairs at a time: x is then loaded half as often.
     let double = (format.integer && rows * row_bytes > LARGE) as u32;
     let tasks = pairs / (1 + double);
-    let wanted = INVOCATIONS / (groups * tasks * caps.team);
+    let wanted = if caps.software { 1 } else { INVOCATIONS / (groups * tasks * caps.team) };
     let wanted = wanted.max((row_bytes / (LANE_BYTES[format.integer as usize] * caps.team as usize)) as u32);
     // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
     let room = (units / caps.team).min(most / (tasks * caps.team));
