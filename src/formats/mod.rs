@@ -65,7 +65,7 @@ pub struct Format {
     pub dot: fn(row: &[u8], x: &[f32]) -> f32,
     /// The stem of the decoder's file in `wgsl/formats/`.
     pub wgsl: &'static str,
-    /// Weights in a unit. Where a format has blocks, a block is whole units.
+    /// Weights in a unit. Where a format has blocks, a block is whole units or a unit is two blocks.
     pub unit: usize,
     /// The planes that `repack` writes, in the order of the bindings in the WGSL file; three at most.
     pub planes: &'static [Plane],
