@@ -50,6 +50,8 @@ pub struct Masks {
     pub max_binding: Option<u64>,
     /// Kernels with bounds checks, for tests.
     pub checked: bool,
+    /// For tests: a software adapter is given the plans of hardware, so that it runs what users run.
+    pub as_hardware: bool,
     /// For tests: a piece of a kernel's text, and what to put in its place, to see that a wrong kernel is noticed.
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
 }
@@ -307,7 +309,7 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         team: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
         team_fixed: info.subgroup_min_size == info.subgroup_max_size,
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
-        software: is_software(&info),
+        software: is_software(&info) && !masks.as_hardware,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         binding: masks.max_binding.map_or(most, |m| m.min(most)),
         buffer: limits.max_buffer_size,

@@ -57,3 +57,61 @@ pub fn shape(
         ("TEAM", if caps.team_fixed { caps.team as f64 } else { 0.0 }),
     ]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::FORMATS;
+    use crate::gpu::plan::constant;
+
+    fn caps(invocations: u32, team: u32, software: bool) -> Caps {
+        Caps {
+            subgroups: true,
+            team,
+            team_fixed: true,
+            invocations,
+            software,
+            workgroup_bytes: 32 << 10,
+            binding: 1 << 30,
+            buffer: 1 << 30,
+        }
+    }
+
+    fn shaped(caps: &Caps, format: &str, [rows, cols]: [usize; 2], pairs: u32) -> Dispatch {
+        let format = FORMATS.iter().find(|f| f.name == format).unwrap();
+        let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
+        let mut dispatch = Dispatch { kernel: "", constants: Vec::new(), extent };
+        shape(caps, format, cols, rows, pairs, &mut dispatch, Rows::Step);
+        dispatch
+    }
+
+    #[test]
+    fn every_lane_has_a_unit_and_every_team_a_task() {
+        for caps in [caps(1024, 32, false), caps(256, 4, false), caps(1024, 64, false), caps(1024, 8, true)] {
+            for (format, unit) in [("Q8_0", 64), ("Q4_K", 64), ("F16", 8), ("F32", 4)] {
+                for size in [[2048, 2048], [2048, 8192], [28672, 4096], [576, 576], [16, 256], [128256, 4096]]
+                {
+                    for pairs in [8, 16] {
+                        let d = shaped(&caps, format, size, pairs);
+                        let number = |name| constant(&d, name) as u32;
+                        let (split, tasks) = (number("SPLIT"), number("TASKS"));
+                        let what = format!("{format} {size:?} in teams of {}: {d:?}", caps.team);
+                        assert!(split == 1 || split * caps.team <= (size[1] / unit) as u32, "{what}");
+                        assert_eq!(tasks * (1 + number("DOUBLE")), pairs * split, "{what}");
+                        assert!(number("WORKGROUP") <= caps.invocations, "{what}");
+                        assert!(
+                            number("WORKGROUP") <= tasks * caps.team || number("WORKGROUP") == 32,
+                            "{what}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_rows_share_a_team() {
+        let halves = |cols| constant(&shaped(&caps(1024, 32, false), "Q8_0", [576, cols], 8), "HALVES");
+        assert_eq!((halves(1024), halves(1088)), (1.0, 0.0));
+    }
+}

@@ -6,7 +6,7 @@ use wgllm::engine::Options;
 use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
-use crate::adapters::Target;
+use crate::adapters::{HARDWARE, Target};
 use crate::tiny_model::Llama;
 use crate::{Outcome, agrees, run_from};
 
@@ -43,7 +43,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         trials.push(Trial::test(name, move || {
-            let masks = Masks { mutation: Some(mutation), ..Masks::default() };
+            let masks = Masks { mutation: Some(mutation), ..HARDWARE };
             let options = Options { masks, ..target.options(Precision::Fast) };
             let report = run_from(Gguf::from_static("tiny", bytes)?, &options, 160, BEFORE, DECODED)?;
             if report.failed() > 0 { Ok(()) } else { Err("every node agreed".into()) }

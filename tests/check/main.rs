@@ -28,7 +28,7 @@ use wgllm::engine::Options;
 use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
-use adapters::{adapters, none_here};
+use adapters::{HARDWARE, adapters, none_here};
 
 type Outcome = Result<(), Failed>;
 
@@ -55,9 +55,10 @@ fn main() -> ExitCode {
 
 /// Everything that may be left out of an adapter, and kernels that check their bounds.
 fn masks() -> Vec<(&'static str, Masks)> {
-    let plain = Masks::default();
+    let plain = HARDWARE;
     vec![
         ("no mask", plain),
+        ("plans for a program", Masks { as_hardware: false, ..plain }),
         ("no f16", Masks { no_f16: true, ..plain }),
         ("no subgroups", Masks { no_subgroups: true, ..plain }),
         ("no f16, no subgroups", Masks { no_f16: true, no_subgroups: true, ..plain }),

@@ -6,7 +6,7 @@ use wgllm::engine::Options;
 use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
-use crate::adapters::Target;
+use crate::adapters::{HARDWARE, Target};
 use crate::run;
 use crate::tiny_model::{Gpt2, Llama};
 
@@ -47,7 +47,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         Trial::test(name, move || {
-            let masks = Masks { mutation: Some(mutation), ..Masks::default() };
+            let masks = Masks { mutation: Some(mutation), ..HARDWARE };
             for (bytes, precision, unfused) in
                 [(llama, Precision::Fast, false), (llama, Precision::F32, true), (gpt2, Precision::F32, true)]
             {

@@ -6,7 +6,7 @@ use wgllm::formats::FORMATS;
 use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
-use crate::adapters::Target;
+use crate::adapters::{HARDWARE, Target};
 use crate::gguf_file::GgufFile;
 use crate::tiny_model::{Gpt2, Llama};
 use crate::{Outcome, agrees, masks, run};
@@ -14,7 +14,7 @@ use crate::{Outcome, agrees, masks, run};
 pub fn trials(target: &Target) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, file, vocab) in models() {
-        trials.push(trial(target, name.clone(), file.leak(), vocab, Masks::default()));
+        trials.push(trial(target, name.clone(), file.leak(), vocab, HARDWARE));
     }
     // What masks change does not depend on the model's shape.
     for (name, mask) in masks().into_iter().skip(1) {
@@ -23,7 +23,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         trials.push(trial(target, format!("gpt2 with {name}"), Gpt2::default().file().leak(), 160, mask));
     }
     // The embedding, and with it the output, is several bindings long.
-    let split = Masks { max_binding: Some(1 << 20), ..Masks::default() };
+    let split = Masks { max_binding: Some(1 << 20), ..HARDWARE };
     for format in ["F32", "Q8_0", "Q6_K"] {
         let model = Llama {
             vocab: 9001,

@@ -14,7 +14,7 @@ use crate::Outcome;
 use crate::adapters::Target;
 use crate::tiny_model::Llama;
 
-/// More than one submission of eight steps, and not a multiple of them.
+/// Several submissions, of which the last is cut short.
 const TOKENS: usize = 60;
 
 pub fn trials(target: &Target) -> Vec<Trial> {

@@ -4,7 +4,18 @@
 use libtest_mimic::Trial;
 use wgllm::backend::Precision;
 use wgllm::engine::{Choice, Options};
-use wgllm::gpu::{self, Api};
+use wgllm::gpu::{self, Api, Masks};
+
+/// No mask; and what users' hardware runs is what software adapters run here.
+pub const HARDWARE: Masks = Masks {
+    no_f16: false,
+    no_subgroups: false,
+    no_coop: false,
+    max_binding: None,
+    checked: false,
+    as_hardware: true,
+    mutation: None,
+};
 
 /// A backend, and which of its adapters.
 #[derive(Clone, Debug)]
@@ -27,7 +38,8 @@ impl Target {
 
     /// Options to open a model on it.
     pub fn options(&self, precision: Precision) -> Options {
-        Options { backend: self.backend, device: self.device.clone(), precision, ..Options::default() }
+        let (backend, device) = (self.backend, self.device.clone());
+        Options { backend, device, precision, masks: HARDWARE, ..Options::default() }
     }
 }
 

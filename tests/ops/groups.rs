@@ -33,6 +33,7 @@ const ALL: Masks = Masks {
     no_coop: false,
     max_binding: None,
     checked: false,
+    as_hardware: true,
     mutation: None,
 };
 const NO_SUBGROUPS: Masks = Masks { no_subgroups: true, ..ALL };
