@@ -17,7 +17,7 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("matmul", "c0 += DEPTH", "c0 += DEPTH + 1u - 1u + DEPTH"),
     ("matmul", "sum += bias", "sum -= bias"),
     ("matvec", "EPS);", "EPS + 1e-2);"),
-    ("matvec", "units / stride * stride + start < units", "units / stride * stride + start + 1u < units"),
+    ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;"),
     ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y"),
     ("attend", "p0 + lane;", "p0 + lane + 1u;"),
     ("attend_one", "* SCALE;", "* SCALE * 1.02;"),
