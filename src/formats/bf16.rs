@@ -20,7 +20,7 @@ pub(super) static BF16: Format = Format {
 
 fn decode(blocks: &[u8], weights: &mut [f32]) {
     for (bytes, [w]) in each_block(blocks, weights) {
-        *w = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+        *w = bf16(*bytes);
     }
 }
 
@@ -29,14 +29,15 @@ struct Block;
 impl row::Products<32, 16> for Block {
     #[inline(always)]
     fn of(block: &[u8; 32], x: &[f32; 16]) -> [f32; row::SUMS] {
-        let mut products = *x;
-        for (x, half) in products.iter_mut().zip(block.as_chunks().0) {
-            *x *= f32::from_bits(u32::from(u16::from_le_bytes(*half)) << 16);
-        }
-        products
+        row::floats(block.as_chunks().0, x, bf16)
     }
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     copy_row(row, planes[0]);
+}
+
+#[inline(always)]
+fn bf16(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }

@@ -29,11 +29,7 @@ struct Block;
 impl row::Products<32, 16> for Block {
     #[inline(always)]
     fn of(block: &[u8; 32], x: &[f32; 16]) -> [f32; row::SUMS] {
-        let mut products = *x;
-        for (x, half) in products.iter_mut().zip(block.as_chunks().0) {
-            *x *= f16(*half);
-        }
-        products
+        row::floats(block.as_chunks().0, x, f16)
     }
 }
 

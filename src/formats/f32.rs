@@ -34,11 +34,7 @@ struct Block;
 impl row::Products<64, 16> for Block {
     #[inline(always)]
     fn of(block: &[u8; 64], x: &[f32; 16]) -> [f32; row::SUMS] {
-        let mut products = *x;
-        for (x, w) in products.iter_mut().zip(block.as_chunks().0) {
-            *x *= f32::from_le_bytes(*w);
-        }
-        products
+        row::floats(block.as_chunks().0, x, f32::from_le_bytes)
     }
 }
 

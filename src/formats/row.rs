@@ -40,6 +40,20 @@ pub(super) fn dot<P: Products<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS
     sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() as f32
 }
 
+/// The products of floats that are `BYTES` bytes each, of which `float` is the number.
+#[inline(always)]
+pub(super) fn floats<const BYTES: usize>(
+    weights: &[[u8; BYTES]],
+    x: &[f32; SUMS],
+    float: impl Fn([u8; BYTES]) -> f32,
+) -> [f32; SUMS] {
+    let mut products = *x;
+    for (x, &w) in products.iter_mut().zip(weights) {
+        *x *= float(w);
+    }
+    products
+}
+
 /// The f16 at `at`, as f32: a scale, most often a normal number, which takes two operations.
 #[inline(always)]
 pub(super) fn scale(block: &[u8], at: usize) -> f32 {
