@@ -6,6 +6,7 @@ use wgllm::gpu::Masks;
 use wgllm::graph::{Node, Step};
 use wgllm::ops::{Activation, Index, RopeShape};
 
+use crate::adapters::HARDWARE;
 use crate::cases::{self, Linear};
 use crate::small_graph::{SmallGraph, format};
 use crate::steps::{self, TABLE, activations};
@@ -27,15 +28,7 @@ pub struct Group {
 /// How to compute, and what of an adapter is not used; and that in words.
 pub type Variant = (&'static str, Precision, Masks);
 
-const ALL: Masks = Masks {
-    no_f16: false,
-    no_subgroups: false,
-    no_coop: false,
-    max_binding: None,
-    checked: false,
-    as_hardware: true,
-    mutation: None,
-};
+const ALL: Masks = HARDWARE;
 const NO_SUBGROUPS: Masks = Masks { no_subgroups: true, ..ALL };
 const CHECKED: Masks = Masks { checked: true, ..ALL };
 const PARTS: Masks = Masks { max_binding: Some(1 << 20), ..ALL };

@@ -3,6 +3,8 @@
 //!
 //! The nodes of a group are one graph, most of them independent of each other: pipelines are slow to make, steps are quick.
 
+#[path = "../common/adapters.rs"]
+mod adapters;
 #[path = "../common/blocks.rs"]
 mod blocks;
 #[path = "../common/cases.rs"]
