@@ -94,7 +94,9 @@ impl Buffers {
             buffers.values.push(buffer);
         }
         for (_, operand) in classes.iter().copied().flatten().flat_map(|p| &p.operands) {
-            if let Operand::Unwritten(node) = operand {
+            if let Operand::Unwritten(node) = operand
+                && !buffers.unwritten.contains_key(node)
+            {
                 buffers.unwritten.insert(*node, device.buffer("unwritten", 64, STORAGE)?);
             }
         }

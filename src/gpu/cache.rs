@@ -20,11 +20,8 @@ pub fn constants(graph: &Graph, cache: Node, context: usize) -> [(&'static str, 
 
 /// Whether a cache holds keys.
 pub fn holds_keys(graph: &Graph, cache: Node) -> bool {
-    let attends = |user: &&Node| {
-        let op = graph.entry(**user).op();
-        op.is_some_and(|(op, inputs)| op.name() == "attend" && inputs[1] == cache)
-    };
-    graph.users(cache).iter().find(attends).is_some()
+    let mut ops = graph.users(cache).iter().filter_map(|&user| graph.entry(user).op());
+    ops.any(|(op, inputs)| op.name() == "attend" && inputs[1] == cache)
 }
 
 /// Where the numbers of a position are in a cache of `cols` numbers a position, in order.

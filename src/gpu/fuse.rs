@@ -144,8 +144,8 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
             dispatch.constants.extend([("HEAD_DIM", 2.0), ("ROTARY", 0.0)]);
         }
         let q = h.ropes.map_or(h.linears[0], |r| r[0]);
-        let written =
-            |i: usize, operand: Operand| if has(i) { operand } else { Operand::Unwritten(h.linears[i]) };
+        let unwritten = Operand::Unwritten(h.linears[run[0]]);
+        let written = |i: usize, operand: Operand| if has(i) { operand } else { unwritten };
         let mut operands = reads(h.norm, kind);
         operands.extend([
             (2, written(0, Operand::Value(q))),

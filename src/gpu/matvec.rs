@@ -1,6 +1,6 @@
 //! How a matvec is spread over workgroups: pairs of rows, and teams to a pair.
 //!
-//! The numbers are what an H100 and an H200 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
+//! The numbers are what an H100 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
 
 use crate::formats::Format;
 use crate::gpu::device::Caps;

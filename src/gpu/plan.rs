@@ -40,8 +40,8 @@ pub enum Operand {
     Partials(Node),
     /// Something that the kernel's constants keep it from reading.
     Nothing,
-    /// Something that the kernel's constants keep it from writing. Each node has its own: were it shared, dispatches that have
-    /// nothing else in common would wait for each other.
+    /// Something that the kernel's constants keep it from writing, named by the first node that the dispatch computes with a weight:
+    /// each dispatch has its own, for if they shared one, those that have nothing else in common would wait for each other.
     Unwritten(Node),
 }
 
