@@ -1,7 +1,9 @@
-// y[r] = table[token of r], or table[position of r]
+// y[r] = table[token of r], or table[position of r]; and the twin of y for what normalises it next, if there is one row.
 
 import package::lib::grid::flat;
 import package::lib::row::row_units;
+import package::twin::begin_twin;
+import package::twin::emit;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -9,28 +11,25 @@ override STRIDE: u32 = 64u;
 override BY: u32 = 0u;          // 0: by token, 2: by position
 override FIRST_ROW: u32 = 0u;   // rows of the table that are bound: a large one is in parts
 override ROWS: u32 = 1u;
+override WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;  // [rows, STRIDE]
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;   // [rows, STRIDE]
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let r = flat(group);
-    if (r >= step[0].x) {
-        return;
-    }
-    let row = step[1u + r];
+    let groups = (COLS + WORKGROUP - 1u) / WORKGROUP;
+    let r = flat(group) / groups;
+    let c = flat(group) % groups * WORKGROUP + lane;
+    // Past the rows, where folding may lead, there may be no step to read.
+    let row = step[min(1u + r, arrayLength(&step) - 1u)];
     let entry = select(row.x, row.z, BY == 2u) - FIRST_ROW;
-    if (entry >= ROWS) {
-        return;
+    let valid = r < step[0].x && entry < ROWS && c < COLS;
+    var value = 0.0;
+    if (valid) {
+        begin_twin(c);
+        value = unit_weights(load_unit(entry, c / UNIT), c % UNIT / 4u)[c % 4u];
+        y[r * STRIDE + c] = value;
     }
-    for (var u = lane; u < row_units(); u += 64u) {
-        let unit = load_unit(entry, u);
-        for (var four = 0u; four < UNIT / 4u; four++) {
-            let c = u * (UNIT / 4u) + four;
-            if (c < STRIDE / 4u) {
-                y[r * (STRIDE / 4u) + c] = unit_weights(unit, four);
-            }
-        }
-    }
+    emit(c, value, valid, lane);
 }

@@ -2,14 +2,14 @@
 //! that others read are written as before, those in between are just not kept. The CPU still computes the nodes one by one, so
 //! `check` holds fused kernels to them.
 //!
-//! All of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its *twin*, weighted and
+//! Nearly all of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its *twin*, weighted and
 //! maybe in int8, and the matvec divides by the root mean square at its end (`wgsl/twin/`, `wgsl/input/`).
 
 use crate::backend::Precision;
 use crate::gpu::attention;
 use crate::gpu::cache;
 use crate::gpu::matvec;
-use crate::gpu::plan::{Class, Operand, Planned, Setting, constant, replace};
+use crate::gpu::plan::{Class, Operand, Planned, Setting, constant, plain, replace};
 use crate::gpu::weights::weight;
 use crate::graph::{Graph, Kind, Node, Rows, Shape};
 use crate::ops::{Dispatch, Extent};
@@ -24,6 +24,7 @@ struct Fusion {
 
 /// All patterns; the first that fits is taken.
 const FUSIONS: &[Fusion] = &[
+    Fusion { first: "embed", plan: embedding },
     Fusion { first: "rms_norm", plan: |s, n| heads(s, &Heads::find(s.graph, n)?) },
     Fusion { first: "rms_norm", plan: |s, n| gated(s, &Gated::find(s.graph, n)?) },
     Fusion { first: "select", plan: |s, n| output(s, &Output::find(s.graph, n)?) },
@@ -330,6 +331,16 @@ fn reads(of: Node, _kind: &str) -> Vec<(u32, Operand)> {
     vec![(1, Operand::Twin(of))]
 }
 
+/// The embedding of one row, and the twin for the norm behind it.
+fn embedding(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
+    let (of, kind) = twin_of(s, node)?;
+    let mut planned = plain(s, node);
+    let [p] = &mut planned[..] else { return None };
+    p.slots.twin = Some(kind);
+    twin_operands(s.graph, of, s.graph.shape(node).cols, &mut p.dispatch, &mut p.operands);
+    Some(planned)
+}
+
 /// The twin of `of`, unless whoever computes its source writes it along the way.
 fn feed(s: &Setting<'_>, of: Node, kind: &'static str) -> Vec<Planned> {
     let source = source(s.graph, of);
@@ -361,6 +372,7 @@ fn source(g: &Graph, of: Node) -> Node {
 fn emits(s: &Setting<'_>, node: Node) -> bool {
     let g = s.graph;
     match op_name(g, node) {
+        Some("embed") => embedding(s, node).is_some(),
         Some("attend") => {
             attention::one_row(s, node).is_some_and(|all| all.iter().any(|p| p.slots.twin != Some("none")))
         }

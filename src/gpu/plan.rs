@@ -119,7 +119,7 @@ pub fn plan(s: &Setting<'_>, unfused: bool) -> Vec<Planned> {
 }
 
 /// The dispatches that compute one node alone: more than one where its weight is in parts.
-fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
+pub fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
     let Some((op, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
     if op.name() == "linear" {
         return linear(s, node);
@@ -139,12 +139,14 @@ fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
     match op.name() {
         "embed" => {
             operands.push(Operand::Value(node));
-            parts(s, inputs[0], node, |held| {
+            let mut planned = parts(s, inputs[0], node, |held| {
                 let mut dispatch = dispatch.clone();
                 dispatch.constants.push(("FIRST_ROW", held.first as f64));
                 dispatch.constants.push(("ROWS", held.rows as f64));
                 (dispatch, in_order(&operands))
-            })
+            });
+            planned.iter_mut().for_each(|p| p.slots.twin = Some("none"));
+            planned
         }
         name => {
             if name == "rope" {

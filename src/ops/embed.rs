@@ -3,6 +3,9 @@
 use crate::graph::{Rows, Shape, Step};
 use crate::ops::{Dispatch, Extent, Op, Value};
 
+/// Numbers of a row that a workgroup reads.
+const WORKGROUP: u32 = 64;
+
 /// What names a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
@@ -58,6 +61,8 @@ impl Op for Embed {
     fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
         let mut constants = self.constants(inputs);
         constants.push(("STRIDE", out.stride() as f64));
-        Dispatch { kernel: "embed", constants, extent: Extent::PerRow { rows: out.rows, each: 1 } }
+        let each = (out.cols as u32).div_ceil(WORKGROUP);
+        constants.push(("WORKGROUP", WORKGROUP as f64));
+        Dispatch { kernel: "embed", constants, extent: Extent::PerRow { rows: out.rows, each } }
     }
 }
