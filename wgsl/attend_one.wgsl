@@ -205,34 +205,32 @@ fn main(at: Invocation) {
         total += team_total[t];
     }
     workgroupBarrier();
-    for (var i = lane; i < QUERY; i += WORKGROUP) {
-        let h = i / FOURS;
-        var sum = vec4<f32>();
-        for (var l = 0u; l < LINES; l++) {
-            sum += sums[h * WORKGROUP + l * FOURS + i % FOURS];
-        }
-        if (PARTIAL == 1u) {
+    if (PARTIAL == 1u) {
+        for (var i = lane; i < QUERY; i += WORKGROUP) {
+            let h = i / FOURS;
+            var sum = vec4<f32>();
+            for (var l = 0u; l < LINES; l++) {
+                sum += sums[h * WORKGROUP + l * FOURS + i % FOURS];
+            }
             let place = (at.group.z * HEADS + first_head + h) * (FOURS + 1u);
             y[place + i % FOURS] = sum;
             if (i % FOURS == 0u) {
                 y[place + FOURS] = vec4<f32>(largest[h], total[h], 0.0, 0.0);
             }
-        } else {
-            sum /= total[h];
-            y[first_head * FOURS + i] = sum;
-            query[i] = sum;
         }
-    }
-    if (PARTIAL == 1u) {
         return;
     }
-    workgroupBarrier();
     for (var i = 0u; i < SHARE * HEAD_DIM; i += WORKGROUP) {
         let n = i + lane;
         let valid = n < SHARE * HEAD_DIM;
         var value = 0.0;
         if (valid) {
-            value = query[n / 4u][n % 4u];
+            let h = n / HEAD_DIM;
+            for (var l = 0u; l < LINES; l++) {
+                value += sums[h * WORKGROUP + l * FOURS + n % HEAD_DIM / 4u][n % 4u];
+            }
+            value /= total[h];
+            y[first_head * FOURS + n / 4u][n % 4u] = value;
         }
         emit(first_head * HEAD_DIM + n, value, valid, lane);
         workgroupBarrier();

@@ -49,6 +49,7 @@ fn models() -> Vec<(String, GgufFile, u32)> {
         models.push((format!("gpt2 {}", format.name), gpt2.file(), 160));
     }
     let base = || Llama { format: "Q8_0", head_dim: 32, ..Llama::default() };
+    let wide = || Llama { head_dim: 64, ffn: 512, ..base() };
     let shapes = [
         ("1 head for each of keys", Llama { heads: 4, kv_heads: 4, ..base() }),
         ("2 heads for each of keys", Llama { heads: 4, kv_heads: 2, ..base() }),
@@ -80,6 +81,16 @@ fn models() -> Vec<(String, GgufFile, u32)> {
             },
         ),
         ("one layer", Llama { layers: 1, ..base() }),
+        (
+            "queries, keys and values in three formats",
+            Llama { kv_formats: [Some("Q4_K"), Some("Q6_K")], ..wide() },
+        ),
+        ("values alone in another format", Llama { kv_formats: [None, Some("Q4_0")], ..wide() }),
+        ("keys alone in another format", Llama { kv_formats: [Some("Q4_0"), None], ..wide() }),
+        (
+            "keys in floats and values in integers",
+            Llama { kv_formats: [Some("F16"), Some("Q4_0")], ..wide() },
+        ),
     ];
     models
         .extend(shapes.map(|(name, model)| (format!("llama with {name}"), model.file(), model.vocab as u32)));

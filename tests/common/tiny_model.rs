@@ -26,6 +26,8 @@ pub struct Llama {
     pub context: usize,
     /// Of every matrix whose rows are whole blocks of it; F16 for the others.
     pub format: &'static str,
+    /// Of keys' and values' matrices, if another.
+    pub kv_formats: [Option<&'static str>; 2],
     /// No output tensor.
     pub tied: bool,
     /// On all seven matrices of a layer.
@@ -50,6 +52,7 @@ impl Default for Llama {
             vocab: 160,
             context: 128,
             format: "F32",
+            kv_formats: [None; 2],
             tied: false,
             biases: false,
             rope_freqs: false,
@@ -99,7 +102,13 @@ impl Llama {
                 ("ffn_up", self.ffn, width),
                 ("ffn_down", width, self.ffn),
             ] {
-                matrix(&mut file, &format!("blk.{block}.{name}.weight"), rows, cols, self.format);
+                let other = match name {
+                    "attn_k" => self.kv_formats[0],
+                    "attn_v" => self.kv_formats[1],
+                    _ => None,
+                };
+                let format = other.unwrap_or(self.format);
+                matrix(&mut file, &format!("blk.{block}.{name}.weight"), rows, cols, format);
                 if self.biases {
                     vector(&mut file, &format!("blk.{block}.{name}.bias"), rows, 0.0);
                 }
