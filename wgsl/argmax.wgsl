@@ -1,8 +1,9 @@
 // token[row] = the first token with the largest logit
 //
 // One workgroup per row, over the parts that argmax_part.wgsl found.
+import package::lib::best::workgroup_best;
 import package::lib::emit::emit_token;
-import package::lib::reduce::workgroup_max_u32;
+import package::lib::order::better_of;
 
 override VOCAB: u32 = 128256u;
 override PART: u32 = 1024u;  // logits of a part
@@ -19,12 +20,11 @@ override WORKGROUP: u32 = 256u;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let count = (VOCAB + PART - 1u) / PART;
     let row = group.x * (1u + count);
-    var best = vec2<u32>();
+    let draw = parts[row].x;
+    var best = NO_CANDIDATE;
     for (var part = lane; part < count; part += WORKGROUP) {
-        let other = parts[row + 1u + part];
-        if other.x > best.x { best = other; }
+        best = better_of(best, parts[row + 1u + part]);
     }
-    let most = workgroup_max_u32(best.x, lane);
-    let token = ~workgroup_max_u32(select(0u, ~best.y, best.x == most), lane);
-    if lane == 0u { emit_token(group.x, parts[row].x, select(token, NO_TOKEN, most == 0u)); }
+    best = workgroup_best(best, lane);
+    if lane == 0u { emit_token(group.x, draw, select(best.y, NO_TOKEN, best.x == 0u)); }
 }

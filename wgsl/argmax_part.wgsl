@@ -1,8 +1,9 @@
 // parts[row, 1 + part] = (key of the largest logit of this part of the row, the first token that has it); parts[row, 0].x = draw
 //
 // One workgroup per part and row: the first half of argmax.wgsl.
+import package::lib::best::workgroup_best;
+import package::lib::order::better_of;
 import package::lib::order::order_key;
-import package::lib::reduce::workgroup_max_u32;
 
 override VOCAB: u32 = 128256u;
 override VOCAB_STRIDE: u32 = 128256u;
@@ -17,17 +18,16 @@ override WORKGROUP: u32 = 256u;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let start = group.y * VOCAB_STRIDE;
     let first = group.x * PART;
-    var best = vec2<u32>();
+    let draw = next[0].z;
+    var best = NO_CANDIDATE;
     for (var token = first + lane; token < min(first + PART, VOCAB); token += WORKGROUP) {
-        let key = order_key(logits[start + token]);
-        if key > best.x { best = vec2<u32>(key, token); }
+        best = better_of(best, vec2<u32>(order_key(logits[start + token]), token));
     }
-    let most = workgroup_max_u32(best.x, lane);
-    let token = ~workgroup_max_u32(select(0u, ~best.y, best.x == most), lane);
+    best = workgroup_best(best, lane);
     let row = group.y * (1u + (VOCAB + PART - 1u) / PART);
     if lane == 0u {
-        parts[row + 1u + group.x] = vec2<u32>(most, token);
+        parts[row + 1u + group.x] = best;
         // The next kernel takes the draw from here, since its first row moves `next` on while others may not have read it.
-        if group.x == 0u { parts[row] = vec2<u32>(next[0].z, 0u); }
+        if group.x == 0u { parts[row] = vec2<u32>(draw, 0u); }
     }
 }

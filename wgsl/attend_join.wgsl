@@ -1,6 +1,7 @@
 // y[h] = Σ over spans of weight · sum[span, h] / Σ over spans of weight · total[span, h], weight = exp(largest[span, h] − the largest)
 //
-// Puts together what attend_one.wgsl found of each span of positions. SLICES workgroups for a head, each with some of its numbers.
+// Puts together what attend_span.wgsl found of each span of positions. SLICES workgroups for a head, each with some of its numbers. What is
+// there of the first spans is asked for before anything is known of the step, so that its way from memory is one and not three.
 
 import package::lib::invocation::Invocation;
 import package::twin::emit;
@@ -12,6 +13,7 @@ override SLICES: u32 = 1u;      // a divisor of FOURS
 override SPAN: u32 = 256u;
 override WINDOW: u32 = 0u;
 override WORKGROUP: u32 = 256u;
+override EAGER: u32 = 1u;       // 1: asks for the first spans whether or not there are as many
 
 override SLICE: u32 = FOURS / SLICES;
 override LINES: u32 = WORKGROUP / SLICE;   // spans that are added up side by side
@@ -22,46 +24,69 @@ override LINES: u32 = WORKGROUP / SLICE;   // spans that are added up side by si
 
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
+const NONE: f32 = -3.0e38;      // less than any score
+const AHEAD: u32 = 4u;          // spans of a line, and of a lane of a team, that are asked for at once
+
+// Where head h of span s begins; of the last one that there is room for, if s lies behind it.
+fn place_of(h: u32, s: u32) -> u32 {
+    let room = arrayLength(&parts) / (HEADS * (FOURS + 1u));
+    return (min(s, room - 1u) * HEADS + h) * (FOURS + 1u);
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(at: Invocation) {
     let lane = at.local;
     let h = at.group.x / SLICES;
     let first_four = at.group.x % SLICES * SLICE;
+    let line = lane / SLICE;
+    var ends: array<vec2<f32>, AHEAD>;        // of spans for each lane of a team
+    var line_ends: array<f32, AHEAD>;         // of spans for each line, with the sums that belong to them
+    var line_sums: array<vec4<f32>, AHEAD>;
+    for (var k = 0u; k < AHEAD * EAGER; k++) {
+        ends[k] = parts[place_of(h, k * lanes_of(at) + lane_of(at)) + FOURS].xy;
+        let place = place_of(h, k * LINES + line);
+        line_ends[k] = parts[place + FOURS].x;
+        line_sums[k] = parts[place + first_four + lane % SLICE];
+    }
     let end = step[1].z + 1u;
     // Spans before the window have no positions, and no weight.
     let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u) / SPAN;
     let spans = (end + SPAN - 1u) / SPAN;
-    let line = FOURS + 1u;
+
     // Every team finds the largest score and the sum of all weights for itself.
-    var largest = -3.0e38;
-    for (var s = first + lane_of(at); s < spans; s += lanes_of(at)) {
-        largest = max(largest, parts[(s * HEADS + h) * line + FOURS].x);
+    let team_ahead = AHEAD * EAGER * lanes_of(at);
+    var largest = NONE;
+    for (var k = 0u; k < AHEAD * EAGER; k++) {
+        let s = k * lanes_of(at) + lane_of(at);
+        largest = select(largest, max(largest, ends[k].x), s >= first && s < spans);
+    }
+    for (var s = max(first, team_ahead) + lane_of(at); s < spans; s += lanes_of(at)) {
+        largest = max(largest, parts[place_of(h, s) + FOURS].x);
     }
     largest = team_max(largest, at);
     var total = 0.0;
-    for (var s = first + lane_of(at); s < spans; s += lanes_of(at)) {
-        let found = parts[(s * HEADS + h) * line + FOURS];
+    for (var k = 0u; k < AHEAD * EAGER; k++) {
+        let s = k * lanes_of(at) + lane_of(at);
+        total += select(0.0, exp(ends[k].x - largest) * ends[k].y, s >= first && s < spans);
+    }
+    for (var s = max(first, team_ahead) + lane_of(at); s < spans; s += lanes_of(at)) {
+        let found = parts[place_of(h, s) + FOURS];
         total += exp(found.x - largest) * found.y;
     }
     total = team_sum(total, at);
+
     var sum = vec4<f32>();
-    if (lane / SLICE < LINES) {
-        for (var s = first + lane / SLICE; s < spans; s += LINES) {
-            let place = (s * HEADS + h) * line;
+    if (line < LINES) {
+        for (var k = 0u; k < AHEAD * EAGER; k++) {
+            let s = k * LINES + line;
+            sum += select(vec4<f32>(), exp(line_ends[k] - largest) * line_sums[k], s >= first && s < spans);
+        }
+        for (var s = max(first, AHEAD * EAGER * LINES) + line; s < spans; s += LINES) {
+            let place = place_of(h, s);
             sum += exp(parts[place + FOURS].x - largest) * parts[place + first_four + lane % SLICE];
         }
     }
     sums[lane] = sum;
-    workgroupBarrier();
-    if (lane < SLICE) {
-        for (var l = 1u; l < LINES; l++) {
-            sum += sums[l * SLICE + lane];
-        }
-    }
-    workgroupBarrier();
-    if (lane < SLICE) {
-        sums[lane] = sum / total;
-    }
     workgroupBarrier();
     for (var i = 0u; i < 4u * SLICE; i += WORKGROUP) {
         let n = i + lane;
@@ -69,7 +94,10 @@ fn main(at: Invocation) {
         let place = h * HEAD_DIM + 4u * first_four + n;
         var value = 0.0;
         if (valid) {
-            value = sums[n / 4u][n % 4u];
+            for (var l = 0u; l < LINES; l++) {
+                value += sums[l * SLICE + n / 4u][n % 4u];
+            }
+            value /= total;
             y[place] = value;
         }
         emit(place, value, valid, lane);

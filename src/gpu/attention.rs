@@ -9,8 +9,6 @@ use crate::ops::{Dispatch, Extent};
 
 /// Positions below which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
 const SHORT: u32 = 512;
-/// Invocations of a key there: what counts is how soon it is done.
-const SHORT_PARTS: u32 = 2;
 /// Positions of a span beyond that, and invocations of its workgroup.
 pub const SPAN: u32 = 128;
 /// Heads that a workgroup attends for, at most.
@@ -35,7 +33,6 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     // Heads that share keys and values, as many as a workgroup takes.
     let ratio = heads / kv_heads;
     let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n))?;
-    let parts = (1..=SHORT_PARTS).rev().find(|n| fours.is_multiple_of(*n))?;
     // A workgroup writes whole blocks of a twin.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
     constants.extend(cache::constants(g, ins[1], s.context));
@@ -69,13 +66,12 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     let short = Extent::Spans { x: heads, span: 0, from: 0, below: SHORT };
     let spans = Extent::Spans { x: heads / share, span: SPAN, from: SHORT, below: u32::MAX };
     let join = Extent::Spans { x: heads * slices, span: 0, from: SHORT, below: u32::MAX };
-    let of_short = [("SHARE", 1), ("SPAN", SHORT), ("PARTS", parts), ("WORKGROUP", width)];
-    let of_spans =
-        [("SHARE", share), ("SPAN", SPAN), ("PARTIAL", 1), ("WORKGROUP", width.min(SPAN).max(fours))];
+    let of_short = [("SPAN", SHORT), ("WORKGROUP", width)];
+    let of_spans = [("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", width.min(SPAN).max(fours))];
     let of_join = [("SPAN", SPAN), ("SLICES", slices), ("WORKGROUP", width)];
     Some(vec![
         planned(dispatch("attend_one", &of_short, short), reads(Operand::Value(node)), Vec::new(), true),
-        planned(dispatch("attend_one", &of_spans, spans), reads(Operand::Partials(node)), Vec::new(), false),
+        planned(dispatch("attend_span", &of_spans, spans), reads(Operand::Partials(node)), Vec::new(), false),
         planned(dispatch("attend_join", &of_join, join), joined, vec![node], true),
     ])
 }

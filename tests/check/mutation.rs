@@ -20,7 +20,8 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;"),
     ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y"),
     ("attend", "p0 + lane;", "p0 + lane + 1u;"),
-    ("attend_one", "* SCALE;", "* SCALE * 1.02;"),
+    ("attend_one", "return SCALE * sum;", "return SCALE * 1.02 * sum;"),
+    ("attend_one", "exp(teams[t].x - largest) * teams[t].y", "teams[t].y"),
     ("store", "value_place(row.y, row.z,", "value_place(row.y, row.z + 1u,"),
     (
         "attend_one",

@@ -13,3 +13,10 @@ fn order_value(key: u32) -> f32 {
     if key >= 0x80000000u { return bitcast<f32>(key - 0x80000000u); }
     return -bitcast<f32>(0x80000000u - key);
 }
+
+// Candidates are (key, token): the better one has the larger key, or of equal keys the smaller token.
+const NO_CANDIDATE: vec2<u32> = vec2<u32>(0u, 0xffffffffu);
+
+fn better_of(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    return select(a, b, b.x > a.x || (b.x == a.x && b.y < a.y));
+}

@@ -1,0 +1,208 @@
+// Of each span of positions and each head of one row: Σ over p of weight[p] · v[p, g], weight[p] = exp(SCALE · q[h] · k[p, g] − the largest
+// such score), g = h / (HEADS / KV_HEADS); the largest score, and Σ of the weights. attend_join.wgsl puts the spans together.
+//
+// A workgroup takes SHARE heads that read the same keys and values, and SPAN positions. First an invocation multiplies a key; then
+// neighbours add up neighbouring numbers of the values. The first of both are asked for before anything is known of the step, so that
+// their way from memory is one and not three.
+
+import package::cache::CacheFour;
+import package::lib::invocation::Invocation;
+import package::lib::places::key_place;
+import package::lib::places::value_place;
+
+override HEADS: u32 = 1u;
+override KV_HEADS: u32 = 1u;
+override HEAD_DIM: u32 = 64u;
+override FOURS: u32 = 16u;        // HEAD_DIM / 4
+override SCALE: f32 = 1.0;
+override WINDOW: u32 = 0u;
+override SHARE: u32 = 1u;         // 4 at most
+override SPAN: u32 = 128u;
+override WORKGROUP: u32 = 128u;
+
+override SLOTS: u32 = 1u;
+override EAGER: u32 = 1u;         // 1: asks for the first keys and values whether or not there are as many positions
+
+override QUERY: u32 = SHARE * FOURS;
+override SCORES: u32 = SHARE * SPAN;
+override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
+override TURN: u32 = 8u * LINES;                // positions whose values are asked for at once
+override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
+override SUMS: u32 = SHARE * WORKGROUP;
+override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [HEADS, FOURS]
+// [spans, HEADS, FOURS + 1]: each head's sum and behind it (largest score, sum of weights, 0, 0)
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/places.wgsl
+@group(0) @binding(5) var<storage, read> values: array<CacheFour>;
+
+var<workgroup> query: array<vec4<f32>, QUERY>;
+var<workgroup> scores: array<f32, SCORES>;
+var<workgroup> weights: array<vec4<f32>, WEIGHTS>;   // of the heads
+var<workgroup> sums: array<vec4<f32>, SUMS>;
+var<workgroup> team_largest: array<vec4<f32>, TEAMS>;
+var<workgroup> team_total: array<vec4<f32>, TEAMS>;
+
+// What four numbers of a key contribute to the scores of the heads.
+fn products(c: u32, packed: CacheFour) -> vec4<f32> {
+    let key = cache_load(packed);
+    var found = vec4<f32>();
+    for (var h = 0u; h < SHARE; h++) {
+        found[h] = dot(query[h * FOURS + c], key);
+    }
+    return found;
+}
+
+fn keep(found: vec4<f32>, p: u32) {
+    if (p < SPAN) {
+        for (var h = 0u; h < SHARE; h++) {
+            scores[h * SPAN + p] = found[h];
+        }
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(at: Invocation) {
+    let lane = at.local;
+    let first_head = at.group.x * SHARE;
+    let four = first_head / (HEADS / KV_HEADS) * FOURS;
+    let row = step[1];
+    let slot = select(row.y, 0u, SLOTS == 1u);
+    let start = at.group.z * SPAN;
+
+    // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
+    let line = lane / FOURS;
+    var first_values: array<CacheFour, 8>;
+    for (var k = 0u; k < 8u * EAGER; k++) {
+        let p = min(start + k * LINES + line, CONTEXT - 1u);
+        first_values[k] = values[value_place(slot, p, four + lane % FOURS)];
+    }
+    let first_key = key_place(slot, min(start + lane, CONTEXT - 1u), four);
+    var first_keys: array<CacheFour, 8>;
+    for (var c = 0u; c < 8u * EAGER; c++) {
+        if (c < FOURS) {
+            first_keys[c] = keys[first_key + c * KEY_BLOCK];
+        }
+    }
+    let end = min(row.z + 1u, start + SPAN);
+    let first = max(start, select(row.z + 1u - min(row.z + 1u, WINDOW), 0u, WINDOW == 0u));
+
+    for (var i = lane; i < QUERY; i += WORKGROUP) {
+        query[i] = q[first_head * FOURS + i] * SCALE;
+    }
+    workgroupBarrier();
+
+    var found = vec4<f32>();
+    if (EAGER == 1u) {
+        for (var c = 0u; c < 8u; c++) {
+            if (c < FOURS) {
+                found += products(c, first_keys[c]);
+            }
+        }
+        for (var c = 8u; c < FOURS; c++) {
+            found += products(c, keys[first_key + c * KEY_BLOCK]);
+        }
+        keep(found, lane);
+    }
+    for (var p = lane + EAGER * WORKGROUP; start + p < end && p < SPAN; p += WORKGROUP) {
+        // Scores before the window are found and not used: spans are rarely cut by it.
+        let key = key_place(slot, start + p, four);
+        found = vec4<f32>();
+        for (var c = 0u; c < FOURS; c++) {
+            found += products(c, keys[key + c * KEY_BLOCK]);
+        }
+        keep(found, p);
+    }
+    workgroupBarrier();
+
+    var largest = vec4<f32>(-3.0e38);
+    for (var p = lane; p < SPAN; p += WORKGROUP) {
+        var score = vec4<f32>(-3.0e38);
+        if (start + p >= first && start + p < end) {
+            for (var h = 0u; h < SHARE; h++) {
+                score[h] = scores[h * SPAN + p];
+            }
+        }
+        weights[p] = score;
+        largest = max(largest, score);
+    }
+    if (SHARE == 1u) {
+        largest.x = team_max(largest.x, at);
+    } else {
+        largest = team_max4(largest, at);
+    }
+    if (lane_of(at) == 0u) {
+        team_largest[team_of(at)] = largest;
+    }
+    workgroupBarrier();
+    for (var t = 0u; t < teams_of(at); t++) {
+        largest = max(largest, team_largest[t]);
+    }
+    var total = vec4<f32>();
+    for (var p = lane; p < WEIGHTS; p += WORKGROUP) {
+        var weight = vec4<f32>();
+        if (start + p >= first && start + p < end) {
+            weight = exp(weights[p] - largest);
+        }
+        weights[p] = weight;
+        total += weight;
+    }
+    if (SHARE == 1u) {
+        total.x = team_sum(total.x, at);
+    } else {
+        total = team_sum4(total, at);
+    }
+    if (lane_of(at) == 0u) {
+        team_total[team_of(at)] = total;
+    }
+    workgroupBarrier();
+
+    // What is past the end weighs nothing, and may be anything; beyond the first turn the last value is read in its place. So many
+    // values at once are on their way.
+    var acc: array<vec4<f32>, 4>;
+    if (line < LINES) {
+        for (var k = 0u; k < 8u * EAGER; k++) {
+            let p = k * LINES + line;
+            let v = select(vec4<f32>(), cache_load(first_values[k]), start + p < end);
+            let weight = weights[p];
+            for (var h = 0u; h < SHARE; h++) {
+                acc[h] += weight[h] * v;
+            }
+        }
+        for (var p0 = EAGER * TURN; start + p0 < end; p0 += TURN) {
+            for (var k = 0u; k < 8u; k++) {
+                let p = p0 + k * LINES + line;
+                if (EAGER == 0u && start + p >= end) {
+                    break;
+                }
+                let v = cache_load(values[value_place(slot, min(start + p, end - 1u), four + lane % FOURS)]);
+                let weight = weights[p];
+                for (var h = 0u; h < SHARE; h++) {
+                    acc[h] += weight[h] * v;
+                }
+            }
+        }
+    }
+    for (var h = 0u; h < SHARE; h++) {
+        sums[h * WORKGROUP + lane] = acc[h];
+    }
+    total = vec4<f32>();
+    for (var t = 0u; t < teams_of(at); t++) {
+        total += team_total[t];
+    }
+    workgroupBarrier();
+    for (var i = lane; i < QUERY; i += WORKGROUP) {
+        let h = i / FOURS;
+        var sum = vec4<f32>();
+        for (var l = 0u; l < LINES; l++) {
+            sum += sums[h * WORKGROUP + l * FOURS + i % FOURS];
+        }
+        let place = (at.group.z * HEADS + first_head + h) * (FOURS + 1u);
+        y[place + i % FOURS] = sum;
+        if (i % FOURS == 0u) {
+            y[place + FOURS] = vec4<f32>(largest[h], total[h], 0.0, 0.0);
+        }
+    }
+}
