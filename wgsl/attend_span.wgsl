@@ -1,9 +1,9 @@
-// Of each span of positions and each head of one row: Σ over p of weight[p] · v[p, g], weight[p] = exp(SCALE · q[h] · k[p, g] − the largest
-// such score), g = h / (HEADS / KV_HEADS); the largest score, and Σ of the weights. attend_join.wgsl puts the spans together.
+// Of each span of positions and each head of one row: Σ over p of weight[p] · v[p, g], weight[p] = exp(SCALE · q[h] · k[p, g] − the
+// largest such score), g = h / (HEADS / KV_HEADS); the largest score, and Σ of the weights. attend_join.wgsl puts the spans together.
 //
-// A workgroup takes SHARE heads that read the same keys and values, and SPAN positions. First an invocation multiplies a key; then
-// neighbours add up neighbouring numbers of the values. The first of both are asked for before anything is known of the step, so that
-// their way from memory is one and not three.
+// A workgroup takes SHARE heads that read the same keys and values, and SPAN positions. First an invocation multiplies a key, or a
+// PARTS-th of one; then neighbours add up neighbouring numbers of the values. The first of both are asked for before anything is
+// known of the step, so that their way from memory is one and not three.
 
 import package::cache::CacheFour;
 import package::lib::invocation::Invocation;
@@ -17,14 +17,16 @@ override FOURS: u32 = 16u;        // HEAD_DIM / 4
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
 override SHARE: u32 = 1u;         // 4 at most
+override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
 override SPAN: u32 = 128u;
 override WORKGROUP: u32 = 128u;
 
 override SLOTS: u32 = 1u;
 override EAGER: u32 = 1u;         // 1: asks for the first keys and values whether or not there are as many positions
 
+override PART_FOURS: u32 = FOURS / PARTS;
 override QUERY: u32 = SHARE * FOURS;
-override SCORES: u32 = SHARE * SPAN;
+override SCORES: u32 = SHARE * PARTS * SPAN;
 override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
 override TURN: u32 = 8u * LINES;                // positions whose values are asked for at once
 override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
@@ -55,10 +57,10 @@ fn products(c: u32, packed: CacheFour) -> vec4<f32> {
     return found;
 }
 
-fn keep(found: vec4<f32>, p: u32) {
+fn keep(found: vec4<f32>, part: u32, p: u32) {
     if (p < SPAN) {
         for (var h = 0u; h < SHARE; h++) {
-            scores[h * SPAN + p] = found[h];
+            scores[(h * PARTS + part) * SPAN + p] = found[h];
         }
     }
 }
@@ -79,10 +81,15 @@ fn main(at: Invocation) {
         let p = min(start + k * LINES + line, CONTEXT - 1u);
         first_values[k] = values[value_place(slot, p, four + lane % FOURS)];
     }
-    let first_key = key_place(slot, min(start + lane, CONTEXT - 1u), four);
+    // Neighbours have neighbouring positions, and the same part of their keys. Compilers should not find out that there is one part:
+    // with constant places of the query they keep more of it in registers, and all takes 3 % longer (benches/README.md).
+    let ranks = WORKGROUP / PARTS;
+    let part = min(lane / ranks, PARTS - 1u);
+    let rank = lane % ranks;
+    let first_key = key_place(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
     var first_keys: array<CacheFour, 8>;
     for (var c = 0u; c < 8u * EAGER; c++) {
-        if (c < FOURS) {
+        if (c < PART_FOURS) {
             first_keys[c] = keys[first_key + c * KEY_BLOCK];
         }
     }
@@ -97,23 +104,23 @@ fn main(at: Invocation) {
     var found = vec4<f32>();
     if (EAGER == 1u) {
         for (var c = 0u; c < 8u; c++) {
-            if (c < FOURS) {
-                found += products(c, first_keys[c]);
+            if (c < PART_FOURS) {
+                found += products(part * PART_FOURS + c, first_keys[c]);
             }
         }
-        for (var c = 8u; c < FOURS; c++) {
-            found += products(c, keys[first_key + c * KEY_BLOCK]);
+        for (var c = 8u; c < PART_FOURS; c++) {
+            found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
         }
-        keep(found, lane);
+        keep(found, part, rank);
     }
-    for (var p = lane + EAGER * WORKGROUP; start + p < end && p < SPAN; p += WORKGROUP) {
+    for (var p = rank + EAGER * ranks; start + p < end && p < SPAN; p += ranks) {
         // Scores before the window are found and not used: spans are rarely cut by it.
-        let key = key_place(slot, start + p, four);
+        let key = key_place(slot, start + p, four + part * PART_FOURS);
         found = vec4<f32>();
-        for (var c = 0u; c < FOURS; c++) {
-            found += products(c, keys[key + c * KEY_BLOCK]);
+        for (var c = 0u; c < PART_FOURS; c++) {
+            found += products(part * PART_FOURS + c, keys[key + c * KEY_BLOCK]);
         }
-        keep(found, p);
+        keep(found, part, p);
     }
     workgroupBarrier();
 
@@ -122,7 +129,11 @@ fn main(at: Invocation) {
         var score = vec4<f32>(-3.0e38);
         if (start + p >= first && start + p < end) {
             for (var h = 0u; h < SHARE; h++) {
-                score[h] = scores[h * SPAN + p];
+                var sum = 0.0;
+                for (var i = 0u; i < PARTS; i++) {
+                    sum += scores[(h * PARTS + i) * SPAN + p];
+                }
+                score[h] = sum;
             }
         }
         weights[p] = score;
