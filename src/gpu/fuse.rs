@@ -2,8 +2,8 @@
 //! that others read are written as before, those in between are just not kept. The CPU still computes the nodes one by one, so
 //! `check` holds fused kernels to them.
 //!
-//! Nearly all of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its *twin*, weighted and
-//! maybe in int8, and the matvec divides by the root mean square at its end (`wgsl/twin/`, `wgsl/input/`).
+//! Nearly all of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its *twin*,
+//! weighted and maybe in int8, and the matvec divides by the root mean square at its end (`wgsl/twin/`, `wgsl/input/`).
 
 use crate::backend::Precision;
 use crate::gpu::attention;

@@ -3,6 +3,8 @@
 // `package::lib::best` is this file or best_subgroup.wgsl. A candidate is (key, token). Every invocation calls, once, in uniform
 // control flow, and gets the same result. The kernel declares WORKGROUP, a power of two.
 
+import package::lib::order::better_of;
+
 var<workgroup> best_of_all: array<vec2<u32>, WORKGROUP>;
 
 fn workgroup_best(value: vec2<u32>, lane: u32) -> vec2<u32> {

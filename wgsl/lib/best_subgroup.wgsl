@@ -2,6 +2,8 @@
 //
 // As in reduce_subgroup.wgsl neither the size of a subgroup nor which invocations form one matters.
 
+import package::lib::order::better_of;
+
 var<workgroup> best_of_team: array<vec2<u32>, WORKGROUP>;
 
 fn team_best(value: vec2<u32>) -> vec2<u32> {
