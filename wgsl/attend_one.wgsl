@@ -1,5 +1,5 @@
 // y[h] = Σ over p of softmax over p (SCALE · q[h] · k[p, g]) · v[p, g] for one row, g = h / (HEADS / KV_HEADS), and the twin of y for what
-// multiplies it next: of fewer than SPAN positions, a workgroup for each head.
+// multiplies it next: of SPAN positions at most, a workgroup for each head.
 //
 // What counts is how soon it is done. An invocation multiplies a key; then neighbours add up neighbouring numbers of the values. The
 // first of both are asked for before anything is known of the step, so that their way from memory is one and not three. Weights are

@@ -7,8 +7,10 @@ use crate::gpu::plan::{Operand, Planned, Setting};
 use crate::graph::{Node, Shape};
 use crate::ops::{Dispatch, Extent};
 
-/// Positions below which one workgroup attends to all of them for a head: that many are read faster than spans are joined.
-const SHORT: u32 = 512;
+/// Numbers of keys that one workgroup of a head reads faster than spans are joined: 1,024 positions of 64, or 512 of 128.
+const SHORT_NUMBERS: u32 = 64 << 10;
+/// Positions that it has room for.
+const SHORT: u32 = 1024;
 /// Positions of a span beyond that, and invocations of its workgroup.
 pub const SPAN: u32 = 128;
 /// Heads that a workgroup attends for, at most.
@@ -35,6 +37,7 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n))?;
     // A workgroup writes whole blocks of a twin.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
+    let most = (SHORT_NUMBERS / head_dim).min(SHORT);
     constants.extend(cache::constants(g, ins[1], s.context));
     constants.extend([
         ("SLOTS", s.slots as f64),
@@ -63,10 +66,10 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
         vec![(0, Operand::Step), (1, Operand::Value(ins[0])), (2, y), (4, keys), (5, values)]
     };
     let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
-    let short = Extent::Spans { x: heads, span: 0, from: 0, below: SHORT };
-    let spans = Extent::Spans { x: heads / share, span: SPAN, from: SHORT, below: u32::MAX };
-    let join = Extent::Spans { x: heads * slices, span: 0, from: SHORT, below: u32::MAX };
-    let of_short = [("SPAN", SHORT), ("WORKGROUP", width)];
+    let short = Extent::Spans { x: heads, span: 0, from: 0, below: most };
+    let spans = Extent::Spans { x: heads / share, span: SPAN, from: most, below: u32::MAX };
+    let join = Extent::Spans { x: heads * slices, span: 0, from: most, below: u32::MAX };
+    let of_short = [("SPAN", most), ("WORKGROUP", width)];
     let of_spans = [("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", width.min(SPAN).max(fours))];
     let of_join = [("SPAN", SPAN), ("SLICES", slices), ("WORKGROUP", width)];
     Some(vec![

@@ -1,4 +1,4 @@
-//! Decoding behind many positions, which are attended to in spans that are then joined: below 512 these kernels do not run.
+//! Decoding behind many positions, which are attended to in spans that are then joined: behind few, these kernels do not run.
 
 use libtest_mimic::Trial;
 use wgllm::backend::Precision;
@@ -10,9 +10,11 @@ use crate::adapters::{HARDWARE, Target};
 use crate::tiny_model::Llama;
 use crate::{Outcome, agrees, run_from};
 
-/// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from the fourth span of 128
-/// to the fifth.
-const BEFORE: u32 = 510;
+/// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from a span of 128 to the next.
+fn before(head_dim: usize) -> u32 {
+    if head_dim < 128 { 1022 } else { 510 }
+}
+
 const DECODED: usize = 4;
 /// Kernel, what is in it, what is put in its place.
 const MUTATIONS: &[(&str, &str, &str)] = &[
@@ -23,7 +25,7 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
-    let base = || Llama { format: "Q8_0", head_dim: 32, context: 640, ..Llama::default() };
+    let base = || Llama { format: "Q8_0", head_dim: 32, context: 1152, ..Llama::default() };
     let shapes = [
         ("2 heads for each of keys", Llama { kv_heads: 2, ..base() }),
         ("7 heads for each of keys", Llama { heads: 7, kv_heads: 1, width: Some(96), ..base() }),
@@ -35,18 +37,20 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (i, (name, model)) in shapes.into_iter().enumerate() {
         let (bytes, target) = (model.file().leak(), target.clone());
-        let name = format!("{name}, decoded from position {BEFORE} on {}", target.label);
+        let before = before(model.head_dim);
+        let name = format!("{name}, decoded from position {before} on {}", target.label);
         trials.push(Trial::test(name, move || {
-            held(bytes, &target, Precision::Fast, HARDWARE)?;
+            held(bytes, before, &target, Precision::Fast, HARDWARE)?;
             if i > 0 {
                 return Ok(());
             }
             // Neither what the cache is stored in nor what asks for it ahead has a part in the shape.
-            held(bytes, &target, Precision::F32, HARDWARE)?;
-            held(bytes, &target, Precision::Fast, Masks::default())
+            held(bytes, before, &target, Precision::F32, HARDWARE)?;
+            held(bytes, before, &target, Precision::Fast, Masks::default())
         }));
     }
-    let bytes: &'static [u8] = base().file().leak();
+    let large = Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() };
+    let bytes: &'static [u8] = large.file().leak();
     for &mutation in MUTATIONS {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
@@ -55,7 +59,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             for masks in [HARDWARE, Masks::default()] {
                 let masks = Masks { mutation: Some(mutation), ..masks };
                 let options = Options { masks, ..target.options(Precision::Fast) };
-                let report = run_from(Gguf::from_static("tiny", bytes)?, &options, 160, BEFORE, DECODED)?;
+                let file = Gguf::from_static("tiny", bytes)?;
+                let report = run_from(file, &options, 160, before(large.head_dim), DECODED)?;
                 if report.failed() > 0 {
                     return Ok(());
                 }
@@ -66,10 +71,10 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     trials
 }
 
-fn held(bytes: &'static [u8], target: &Target, precision: Precision, masks: Masks) -> Outcome {
+fn held(bytes: &'static [u8], before: u32, target: &Target, precision: Precision, masks: Masks) -> Outcome {
     let file = Gguf::from_static("tiny", bytes)?;
     let options = Options { masks, ..target.options(precision) };
-    let report = run_from(file, &options, 160, BEFORE, DECODED)?;
+    let report = run_from(file, &options, 160, before, DECODED)?;
     if !report.nodes.iter().any(|node| node.kernel.starts_with("attend_join")) {
         return Err("attend_join did not run".into());
     }

@@ -14,9 +14,9 @@ use crate::Outcome;
 use crate::adapters::Target;
 use crate::tiny_model::Llama;
 
-/// Tokens behind which all kernels have run: those for long sequences do from position 512 on, and software adapters compile a kernel
-/// when it first runs.
-const SETTLED: usize = 1000;
+/// Tokens behind which all kernels have run: those for long sequences do from position 1,024 on, and software adapters compile a
+/// kernel when it first runs.
+const SETTLED: usize = 1250;
 /// Tokens between two looks at the memory.
 const STRETCH: usize = 250;
 /// Bytes that it may grow by between them: half a kilobyte kept of each token is as much.

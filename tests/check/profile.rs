@@ -15,7 +15,7 @@ use crate::adapters::Target;
 use crate::tiny_model::Llama;
 
 /// More than one workgroup's positions of attention.
-const FAR: u32 = 600;
+const FAR: u32 = 1100;
 
 pub fn trials(target: &Target) -> Vec<Trial> {
     let (on, cpu) = (target.clone(), Target::cpu());
@@ -26,9 +26,9 @@ pub fn trials(target: &Target) -> Vec<Trial> {
 }
 
 fn open(target: &Target) -> wgllm::Result<Engine> {
-    let model = Llama { head_dim: 32, context: 1024, format: "Q8_0", ..Llama::default() };
+    let model = Llama { head_dim: 32, context: 1152, format: "Q8_0", ..Llama::default() };
     let file = Gguf::from_static("tiny", model.file().leak())?;
-    let options = Options { context: Some(1024), ..target.options(Precision::Fast) };
+    let options = Options { context: Some(1152), ..target.options(Precision::Fast) };
     Engine::with_file(file, &options, &mut |_, _| {})
 }
 
@@ -61,7 +61,7 @@ fn all(target: &Target) -> Outcome {
     // Attention in spans, and a dispatch in each of the 2 layers that joins them.
     covers(&far, planned + 2)?;
     equal("what is generated", story(&mut engine)?, before)?;
-    match engine.backend.profile(1024) {
+    match engine.backend.profile(1152) {
         Err(wgllm::Error::Usage(_)) => Ok(()),
         other => Err(format!("a profile past the context: {other:?}").into()),
     }
