@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use wgllm::gpu::{Slots, link};
 use wgllm::sampler::{NO_TOKEN, Sampling, sample};
 use wgpu::util::DeviceExt;
 
@@ -18,20 +19,19 @@ fn main() {
     for adapter in &adapters {
         let name = adapter.get_info().name;
         for vocab in [5, 64, 257, 2048, 70_001, 262_208] {
-            for reduce in ["reduce_plain", "reduce_subgroup"] {
+            for subgroups in [false, true] {
+                let has = adapter.features().contains(wgpu::Features::SUBGROUP);
                 // Long rows take long on a software adapter: the longest is sampled in one way.
-                if vocab > 100_000
-                    && reduce == "reduce_plain"
-                    && adapter.features().contains(wgpu::Features::SUBGROUP)
-                {
+                if vocab > 100_000 && !subgroups && has {
                     continue;
                 }
-                let can = reduce == "reduce_plain" || adapter.features().contains(wgpu::Features::SUBGROUP);
-                let reason = if can { "" } else { " (no subgroups)" };
+                let can = !subgroups || has;
+                let how = if subgroups { "with subgroups" } else { "without subgroups" };
+                let reason = if can { "" } else { " (it has none)" };
                 let adapter = adapter.clone();
-                let run = move || Gpu::new(&adapter, vocab, reduce).chooses_what_the_reference_chooses();
+                let run = move || Gpu::new(&adapter, vocab, subgroups).chooses_what_the_reference_chooses();
                 trials.push(
-                    Trial::test(format!("{name}, {vocab} tokens, {reduce}{reason}"), run)
+                    Trial::test(format!("{name}, {vocab} tokens, {how}{reason}"), run)
                         .with_ignored_flag(!can),
                 );
             }
@@ -107,7 +107,7 @@ struct Gpu {
 }
 
 impl Gpu {
-    fn new(adapter: &wgpu::Adapter, vocab: u32, reduce: &str) -> Gpu {
+    fn new(adapter: &wgpu::Adapter, vocab: u32, subgroups: bool) -> Gpu {
         let required_features = adapter.features() & wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
@@ -115,7 +115,7 @@ impl Gpu {
         let mut gpu =
             Gpu { device, queue, vocab, stride: vocab.next_multiple_of(8), draws, kernels: Vec::new() };
         for kernel in ["penalize", "argmax_part", "argmax", "sample_part", "sample"] {
-            gpu.kernels.push((kernel, gpu.pipeline(kernel, reduce)));
+            gpu.kernels.push((kernel, gpu.pipeline(kernel, subgroups)));
         }
         gpu
     }
@@ -125,21 +125,9 @@ impl Gpu {
         if kernel.starts_with("argmax") { 1024 } else { 256 * self.vocab.div_ceil(256 * 1024) }
     }
 
-    fn pipeline(&self, kernel: &str, reduce: &str) -> wgpu::ComputePipeline {
-        let read = |stem: &str| {
-            let path = format!("{}/wgsl/{stem}.wgsl", env!("CARGO_MANIFEST_DIR"));
-            std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
-        };
-        let text = read(kernel);
-        let (imports, own): (Vec<&str>, Vec<&str>) =
-            text.lines().partition(|line| line.starts_with("import "));
-        let mut modules: Vec<&str> =
-            imports.iter().map(|i| i.split("::").nth(2).expect("a module")).collect();
-        modules.dedup();
-        let mut whole = own.join("\n") + "\n";
-        for module in modules {
-            whole += &read(&format!("lib/{}", if module == "reduce" { reduce } else { module }));
-        }
+    fn pipeline(&self, kernel: &str, subgroups: bool) -> wgpu::ComputePipeline {
+        let slots = Slots { weight: None, input: None, output: None, twin: None, cache: "f16", subgroups };
+        let whole = link(kernel, slots).expect("a kernel that links");
         let numbers = [("VOCAB", self.vocab), ("VOCAB_STRIDE", self.stride), ("PART", self.part(kernel))];
         let mut constants: Vec<(&str, f64)> = numbers.map(|(name, value)| (name, value as f64)).to_vec();
         constants.extend([("RECENT", RECENT as f64), ("RING", RING as f64)]);
