@@ -12,8 +12,7 @@ import package::lib::places::value_place;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
-override HEAD_DIM: u32 = 64u;
-override FOURS: u32 = 16u;        // HEAD_DIM / 4
+override FOURS: u32 = 16u;        // numbers of a head, in fours
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
 override SHARE: u32 = 1u;         // 4 at most

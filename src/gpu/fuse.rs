@@ -147,7 +147,7 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
         let q = h.ropes.map_or(h.linears[0], |r| r[0]);
         let unwritten = Operand::Unwritten(h.linears[run[0]]);
         let written = |i: usize, operand: Operand| if has(i) { operand } else { unwritten };
-        let mut operands = reads(h.norm, kind);
+        let mut operands = reads(h.norm);
         operands.extend([
             (2, written(0, Operand::Value(q))),
             (3, turns),
@@ -197,7 +197,7 @@ fn gated(s: &Setting<'_>, f: &Gated) -> Option<Vec<Planned>> {
     let shapes: Vec<Shape> = ins.iter().map(|&i| s.graph.shape(i)).collect();
     dispatch.constants.extend(op.constants(&shapes).into_iter().filter(|(n, _)| *n == "ACT"));
     replace(&mut dispatch, "PAIR_STEP", weight(s.graph, f.weights[0]).rows as f64);
-    let mut operands = reads(f.norm, kind);
+    let mut operands = reads(f.norm);
     operands.push((2, Operand::Value(f.gate)));
     let nodes = vec![f.norm, f.linears[0], f.linears[1], f.gate];
     normed(s, f.norm, &mut dispatch);
@@ -231,7 +231,7 @@ fn output(s: &Setting<'_>, o: &Output) -> Option<Vec<Planned>> {
     if let Extent::PerRow { each, .. } = dispatch.extent {
         dispatch.extent = Extent::PerRow { rows: Rows::Asked, each };
     }
-    let mut operands = reads(o.norm, kind);
+    let mut operands = reads(o.norm);
     operands.extend([(2, Operand::Value(o.linear)), (3, Operand::Nothing)]);
     normed(s, o.norm, &mut dispatch);
     planned.push(finish(
@@ -278,7 +278,7 @@ fn residual(s: &Setting<'_>, a: &Residual) -> Option<Vec<Planned>> {
     let mut planned = Vec::new();
     let mut operands = if kind == "i8" {
         planned = feed(s, a.x, kind);
-        reads(a.x, kind)
+        reads(a.x)
     } else {
         vec![(1, Operand::Value(a.x))]
     };
@@ -327,7 +327,7 @@ fn bundle(s: &Setting<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (u
 }
 
 /// What a matvec multiplies: the twin of `of`.
-fn reads(of: Node, _kind: &str) -> Vec<(u32, Operand)> {
+fn reads(of: Node) -> Vec<(u32, Operand)> {
     vec![(1, Operand::Twin(of))]
 }
 
