@@ -1,5 +1,5 @@
 //! How fast the kernels of decode read: matvecs in GB/s of weights, attention of one row in GB/s of keys and values, beside what the
-//! device reads in the same process. Blocks of real models with random weights are planned, fused and bound as the engine does it
+//! device reads in the same process. Blocks of real models with random weights are launches, fused and bound as the engine does it
 //! with any model, and measured by its own profile: all layers of a dispatch one after the other, each waiting for the one before.
 //!
 //! `cargo bench --bench kernels -- [FILTER] [--device N|NAME]`; the program runs without cargo, too. FILTER is a part of a row, as in `8b`,
@@ -14,7 +14,7 @@ mod weights_file;
 
 use std::process::ExitCode;
 
-use wgllm::backend::{Backend, DispatchGroup, Plan, Precision};
+use wgllm::backend::{Backend, DispatchGroup, Precision, RuntimeConfig};
 use wgllm::gpu::{self, Device, Gpu, Masks};
 use wgllm::graph::Node;
 use wgllm::ops::{Activation, AttentionShape, Index, Pairing, RopeShape};
@@ -141,7 +141,7 @@ fn measure(device: Device, case: &str, block: &Block, weights: &str) -> Result<(
     block.build(&mut small, weights);
     let opened = small.open()?;
     let depth = block.depth();
-    let plan = Plan { context: depth + 1, slots: 1, rows: 1, precision: Precision::Fast };
+    let plan = RuntimeConfig { context: depth + 1, slots: 1, rows: 1, precision: Precision::Fast };
     let mut gpu = Gpu::new(device, opened.file, opened.model, plan, false, &mut |_, _| {})?;
     let read = gpu.read_bandwidth().unwrap_or(f64::NAN);
     let groups = gpu.profile(depth as u32)?.groups;
@@ -290,7 +290,7 @@ impl Block {
                 let mut tensor = Stretches::new(s, weights, vocab, width, layers);
                 let (norm, x) = (ones(s, width), input(s, width));
                 for _ in 0..layers {
-                    let asked = s.graph.rows_asked_for(x);
+                    let asked = s.graph.output_rows(x);
                     let h = s.graph.rms_norm(asked, norm, 1e-5);
                     let weight = tensor.take(s, vocab);
                     let logits = s.graph.linear(h, weight, None);

@@ -18,7 +18,7 @@ pub enum Precision {
 
 /// What a session asks of a backend.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct RuntimeConfig {
     /// Positions that the KV cache of a slot holds.
     pub context: usize,
     /// Sequences that are kept side by side.
@@ -35,7 +35,7 @@ pub struct Limits {
     /// Rows of a step.
     pub rows: usize,
     /// Rows of a step whose logits are asked for.
-    pub asked: usize,
+    pub outputs: usize,
 }
 
 /// Where the graph runs.

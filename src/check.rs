@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, DeviceInfo, Plan, Precision};
+use crate::backend::{Backend, DeviceInfo, Precision, RuntimeConfig};
 use crate::cpu::{Cpu, Values};
 use crate::engine::{Choice, Options};
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ pub struct NodeReport {
     /// Row and column of the largest difference, the reference's value there and the other's.
     pub worst: Option<([usize; 2], f32, f32)>,
     /// Whether the kernel also wrote where none of this value is, which no result excuses.
-    pub spilled: bool,
+    pub out_of_bounds: bool,
 }
 
 /// What `check` found.
@@ -71,7 +71,7 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     if let Some(most) = model.position_limit.filter(|&most| context > most) {
         return Err(Error::Usage(format!("{context} positions: this model knows {most} and no more")));
     }
-    let plan = Plan { context, slots: 1, rows: ids.len().max(1), precision: options.precision };
+    let plan = RuntimeConfig { context, slots: 1, rows: ids.len().max(1), precision: options.precision };
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.vocab_size) {
         return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", model.vocab_size)));
     }
@@ -101,11 +101,13 @@ fn steps(ids: &[u32], decode: usize) -> Vec<(String, Step)> {
     let mut steps = Vec::new();
     if !ids.is_empty() {
         let rows: Vec<Row> = (0..ids.len()).map(row).collect();
-        let asked = (ids.len().saturating_sub(2)..ids.len()).map(|i| i as u32).collect();
-        steps.push(("prefill".into(), Step { rows, asked }));
+        let outputs = (ids.len().saturating_sub(2)..ids.len()).map(|i| i as u32).collect();
+        steps.push(("prefill".into(), Step { rows, outputs }));
         for i in 0..decode {
-            steps
-                .push((format!("decode {}", i + 1), Step { rows: vec![row(ids.len() + i)], asked: vec![0] }));
+            steps.push((
+                format!("decode {}", i + 1),
+                Step { rows: vec![row(ids.len() + i)], outputs: vec![0] },
+            ));
         }
     }
     steps
@@ -158,8 +160,8 @@ fn hold(
         match device {
             Some(device) => {
                 let report = report(name, cols, &traced.kernel, label, bound, &reference, device);
-                let spilled = traced.spilled.contains(&node);
-                reports.push(NodeReport { pass: report.pass && !spilled, spilled, ..report });
+                let out_of_bounds = traced.out_of_bounds.contains(&node);
+                reports.push(NodeReport { pass: report.pass && !out_of_bounds, out_of_bounds, ..report });
             }
             None => reports.push(NodeReport {
                 node: name,
@@ -170,7 +172,7 @@ fn hold(
                 bound,
                 pass: true,
                 worst: None,
-                spilled: false,
+                out_of_bounds: false,
             }),
         }
         if let Some(device) = device {
@@ -221,7 +223,7 @@ fn report(
         bound,
         pass: same_length && nmse <= bound,
         worst: at.map(|i| ([i / cols, i % cols], reference[i], device[i])),
-        spilled: false,
+        out_of_bounds: false,
     }
 }
 

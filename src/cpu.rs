@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan};
+use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConfig};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
@@ -19,13 +19,13 @@ pub type Values = HashMap<Node, Vec<f32>>;
 pub struct Cpu {
     file: Arc<Gguf>,
     model: Arc<Model>,
-    plan: Plan,
+    plan: RuntimeConfig,
     caches: Vec<Vec<f32>>,
 }
 
 impl Cpu {
     /// Prepares a model; its weights stay in the file's mapping.
-    pub fn new(file: Arc<Gguf>, model: Arc<Model>, plan: Plan) -> Result<Cpu> {
+    pub fn new(file: Arc<Gguf>, model: Arc<Model>, plan: RuntimeConfig) -> Result<Cpu> {
         let mut caches = Vec::new();
         let cols: usize = model
             .graph
@@ -37,7 +37,7 @@ impl Cpu {
         if let Some(free) = free_memory().filter(|&free| wanted > free) {
             let context = plan.context;
             let what = format!("a KV cache of {context} positions is {wanted} bytes, {free} are free");
-            return Err(Error::Fit(format!("{what}; try a smaller -c")));
+            return Err(Error::OutOfMemory(format!("{what}; try a smaller -c")));
         }
         for (_, entry) in model.graph.nodes() {
             if let Kind::Cache(_) = entry.kind {
@@ -48,7 +48,7 @@ impl Cpu {
                     Some(n) if cache.try_reserve_exact(n).is_ok() => cache.resize(n, 0.0),
                     _ => {
                         let context = plan.context;
-                        return Err(Error::Fit(format!(
+                        return Err(Error::OutOfMemory(format!(
                             "a KV cache of {context} positions does not fit; try a smaller -c"
                         )));
                     }
@@ -174,7 +174,7 @@ impl Backend for Cpu {
     }
 
     fn limits(&self) -> Limits {
-        Limits { rows: self.plan.rows, asked: self.plan.rows }
+        Limits { rows: self.plan.rows, outputs: self.plan.rows }
     }
 
     fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
@@ -199,7 +199,7 @@ impl Backend for Cpu {
             }
             recent.push(token);
             let row = Row { token, position: last.position + 1 + draw, ..last };
-            logits = self.run(&Step { rows: vec![row], asked: vec![0] });
+            logits = self.run(&Step { rows: vec![row], outputs: vec![0] });
         }
         Ok(())
     }

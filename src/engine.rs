@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::backend::{Backend, Plan, Precision};
+use crate::backend::{Backend, Precision, RuntimeConfig};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
@@ -80,7 +80,7 @@ pub struct Engine {
     /// What it runs on.
     pub backend: Box<dyn Backend>,
     /// What was asked of the backend.
-    pub plan: Plan,
+    pub plan: RuntimeConfig,
     /// From the call to readiness, in ms.
     pub load_ms: f64,
     /// Whether `auto` chose the CPU.
@@ -116,7 +116,7 @@ impl Engine {
             notes.push(format!("a context of {context} is more than the {own} that the model was made for"));
         }
         let rows = options.batch.clamp(1, context);
-        let plan = Plan { context, slots: 1, rows, precision: options.precision };
+        let plan = RuntimeConfig { context, slots: 1, rows, precision: options.precision };
         let mut fallback = false;
         let adapter = match options.backend {
             Choice::Cpu => None,

@@ -19,7 +19,7 @@ pub enum Error {
     Device(String),
     /// Weights, KV cache and scratch do not fit into the device.
     #[error("{0}")]
-    Fit(String),
+    OutOfMemory(String),
     /// The device went away while it worked.
     #[error("{0}")]
     Lost(String),
@@ -36,7 +36,7 @@ impl Error {
             Error::Usage(_) => 2,
             Error::Model(_) => 3,
             Error::Device(_) => 4,
-            Error::Fit(_) => 5,
+            Error::OutOfMemory(_) => 5,
             Error::Lost(_) => 6,
         }
     }

@@ -22,7 +22,7 @@ pub enum Rows {
     /// One for every row of the step.
     Step,
     /// One for every row whose logits are asked for.
-    Asked,
+    Outputs,
     /// This many, whatever the step.
     Of(usize),
 }
@@ -47,7 +47,7 @@ impl Shape {
     pub fn rows_in(&self, step: &Step) -> usize {
         match self.rows {
             Rows::Step => step.rows.len(),
-            Rows::Asked => step.asked.len(),
+            Rows::Outputs => step.outputs.len(),
             Rows::Of(n) => n,
         }
     }
@@ -70,7 +70,7 @@ pub struct Step {
     /// The rows, those of one slot in the order of their positions.
     pub rows: Vec<Row>,
     /// Indices into `rows` whose logits are wanted.
-    pub asked: Vec<u32>,
+    pub outputs: Vec<u32>,
 }
 
 /// Rows of a tensor of the model file, or a stretch of a tensor of one row.
@@ -313,7 +313,7 @@ impl Graph {
     }
 
     /// Only the rows whose logits are asked for: what follows is computed for these alone.
-    pub fn rows_asked_for(&mut self, x: Node) -> Node {
+    pub fn output_rows(&mut self, x: Node) -> Node {
         self.op(Select, &[x])
     }
 }

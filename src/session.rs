@@ -11,7 +11,7 @@ use crate::sampler::Sampling;
 /// How generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// As many tokens as were asked for.
+    /// As many tokens as were outputs for.
     Length,
     /// The context is full.
     Context,
@@ -81,9 +81,9 @@ impl<'a> Session<'a> {
     /// Appends `tokens` and returns the logits of each, row by row, through `on_rows`: `[rows][vocabulary]`.
     pub fn logits(&mut self, tokens: &[u32], on_rows: &mut dyn FnMut(&[f32])) -> Result<()> {
         let limits = self.backend.limits();
-        for step in self.steps(tokens, limits.rows.min(limits.asked))? {
-            let asked = (0..step.rows.len() as u32).collect();
-            on_rows(&self.backend.step(&Step { asked, ..step })?);
+        for step in self.steps(tokens, limits.rows.min(limits.outputs))? {
+            let outputs = (0..step.rows.len() as u32).collect();
+            on_rows(&self.backend.step(&Step { outputs, ..step })?);
         }
         self.tokens.extend(tokens);
         Ok(())
@@ -112,13 +112,13 @@ impl<'a> Session<'a> {
         let Some(mut last) = steps.pop() else {
             return Err(Error::Usage("the prompt is empty: there is nothing to continue".into()));
         };
-        last.asked = vec![last.rows.len() as u32 - 1];
+        last.outputs = vec![last.rows.len() as u32 - 1];
         self.tokens.extend(prompt);
         let room = self.context - self.tokens.len() + 1;
         let wanted = limit.unwrap_or(usize::MAX);
         let mut timings = Timings { prompt_tokens: prompt.len(), ..Timings::default() };
         if wanted == 0 {
-            steps.push(Step { asked: Vec::new(), ..last });
+            steps.push(Step { outputs: Vec::new(), ..last });
             for step in &steps {
                 self.backend.step(step)?;
             }
@@ -167,6 +167,6 @@ impl<'a> Session<'a> {
         }
         let row = |(i, &token): (usize, &u32)| Row { token, slot: 0, position: (held + i) as u32 };
         let all: Vec<Row> = tokens.iter().enumerate().map(row).collect();
-        Ok(all.chunks(rows.max(1)).map(|rows| Step { rows: rows.to_vec(), asked: Vec::new() }).collect())
+        Ok(all.chunks(rows.max(1)).map(|rows| Step { rows: rows.to_vec(), outputs: Vec::new() }).collect())
     }
 }

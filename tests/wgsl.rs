@@ -31,7 +31,7 @@ fn main() -> std::process::ExitCode {
 fn variants(kernel: &'static str) -> Vec<(&'static str, Slots)> {
     // What a slot may stand for, if the kernel has it; what an output imports itself, every output of it has.
     let choices = |slot: &str, all: &[&'static str]| -> Vec<Option<&'static str>> {
-        let has = imports(kernel, slot) || (kernel == "matvec" && slot == "twin");
+        let has = imports(kernel, slot) || (kernel == "matvec" && slot == "copy");
         if has { all.iter().copied().map(Some).collect() } else { vec![None] }
     };
     let formats: Vec<&str> = FORMATS.iter().map(|f| f.wgsl).collect();
@@ -45,15 +45,15 @@ fn variants(kernel: &'static str) -> Vec<(&'static str, Slots)> {
                 continue;
             }
             for output in choices("output", &["plain", "add", "gate", "store"]) {
-                for twin in choices("twin", &["none", "f32", "i8"]) {
+                for copy in choices("copy", &["none", "f32", "i8"]) {
                     for &cache in caches {
-                        // Only the output that writes a cache, or a twin, differs by it.
+                        // Only the output that writes a cache, or a copy, differs by it.
                         let first = cache == caches[0] || output.is_none_or(|o| o == "store");
-                        let alike = matches!(output, Some("plain" | "store")) && twin != Some("none");
+                        let alike = matches!(output, Some("plain" | "store")) && copy != Some("none");
                         if first && !alike {
                             for subgroups in [false, true] {
                                 variants
-                                    .push((kernel, Slots { weight, input, output, twin, cache, subgroups }));
+                                    .push((kernel, Slots { weight, input, output, copy, cache, subgroups }));
                             }
                         }
                     }
@@ -67,7 +67,7 @@ fn variants(kernel: &'static str) -> Vec<(&'static str, Slots)> {
 fn trial(kernel: &'static str, slots: Slots) -> Trial {
     let mut name = kernel.to_string();
     let cache = (imports(kernel, "cache") || slots.output == Some("store")).then_some(slots.cache);
-    for part in [slots.weight, slots.input, slots.output, slots.twin, cache].into_iter().flatten() {
+    for part in [slots.weight, slots.input, slots.output, slots.copy, cache].into_iter().flatten() {
         name = format!("{name} {part}");
     }
     let name = format!("{name} {}translates", if slots.subgroups { "with subgroups " } else { "" });

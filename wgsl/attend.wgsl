@@ -6,8 +6,8 @@
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
 import package::cache::CacheFour;
-import package::lib::places::key_place;
-import package::lib::places::value_place;
+import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::value_index;
 
 override STRIDE: u32 = 64u;
 override HEADS: u32 = 1u;
@@ -20,7 +20,7 @@ override FOURS: u32 = 16u;       // HEAD_DIM / 4
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;          // [rows, STRIDE]
-@group(0) @binding(2) var<storage, read> keys: array<CacheFour>;       // see lib/places.wgsl
+@group(0) @binding(2) var<storage, read> keys: array<CacheFour>;       // see lib/kv_layout.wgsl
 @group(0) @binding(3) var<storage, read> values: array<CacheFour>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;    // [rows, STRIDE]
 
@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         var score = -3.0e38;
         if (p < end) {
             score = 0.0;
-            let k = key_place(row.y, p, head);
+            let k = key_index(row.y, p, head);
             for (var c = 0u; c < FOURS; c++) {
                 score += dot(query[c], cache_load(keys[k + c * KEY_BLOCK]));
             }
@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         for (var c = lane; c < FOURS; c += WORKGROUP) {
             var sum = acc[slice] * rescale;
             for (var i = 0u; i < min(WORKGROUP, end - p0); i++) {
-                sum += scores[i] * cache_load(values[value_place(row.y, p0 + i, head + c)]);
+                sum += scores[i] * cache_load(values[value_index(row.y, p0 + i, head + c)]);
             }
             acc[slice] = sum;
             slice++;

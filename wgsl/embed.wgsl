@@ -1,9 +1,9 @@
-// y[r] = table[token of r], or table[position of r]; and the twin of y for what normalises it next, if there is one row.
+// y[r] = table[token of r], or table[position of r]; and the copy of y for what normalises it next, if there is one row.
 
 import package::lib::grid::flat;
 import package::lib::row::row_units;
-import package::twin::begin_twin;
-import package::twin::emit;
+import package::copy::begin_copy;
+import package::copy::emit_copy;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -27,9 +27,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let valid = r < step[0].x && entry < ROWS && c < COLS;
     var value = 0.0;
     if (valid) {
-        begin_twin(c);
+        begin_copy(c);
         value = unit_weights(load_unit(entry, c / UNIT), c % UNIT / 4u)[c % 4u];
         y[r * STRIDE + c] = value;
     }
-    emit(c, value, valid, lane);
+    emit_copy(c, value, valid, lane);
 }

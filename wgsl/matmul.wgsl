@@ -11,7 +11,7 @@ override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
 override FIRST_OUT: u32 = 0u;     // where its result goes in a row of y
 override OUT_STRIDE: u32 = 64u;
 override BIAS: u32 = 0u;
-override ASKED: u32 = 0u;         // 1: x has a row for each row asked for
+override OUTPUT_ROWS: u32 = 0u;         // 1: x has a row for each row asked for
 
 const TILE: u32 = 64u;
 const DEPTH: u32 = 32u;           // columns of a tile
@@ -28,7 +28,7 @@ var<workgroup> w_tile: array<vec4<f32>, TILE * LINE>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let rows = select(step[0].x, step[0].y, ASKED == 1u);
+    let rows = select(step[0].x, step[0].y, OUTPUT_ROWS == 1u);
     let r0 = group.y * TILE;
     let n0 = group.x * TILE;
     // Each invocation sums 4 × 4 results, 16 apart, so that neighbours read neighbouring rows of a tile.

@@ -1,6 +1,6 @@
 // y[r, n] = Σ over c of x[r, c] · w[n, c], for few rows of x: each passes over all weights.
 //
-// A team (a subgroup) takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT teams to a task. The
+// A subgroup (a subgroup) takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT subgroups to a task. The
 // rows of a pair are PAIR_STEP apart: neighbours, or gate and up.
 // What x is, and what becomes of the sums, is imported: package::input and package::output.
 
@@ -17,15 +17,15 @@ override N: u32 = 64u;            // rows of w that this dispatch multiplies
 override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
 override PAIR_STEP: u32 = 1u;     // from the first row of a pair to the second
 override SINGLE: u32 = 0u;        // 1: x has one row
-override ASKED: u32 = 0u;         // 1: x has a row for each row asked for
+override OUTPUT_ROWS: u32 = 0u;         // 1: x has a row for each row asked for
 override GROUPS: u32 = 1u;        // workgroups for a row of x
 override PAIRS: u32 = 8u;         // pairs of a workgroup
 override DOUBLE: u32 = 0u;        // 1: two pairs to a task, so that x is loaded half as often
-override HALVES: u32 = 0u;        // 1: each half of a team takes one row of its pair; rows have no more units than that
-override SPLIT: u32 = 1u;         // teams of a task
+override HALVES: u32 = 0u;        // 1: each half of a subgroup takes one row of its pair; rows have no more units than that
+override SPLIT: u32 = 1u;         // subgroups of a task
 override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
 override WORKGROUP: u32 = 256u;
-override NORM: u32 = 0u;          // 1: x is the twin of a normalised value, whose squares follow it
+override NORM: u32 = 0u;          // 1: x is the copy of a normalised value, whose squares follow it
 override EPS: f32 = 1e-5;
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
@@ -33,7 +33,7 @@ override EPS: f32 = 1e-5;
 var<workgroup> sums: array<vec4<f32>, TASKS>;
 var<workgroup> row_scale: f32;
 
-// What the sums are multiplied by, because a twin leaves it out: one over the root mean square of the value that it stands for.
+// What the sums are multiplied by, because a copy leaves it out: one over the root mean square of the value that it stands for.
 fn scale() -> f32 {
     if (NORM == 1u) {
         return row_scale;
@@ -80,7 +80,7 @@ fn main(at: Invocation) {
     var r = 0u;
     if (SINGLE == 0u) {
         // Workgroups past the last row, which folding may bring, compute that row once more.
-        let rows = select(step[0].x, step[0].y, ASKED == 1u);
+        let rows = select(step[0].x, step[0].y, OUTPUT_ROWS == 1u);
         r = min(group / GROUPS, max(rows, 1u) - 1u);
     }
     let first_pair = group % GROUPS * PAIRS;
@@ -89,13 +89,13 @@ fn main(at: Invocation) {
     let lane = lane_of(at) % lanes;
     let upper = lane_of(at) >= lanes;
     let stride = lanes * SPLIT;
-    let turns = (TASKS + teams_of(at) - 1u) / teams_of(at);
+    let turns = (TASKS + subgroups_of(at) - 1u) / subgroups_of(at);
     // Asked for before the weights, so that it has come when they have.
     begin(r, first_pair, at.local);
     let squares = input_squares(at);
     for (var turn = 0u; turn < turns; turn++) {
-        // Teams without a task repeat the last one, so that all meet in the sum.
-        let task = min(turn * teams_of(at) + team_of(at), TASKS - 1u);
+        // Subgroups without a task repeat the last one, so that all meet in the sum.
+        let task = min(turn * subgroups_of(at) + subgroup_of(at), TASKS - 1u);
         let pair = first_pair + task / SPLIT * (1u + DOUBLE);
         var near = rows_of(pair);
         if (HALVES == 1u && upper) {
@@ -113,12 +113,12 @@ fn main(at: Invocation) {
             sum += products(r, near, far, units / stride * stride + start, upper);
         }
         if (DOUBLE == 1u) {
-            sum = team_sum4(sum, at);
+            sum = subgroup_sum4(sum, at);
         } else {
-            sum = vec4<f32>(team_sum2(sum.xy, at), 0.0, 0.0);
+            sum = vec4<f32>(subgroup_sum2(sum.xy, at), 0.0, 0.0);
         }
         if (NORM == 1u && turn == 0u) {
-            let all = team_sum(squares, at);
+            let all = subgroup_sum(squares, at);
             if (at.local == 0u) {
                 row_scale = 1.0 / sqrt(all / f32(COLS) + EPS);
             }

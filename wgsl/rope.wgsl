@@ -10,7 +10,7 @@ override PAIR_STEP: u32 = 1u;  // from a pair's first number to its second
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;                  // [rows, STRIDE]
-@group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;        // [positions, ROTARY / 2] of (cos, sin)
+@group(0) @binding(2) var<storage, read> cos_sin: array<vec2<f32>>;        // [positions, ROTARY / 2] of (cos, sin)
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;            // [rows, STRIDE]
 
 @compute @workgroup_size(64)
@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     // With a step of 1 pairs are neighbours; with ROTARY / 2 the halves of the rotary part.
     let a = start + select(p, 2u * p, PAIR_STEP == 1u);
-    let turn = turns[step[1u + r].z * (ROTARY / 2u) + p];
+    let turn = cos_sin[step[1u + r].z * (ROTARY / 2u) + p];
     let u = x[a];
     let v = x[a + PAIR_STEP];
     y[a] = u * turn.x - v * turn.y;

@@ -13,7 +13,7 @@ use wgllm::session::Session;
 use super::Outcome;
 use super::args::{BackendFlag, Hardware, Prompt};
 use super::model::{self, ModelFlag};
-use super::voice::Voice;
+use super::reporter::Reporter;
 
 /// The arguments of `logits`.
 #[derive(Args)]
@@ -30,7 +30,7 @@ pub struct Logits {
     #[command(flatten)]
     hardware: Hardware,
     #[command(flatten)]
-    voice: Voice,
+    reporter: Reporter,
 }
 
 impl Logits {
@@ -42,7 +42,7 @@ impl Logits {
         };
         let options = self.hardware.options(self.backend.backend, &file)?;
         let options = Options { context: Some(ids.len()), ..options };
-        let mut engine = model::load(file, &options, &self.hardware, &self.voice)?;
+        let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
         let vocab = engine.model.vocab_size;
         let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
         let mut npy = Npy::create(&self.out, ids.len(), vocab).map_err(failed)?;
@@ -54,7 +54,7 @@ impl Logits {
             }
         })?;
         written.and_then(|()| npy.finish()).map_err(failed)?;
-        self.voice.say(format_args!("{}: float32 [{}][{vocab}]", self.out.display(), ids.len()));
+        self.reporter.say(format_args!("{}: float32 [{}][{vocab}]", self.out.display(), ids.len()));
         Ok(ExitCode::SUCCESS)
     }
 }

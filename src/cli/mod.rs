@@ -1,6 +1,6 @@
 //! The command line: which commands there are, and how their arguments are found. The only code that prints.
 //!
-//! Text, tables and JSON go to standard output; everything else goes to standard error, through [`voice::Voice`].
+//! Text, tables and JSON go to standard output; everything else goes to standard error, through [`reporter::Reporter`].
 
 mod args;
 mod bench;
@@ -14,11 +14,11 @@ mod logits;
 mod model;
 mod profile;
 mod report;
+mod reporter;
 mod run;
 mod stop;
 mod text;
 mod tokenize;
-mod voice;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

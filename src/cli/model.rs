@@ -11,7 +11,7 @@ use wgllm::gguf::Gguf;
 
 use super::args::Hardware;
 use super::report;
-use super::voice::Voice;
+use super::reporter::Reporter;
 
 /// The flag `-m`.
 #[derive(Args)]
@@ -37,9 +37,9 @@ impl ModelFlag {
 }
 
 /// Prepares the model of `file` for running, with a progress bar, and says what it runs on.
-pub fn load(file: Gguf, options: &Options, hardware: &Hardware, voice: &Voice) -> Result<Engine> {
+pub fn load(file: Gguf, options: &Options, hardware: &Hardware, reporter: &Reporter) -> Result<Engine> {
     hardware.set_threads()?;
-    let bar = voice.bytes_bar("loading");
+    let bar = reporter.bytes_bar("loading");
     let engine = Engine::with_file(file, options, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
@@ -48,10 +48,10 @@ pub fn load(file: Gguf, options: &Options, hardware: &Hardware, voice: &Voice) -
     let engine = engine?;
     hardware.check_cache(report::cache_type(&engine))?;
     for note in &engine.notes {
-        voice.say(format_args!("note: {note}"));
+        reporter.say(format_args!("note: {note}"));
     }
-    voice.say(report::device_line(&engine.backend.device()));
-    voice.say(report::load_line(&engine));
+    reporter.say(report::device_line(&engine.backend.device()));
+    reporter.say(report::load_line(&engine));
     Ok(engine)
 }
 

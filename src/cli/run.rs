@@ -17,8 +17,8 @@ use super::args::{self, BackendFlag, Hardware, Prompt};
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
 use super::report::{self, Bandwidth};
+use super::reporter::Reporter;
 use super::stop::Stops;
-use super::voice::Voice;
 use super::{Outcome, Quit, devices, interrupt};
 
 /// How the story begins that is told when nothing is asked for.
@@ -50,7 +50,7 @@ pub struct Run {
     #[arg(long, help_heading = "Output")]
     profile: bool,
     #[command(flatten)]
-    voice: Voice,
+    reporter: Reporter,
     /// List the GPUs that can be used, like `wgllm devices`
     #[arg(long)]
     list_devices: bool,
@@ -123,13 +123,13 @@ impl Run {
         let file = self.model.open()?;
         let options =
             Options { context: self.ctx_size, ..self.hardware.options(self.backend.backend, &file)? };
-        let mut engine = model::load(file, &options, &self.hardware, &self.voice)?;
+        let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
         if self.profile {
             engine.backend.can_profile()?;
         }
         let (ids, text) = self.tokens(text, engine.tokenizer.as_ref())?;
         let sampling = self.choice.sampling(self.model.is_carried());
-        self.voice.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
+        self.reporter.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
         self.generate(&mut engine, &ids, &text, &sampling)
     }
 
@@ -140,7 +140,7 @@ impl Run {
             return Ok((ids.clone(), text));
         }
         let text = text.unwrap_or_else(|| {
-            self.voice.say("no prompt: a story begins (give yours with -p)");
+            self.reporter.say("no prompt: a story begins (give yours with -p)");
             OPENING.into()
         });
         Ok((args::encode(tokenizer, &text)?, text))
@@ -168,14 +168,14 @@ impl Run {
         let end = end.transpose()?;
         shown.finish(end)?;
 
-        let wanted = self.json || !self.voice.quiet;
+        let wanted = self.json || !self.reporter.quiet;
         let tps = timings.decode_tps();
         let bandwidth = match wanted {
             true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps),
             false => Bandwidth { device: None, share: None },
         };
-        self.voice.say(report::timing_line(&timings, &bandwidth, engine.load_ms, sampling.seed));
-        self.voice.detail(format_args!(
+        self.reporter.say(report::timing_line(&timings, &bandwidth, engine.load_ms, sampling.seed));
+        self.reporter.detail(format_args!(
             "pipelines made in {:.0} ms · {} dispatches a token",
             engine.backend.pipelines_ms(),
             engine.backend.placement().dispatches_per_token
@@ -185,7 +185,7 @@ impl Run {
             false => None,
         };
         if let Some(profiled) = &profiled {
-            self.voice.insist(format_args!("\n{}", profiled.table()));
+            self.reporter.always(format_args!("\n{}", profiled.table()));
         }
         if self.json {
             let reason = match (finish, end) {

@@ -1,7 +1,7 @@
 //! How weights are stored: one file per format, and one table of every ggml tensor type.
 //!
 //! A format says how its blocks decode to f32 (what every test trusts), how a row of them is multiplied with f32, and how
-//! it is repacked into the planes that the kernels load. Its WGSL twin is `wgsl/formats/<stem>.wgsl`. Which tensor has
+//! it is repacked into the planes that the kernels load. Its WGSL copy is `wgsl/formats/<stem>.wgsl`. Which tensor has
 //! which format is the GGUF file's affair, and which buffers hold the planes is the GPU's.
 //!
 //! To add a format, write `x.rs` beside this file and `wgsl/formats/x.wgsl`, and add its row to [`FORMATS`].

@@ -1,9 +1,9 @@
 //! Attention of one row: how its positions are spread over workgroups.
 
-use crate::gpu::cache;
-use crate::gpu::fuse::{twin_of, twin_operands};
+use crate::gpu::fuse::{copy_of, copy_operands};
+use crate::gpu::kv_layout;
 use crate::gpu::link::Slots;
-use crate::gpu::plan::{Operand, Planned, Setting};
+use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::{Node, Shape};
 use crate::ops::{Dispatch, Extent};
 
@@ -19,8 +19,8 @@ const SHARE: u32 = 4;
 const SLICES: u32 = 4;
 
 /// Attention of one row: of short sequences in one dispatch, a workgroup for each head; of longer ones in spans, whose workgroups share
-/// the keys and values that several heads read, and a dispatch that joins them. Both write the twin for the matvec behind.
-pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
+/// the keys and values that several heads read, and a dispatch that joins them. Both write the copy for the matvec behind.
+pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
     let g = s.graph;
     let (op, ins) = g.entry(node).op()?;
     let shapes: Vec<Shape> = ins.iter().map(|&i| g.shape(i)).collect();
@@ -35,31 +35,31 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     // Heads that share keys and values, as many as a workgroup takes.
     let ratio = heads / kv_heads;
     let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n))?;
-    // A workgroup writes whole blocks of a twin.
+    // A workgroup writes whole blocks of a copy.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
     let most = (SHORT_NUMBERS / head_dim).min(SHORT);
-    constants.extend(cache::constants(g, ins[1], s.context));
+    constants.extend(kv_layout::constants(g, ins[1], s.context));
     constants.extend([
         ("SLOTS", s.slots as f64),
         ("EAGER", !s.caps.software as u32 as f64),
         ("FOURS", fours as f64),
-        ("TEAM", if s.caps.team_fixed { s.caps.team as f64 } else { 0.0 }),
+        ("SUBGROUP_SIZE", if s.caps.subgroup_size_fixed { s.caps.subgroup_size as f64 } else { 0.0 }),
     ]);
     let dispatch = |kernel: &'static str, numbers: &[(&'static str, u32)], extent: Extent| {
         let mut constants = constants.clone();
         constants.extend(numbers.iter().map(|&(name, n)| (name, n as f64)));
         Dispatch { kernel, constants, extent }
     };
-    let twin = twin_of(s, node).filter(|_| head_dim.is_multiple_of(16));
-    let slots = |twin| Slots { twin: Some(twin), ..s.slots(None) };
-    let planned =
+    let copy = copy_of(s, node).filter(|_| head_dim.is_multiple_of(16));
+    let slots = |copy| Slots { copy: Some(copy), ..s.slots(None) };
+    let launches =
         |mut dispatch: Dispatch, mut operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
             let mut kind = "none";
-            if last && let Some((of, twin)) = twin {
-                kind = twin;
-                twin_operands(g, of, g.shape(node).cols, &mut dispatch, &mut operands);
+            if last && let Some((of, copy)) = copy {
+                kind = copy;
+                copy_operands(g, of, g.shape(node).cols, &mut dispatch, &mut operands);
             }
-            Planned { nodes, dispatch, operands, weight: None, slots: slots(kind) }
+            Launch { nodes, dispatch, operands, weight: None, slots: slots(kind) }
         };
     let reads = |y: Operand| {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
@@ -73,8 +73,13 @@ pub fn one_row(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
     let of_spans = [("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", width.min(SPAN).max(fours))];
     let of_join = [("SPAN", SPAN), ("SLICES", slices), ("WORKGROUP", width)];
     Some(vec![
-        planned(dispatch("attend_one", &of_short, short), reads(Operand::Value(node)), Vec::new(), true),
-        planned(dispatch("attend_span", &of_spans, spans), reads(Operand::Partials(node)), Vec::new(), false),
-        planned(dispatch("attend_join", &of_join, join), joined, vec![node], true),
+        launches(dispatch("attend_decode", &of_short, short), reads(Operand::Value(node)), Vec::new(), true),
+        launches(
+            dispatch("attend_partial", &of_spans, spans),
+            reads(Operand::Partials(node)),
+            Vec::new(),
+            false,
+        ),
+        launches(dispatch("attend_combine", &of_join, join), joined, vec![node], true),
     ])
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::gpu::device::Device;
+use crate::gpu::launch::BoundLaunch;
 use crate::gpu::link::Slots;
 use crate::gpu::pipelines::{Key, Pipelines};
-use crate::gpu::stage::Stage;
 use crate::graph::{Row, Rows, Step};
 use crate::ops::Extent;
 
@@ -23,14 +23,14 @@ pub fn measure(device: &Device) -> Result<f64> {
     let x = device.buffer("read", bytes, storage)?;
     let width = device.caps.invocations.min(256);
     let y = device.buffer("not written", (GROUPS * width) as u64 * 4, storage)?;
-    let slots = Slots { weight: None, input: None, output: None, twin: None, cache: "f16", subgroups: false };
+    let slots = Slots { weight: None, input: None, output: None, copy: None, cache: "f16", subgroups: false };
     let constants =
         [("VECTORS", (bytes / 16) as f64), ("GROUPS", GROUPS as f64), ("WORKGROUP", width as f64)];
     let key = Key::new("read", slots, &constants)?;
     let pipelines = Pipelines::make(device, std::slice::from_ref(&key))?;
     let extent = Extent::PerRow { rows: Rows::Step, each: GROUPS };
-    let stage = Stage::bind(device, pipelines.get(&key), "read", &[vec![(0, &x), (1, &y)]], extent);
-    let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], asked: Vec::new() };
+    let stage = BoundLaunch::bind(device, pipelines.get(&key), "read", &[vec![(0, &x), (1, &y)]], extent);
+    let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: Vec::new() };
 
     let run = |times: u32| -> Result<Duration> {
         let mut encoder = device.device.create_command_encoder(&Default::default());

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::backend::{Plan, Precision};
+use crate::backend::{Precision, RuntimeConfig};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::attention;
-use crate::gpu::cache;
 use crate::gpu::device::Device;
-use crate::gpu::plan::{Class, Operand, Planned};
+use crate::gpu::kv_layout;
+use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::pool::Pool;
 use crate::gpu::upload::Uploader;
 use crate::gpu::weights::Weights;
@@ -37,12 +37,12 @@ pub struct Buffers {
 }
 
 /// How many rows a value of `rows` has at most.
-pub fn most_rows(rows: Rows, class: Class, plan: Plan, asked: usize) -> usize {
+pub fn most_rows(rows: Rows, class: RowClass, plan: RuntimeConfig, outputs: usize) -> usize {
     match (rows, class) {
         (Rows::Of(n), _) => n,
-        (_, Class::One) => 1,
-        (Rows::Step, Class::Many) => plan.rows,
-        (Rows::Asked, Class::Many) => asked,
+        (_, RowClass::One) => 1,
+        (Rows::Step, RowClass::Many) => plan.rows,
+        (Rows::Outputs, RowClass::Many) => outputs,
     }
 }
 
@@ -52,24 +52,29 @@ impl Buffers {
         device: &Device,
         file: &Gguf,
         graph: &Graph,
-        plan: Plan,
-        asked: usize,
-        classes: [&[Planned]; 2],
+        plan: RuntimeConfig,
+        outputs: usize,
+        classes: [&[Launch]; 2],
     ) -> Result<Buffers> {
-        let size = |class: Class, operand: Operand| {
-            let (Operand::Value(node) | Operand::Twin(node) | Operand::Partials(node)) = operand else {
+        let size = |class: RowClass, operand: Operand| {
+            let (Operand::Value(node) | Operand::ActivationCopy(node) | Operand::Partials(node)) = operand
+            else {
                 return 0;
             };
             let shape = graph.shape(node);
-            let bytes = (most_rows(shape.rows, class, plan, asked) * shape.stride()) as u64 * 4;
+            let bytes = (most_rows(shape.rows, class, plan, outputs) * shape.stride()) as u64 * 4;
             // Two numbers more for each head of four at least, for each span.
             if let Operand::Partials(_) = operand {
                 return bytes * 2 * plan.context.div_ceil(attention::SPAN as usize) as u64;
             }
-            // A twin has some words for every block of 16 besides.
-            if let Operand::Twin(_) = operand { bytes.next_multiple_of(64) * 5 / 4 + 256 } else { bytes }
+            // A copy has some words for every block of 16 besides.
+            if let Operand::ActivationCopy(_) = operand {
+                bytes.next_multiple_of(64) * 5 / 4 + 256
+            } else {
+                bytes
+            }
         };
-        let pools = [Class::One, Class::Many].map(|class| {
+        let pools = [RowClass::One, RowClass::Many].map(|class| {
             Pool::plan(classes[class as usize], |o| size(class, o), Operand::Value(graph.output()))
         });
         let count = pools[0].sizes.len().max(pools[1].sizes.len());
@@ -129,19 +134,19 @@ impl Buffers {
         if bytes > device.caps.binding {
             let most = device.caps.binding;
             let what = format!("an {label} of {bytes} bytes exceeds the {most} bytes of a binding");
-            return Err(Error::Fit(format!("{what}; try a smaller --batch-size or -c")));
+            return Err(Error::OutOfMemory(format!("{what}; try a smaller --batch-size or -c")));
         }
         let buffer = device.buffer(label, bytes, STORAGE)?;
         self.scratch_bytes += buffer.size();
         Ok(buffer)
     }
 
-    fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: Plan) -> Result<()> {
-        let bytes = (plan.slots * cache::positions(plan.context) * cols * self.cache_number) as u64;
+    fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: RuntimeConfig) -> Result<()> {
+        let bytes = (plan.slots * kv_layout::positions(plan.context) * cols * self.cache_number) as u64;
         if bytes > device.caps.binding {
             let (context, most) = (plan.context, device.caps.binding);
             let what = format!("a layer's keys of {context} positions are {bytes} bytes");
-            return Err(Error::Fit(format!("{what}; a binding holds {most}: try a smaller -c")));
+            return Err(Error::OutOfMemory(format!("{what}; a binding holds {most}: try a smaller -c")));
         }
         let buffer = device.buffer("cache", bytes, STORAGE)?;
         self.kv_bytes += buffer.size();
@@ -150,10 +155,15 @@ impl Buffers {
     }
 
     /// The buffer behind an operand.
-    pub fn operand<'a>(&'a self, class: Class, weights: &'a Weights, operand: Operand) -> &'a wgpu::Buffer {
+    pub fn operand<'a>(
+        &'a self,
+        class: RowClass,
+        weights: &'a Weights,
+        operand: Operand,
+    ) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(_) | Operand::Twin(_) | Operand::Partials(_) => {
+            Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) => {
                 &self.values[self.pools[class as usize].place[&operand]]
             }
             Operand::Vector(node) => &weights.vectors[&node],
@@ -165,7 +175,7 @@ impl Buffers {
     }
 
     /// The buffer of an activation.
-    pub fn value(&self, class: Class, node: Node) -> &wgpu::Buffer {
+    pub fn value(&self, class: RowClass, node: Node) -> &wgpu::Buffer {
         &self.values[self.pools[class as usize].place[&Operand::Value(node)]]
     }
 
@@ -175,7 +185,7 @@ impl Buffers {
     }
 
     /// The rows of the step that a class runs next.
-    pub fn step(&self, class: Class) -> &wgpu::Buffer {
+    pub fn step(&self, class: RowClass) -> &wgpu::Buffer {
         &self.steps[class as usize]
     }
 }
@@ -188,12 +198,12 @@ fn value<'a>(file: &'a Gguf, graph: &Graph, node: Node) -> Value<'a> {
     }
 }
 
-/// A step as the kernels read it: a head of (rows, asked, draw, 0), then (token, slot, position, index asked for) a row.
+/// A step as the kernels read it: a head of (rows, outputs, draw, 0), then (token, slot, position, index asked for) a row.
 pub fn step_words(step: &Step, draw: u32) -> Vec<[u32; 4]> {
-    let mut words = vec![[step.rows.len() as u32, step.asked.len() as u32, draw, 0]];
+    let mut words = vec![[step.rows.len() as u32, step.outputs.len() as u32, draw, 0]];
     words.extend(step.rows.iter().map(|r| [r.token, r.slot, r.position, 0]));
-    for (i, &asked) in step.asked.iter().enumerate() {
-        words[1 + i][3] = asked;
+    for (i, &output) in step.outputs.iter().enumerate() {
+        words[1 + i][3] = output;
     }
     words
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::gpu::buffers::{Buffers, step_words};
 use crate::gpu::device::Device;
+use crate::gpu::launch::BoundLaunch;
 use crate::gpu::link::Slots;
 use crate::gpu::pipelines::{Key, Pipelines};
-use crate::gpu::plan::Class;
-use crate::gpu::stage::Stage;
+use crate::gpu::plan::RowClass;
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Row, Rows, Step};
 use crate::models::Model;
@@ -39,9 +39,9 @@ const GREEDY: [&str; 2] = ["argmax_part", "argmax"];
 
 /// What samples on the device: kernels bound to the logits of either class, and what they share.
 pub struct Decoder {
-    greedy: [Vec<Stage>; 2],
-    random: [Vec<Stage>; 2],
-    penalize: [Stage; 2],
+    greedy: [Vec<BoundLaunch>; 2],
+    random: [Vec<BoundLaunch>; 2],
+    penalize: [BoundLaunch; 2],
     sampling: wgpu::Buffer,
     recent: wgpu::Buffer,
     ids: wgpu::Buffer,
@@ -55,7 +55,7 @@ fn sample_part(vocab: u32) -> u32 {
 
 fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
     let subgroups = device.caps.subgroups;
-    let slots = Slots { weight: None, input: None, output: None, twin: None, cache: "f16", subgroups };
+    let slots = Slots { weight: None, input: None, output: None, copy: None, cache: "f16", subgroups };
     let part = if kernel.starts_with("argmax") { ARGMAX_PART } else { sample_part(model.vocab_size as u32) };
     let vocab = model.vocab_size;
     let constants = [
@@ -91,28 +91,28 @@ impl Decoder {
         let back =
             (0..AHEAD).map(|_| device.buffer("ids back", RING as u64 * 4, read)).collect::<Result<_>>()?;
 
-        let next = buffers.step(Class::One);
-        let one = Extent::PerRow { rows: Rows::Asked, each: 1 };
-        let each_part = |x: u32| Extent::Tiles { rows: Rows::Asked, tile: 1, x };
-        let bind = |kernel: &'static str, extent: Extent, bound: &[&wgpu::Buffer]| -> Result<Stage> {
+        let next = buffers.step(RowClass::One);
+        let one = Extent::PerRow { rows: Rows::Outputs, each: 1 };
+        let each_part = |x: u32| Extent::Tiles { rows: Rows::Outputs, tile: 1, x };
+        let bind = |kernel: &'static str, extent: Extent, bound: &[&wgpu::Buffer]| -> Result<BoundLaunch> {
             let pipeline = pipelines.get(&key(device, model, kernel)?);
             let bound = vec![(0..).zip(bound.iter().copied()).collect()];
-            Ok(Stage::bind(device, pipeline, kernel, &bound, extent))
+            Ok(BoundLaunch::bind(device, pipeline, kernel, &bound, extent))
         };
-        let greedy = |logits: &wgpu::Buffer| -> Result<Vec<Stage>> {
+        let greedy = |logits: &wgpu::Buffer| -> Result<Vec<BoundLaunch>> {
             Ok(vec![
                 bind(GREEDY[0], each_part(parts[0]), &[logits, next, &found])?,
                 bind(GREEDY[1], one, &[&found, next, &recent, &ids])?,
             ])
         };
-        let random = |logits: &wgpu::Buffer| -> Result<Vec<Stage>> {
+        let random = |logits: &wgpu::Buffer| -> Result<Vec<BoundLaunch>> {
             Ok(vec![
                 bind("sample_part", each_part(parts[1]), &[logits, next, &found])?,
                 bind("sample", one, &[logits, &found, &sampling, next, &recent, &ids])?,
             ])
         };
         let penalize = |logits: &wgpu::Buffer| bind("penalize", one, &[logits, &sampling, &recent]);
-        let logits = [Class::One, Class::Many].map(|class| buffers.value(class, model.graph.output()));
+        let logits = [RowClass::One, RowClass::Many].map(|class| buffers.value(class, model.graph.output()));
         Ok(Decoder {
             greedy: [greedy(logits[0])?, greedy(logits[1])?],
             random: [random(logits[0])?, random(logits[1])?],
@@ -130,11 +130,11 @@ impl Decoder {
     }
 
     /// These dispatches, each with its kernel.
-    pub fn greedy(&self, class: Class) -> impl Iterator<Item = (&'static str, &Stage)> {
+    pub fn greedy(&self, class: RowClass) -> impl Iterator<Item = (&'static str, &BoundLaunch)> {
         GREEDY.into_iter().zip(&self.greedy[class as usize])
     }
 
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: Class, step: &Step, sampling: &Sampling) {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step, sampling: &Sampling) {
         if sampling.penalizes() {
             self.penalize[class as usize].encode(pass, step);
         }
@@ -214,9 +214,9 @@ fn prepare(gpu: &Gpu, step: &Step, last: Row, recent: &[u32], sampling: &Samplin
     let write = |buffer: &wgpu::Buffer, bytes: &[u8]| gpu.device.queue.write_buffer(buffer, 0, bytes);
     let class = Gpu::class_of(step);
     gpu.write_step(class, step);
-    if class == Class::Many {
-        let next = step_words(&Step { rows: vec![last], asked: vec![0] }, 0);
-        write(gpu.buffers.step(Class::One), bytemuck::cast_slice(&next));
+    if class == RowClass::Many {
+        let next = step_words(&Step { rows: vec![last], outputs: vec![0] }, 0);
+        write(gpu.buffers.step(RowClass::One), bytemuck::cast_slice(&next));
     }
     write(&gpu.decoder.sampling, bytemuck::cast_slice(&sampling.words()));
     let tail = &recent[recent.len().saturating_sub(RECENT)..];
@@ -239,9 +239,9 @@ fn submit(
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for draw in draws.clone() {
             let row = Row { position: last.position + draw as u32, ..last };
-            let following = Step { rows: vec![row], asked: vec![0] };
+            let following = Step { rows: vec![row], outputs: vec![0] };
             let (class, step) =
-                if draw == 0 { (Gpu::class_of(step), step) } else { (Class::One, &following) };
+                if draw == 0 { (Gpu::class_of(step), step) } else { (RowClass::One, &following) };
             gpu.encode(&mut pass, class, step);
             gpu.decoder.encode(&mut pass, class, step, sampling);
         }

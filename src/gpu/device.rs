@@ -71,10 +71,10 @@ pub struct AdapterLine {
 pub struct Caps {
     /// Subgroup operations.
     pub subgroups: bool,
-    /// Invocations of the largest team: of a subgroup, or of what stands in for one.
-    pub team: u32,
-    /// Whether all teams are of that size.
-    pub team_fixed: bool,
+    /// Invocations of the largest subgroup: of a subgroup, or of what stands in for one.
+    pub subgroup_size: u32,
+    /// Whether all subgroups are of that size.
+    pub subgroup_size_fixed: bool,
     /// Invocations of a workgroup.
     pub invocations: u32,
     /// Whether it is a program: then work counts, where on hardware waiting does.
@@ -141,7 +141,7 @@ impl Device {
     pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         if size > self.caps.buffer {
             let most = self.caps.buffer;
-            return Err(Error::Fit(format!(
+            return Err(Error::OutOfMemory(format!(
                 "{label} is {size} bytes; a buffer of {} holds {most}",
                 self.info.name
             )));
@@ -155,7 +155,7 @@ impl Device {
                 self.made.fetch_add(1, Ordering::Relaxed);
                 Ok(buffer)
             }
-            Some(_) => Err(Error::Fit(format!(
+            Some(_) => Err(Error::OutOfMemory(format!(
                 "out of memory on {}: {label} needs {size} bytes more",
                 self.info.name
             ))),
@@ -306,8 +306,8 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
     let most = limits.max_storage_buffer_binding_size;
     let caps = Caps {
         subgroups: features.contains(wgpu::Features::SUBGROUP),
-        team: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
-        team_fixed: info.subgroup_min_size == info.subgroup_max_size,
+        subgroup_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
+        subgroup_size_fixed: info.subgroup_min_size == info.subgroup_max_size,
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         software: is_software(&info) && !masks.as_hardware,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,

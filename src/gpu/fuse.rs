@@ -2,14 +2,14 @@
 //! that others read are written as before, those in between are just not kept. The CPU still computes the nodes one by one, so
 //! `check` holds fused kernels to them.
 //!
-//! Nearly all of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its *twin*,
-//! weighted and maybe in int8, and the matvec divides by the root mean square at its end (`wgsl/twin/`, `wgsl/input/`).
+//! Nearly all of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its *copy*,
+//! weighted and maybe in int8, and the matvec divides by the root mean square at its end (`wgsl/copy/`, `wgsl/input/`).
 
 use crate::backend::Precision;
 use crate::gpu::attention;
-use crate::gpu::cache;
+use crate::gpu::kv_layout;
 use crate::gpu::matvec;
-use crate::gpu::plan::{Class, Operand, Planned, Setting, constant, plain, replace};
+use crate::gpu::plan::{Launch, Operand, Planner, RowClass, constant, plain, replace};
 use crate::gpu::weights::weight;
 use crate::graph::{Graph, Kind, Node, Rows, Shape};
 use crate::ops::{Dispatch, Extent};
@@ -19,7 +19,7 @@ struct Fusion {
     /// The op of the first node.
     first: &'static str,
     /// The dispatches of the whole pattern, if it is there and its weights are where it needs them.
-    plan: fn(&Setting<'_>, Node) -> Option<Vec<Planned>>,
+    plan: fn(&Planner<'_>, Node) -> Option<Vec<Launch>>,
 }
 
 /// All patterns; the first that fits is taken.
@@ -33,8 +33,8 @@ const FUSIONS: &[Fusion] = &[
 ];
 
 /// The dispatches of the first fusion that begins with `node`.
-pub fn first_match(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
-    if s.class != Class::One {
+pub fn first_match(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
+    if s.class != RowClass::One {
         return None;
     }
     let name = op_name(s.graph, node)?;
@@ -119,10 +119,10 @@ impl Heads {
     }
 }
 
-fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
+fn heads(s: &Planner<'_>, h: &Heads) -> Option<Vec<Launch>> {
     let g = s.graph;
     let kind = kind(s, &h.weights)?;
-    let mut planned = feed(s, h.norm, kind);
+    let mut launches = feed(s, h.norm, kind);
     let rows = h.weights.map(|w| weight(g, w).rows);
     let keys = inputs(g, h.stores[0])[1];
     let values = inputs(g, h.stores[1])[1];
@@ -131,7 +131,7 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
         let has = |i: usize| run.contains(&i);
         let of = |i: usize| if has(i) { rows[i] as f64 } else { 0.0 };
         dispatch.constants.extend([("Q_ROWS", of(0)), ("K_ROWS", of(1))]);
-        dispatch.constants.extend(cache::constants(g, keys, s.context));
+        dispatch.constants.extend(kv_layout::constants(g, keys, s.context));
         let mut turns = Operand::Nothing;
         if let Some([rope, _]) = h.ropes {
             let (op, ins) = g.entry(rope).op()?;
@@ -162,9 +162,9 @@ fn heads(s: &Setting<'_>, h: &Heads) -> Option<Vec<Planned>> {
         }
         nodes.sort_unstable();
         normed(s, h.norm, &mut dispatch);
-        planned.push(finish(s, nodes, dispatch, operands, matrix, kind, "store", None));
+        launches.push(finish(s, nodes, dispatch, operands, matrix, kind, "store", None));
     }
-    Some(planned)
+    Some(launches)
 }
 
 /// Norm, gate and up, and the gate's activation.
@@ -189,9 +189,9 @@ impl Gated {
     }
 }
 
-fn gated(s: &Setting<'_>, f: &Gated) -> Option<Vec<Planned>> {
+fn gated(s: &Planner<'_>, f: &Gated) -> Option<Vec<Launch>> {
     let kind = kind(s, &f.weights)?;
-    let mut planned = feed(s, f.norm, kind);
+    let mut launches = feed(s, f.norm, kind);
     let (mut dispatch, matrix) = bundle(s, &f.weights, 16)?;
     let (op, ins) = s.graph.entry(f.gate).op()?;
     let shapes: Vec<Shape> = ins.iter().map(|&i| s.graph.shape(i)).collect();
@@ -201,8 +201,8 @@ fn gated(s: &Setting<'_>, f: &Gated) -> Option<Vec<Planned>> {
     operands.push((2, Operand::Value(f.gate)));
     let nodes = vec![f.norm, f.linears[0], f.linears[1], f.gate];
     normed(s, f.norm, &mut dispatch);
-    planned.push(finish(s, nodes, dispatch, operands, matrix, kind, "gate", Some(f.gate)));
-    Some(planned)
+    launches.push(finish(s, nodes, dispatch, operands, matrix, kind, "gate", Some(f.gate)));
+    Some(launches)
 }
 
 /// The one row asked for, the last norm, and the output.
@@ -224,17 +224,17 @@ impl Output {
     }
 }
 
-fn output(s: &Setting<'_>, o: &Output) -> Option<Vec<Planned>> {
+fn output(s: &Planner<'_>, o: &Output) -> Option<Vec<Launch>> {
     let kind = kind(s, &[o.weight])?;
-    let mut planned = feed(s, o.norm, kind);
+    let mut launches = feed(s, o.norm, kind);
     let (mut dispatch, matrix) = bundle(s, &[o.weight], 8)?;
     if let Extent::PerRow { each, .. } = dispatch.extent {
-        dispatch.extent = Extent::PerRow { rows: Rows::Asked, each };
+        dispatch.extent = Extent::PerRow { rows: Rows::Outputs, each };
     }
     let mut operands = reads(o.norm);
     operands.extend([(2, Operand::Value(o.linear)), (3, Operand::Nothing)]);
     normed(s, o.norm, &mut dispatch);
-    planned.push(finish(
+    launches.push(finish(
         s,
         vec![o.select, o.norm, o.linear],
         dispatch,
@@ -244,7 +244,7 @@ fn output(s: &Setting<'_>, o: &Output) -> Option<Vec<Planned>> {
         "plain",
         None,
     ));
-    Some(planned)
+    Some(launches)
 }
 
 /// A linear and the residual that it is added to.
@@ -273,11 +273,11 @@ impl Residual {
     }
 }
 
-fn residual(s: &Setting<'_>, a: &Residual) -> Option<Vec<Planned>> {
+fn residual(s: &Planner<'_>, a: &Residual) -> Option<Vec<Launch>> {
     let kind = kind(s, &[a.weight])?;
-    let mut planned = Vec::new();
+    let mut launches = Vec::new();
     let mut operands = if kind == "i8" {
-        planned = feed(s, a.x, kind);
+        launches = feed(s, a.x, kind);
         reads(a.x)
     } else {
         vec![(1, Operand::Value(a.x))]
@@ -289,23 +289,23 @@ fn residual(s: &Setting<'_>, a: &Residual) -> Option<Vec<Planned>> {
         (3, a.bias.map_or(Operand::Nothing, Operand::Vector)),
         (4, Operand::Value(a.residual)),
     ]);
-    planned.push(finish(s, vec![a.linear, a.add], dispatch, operands, matrix, kind, "add", Some(a.add)));
-    Some(planned)
+    launches.push(finish(s, vec![a.linear, a.add], dispatch, operands, matrix, kind, "add", Some(a.add)));
+    Some(launches)
 }
 
 /// How weights are multiplied: as int8 where all of their formats can and the precision allows it.
-fn kind(s: &Setting<'_>, weights: &[Node]) -> Option<&'static str> {
+fn kind(s: &Planner<'_>, weights: &[Node]) -> Option<&'static str> {
     let integer = |&w: &Node| {
         let w = weight(s.graph, w);
         w.format.integer && s.precision == Precision::Fast && w.cols.is_multiple_of(32)
     };
     let first = integer(&weights[0]);
-    // A twin is of one kind.
+    // A copy is of one kind.
     weights.iter().all(|w| integer(w) == first).then_some(if first { "i8" } else { "f32" })
 }
 
 /// One matvec over weights that follow each other in one part of one matrix.
-fn bundle(s: &Setting<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (usize, usize))> {
+fn bundle(s: &Planner<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (usize, usize))> {
     let (at, first) = *s.layout.place.get(&weights[0])?;
     let matrix = &s.layout.matrices[at];
     let mut rows = 0;
@@ -326,40 +326,40 @@ fn bundle(s: &Setting<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (u
     Some((dispatch, (at, 0)))
 }
 
-/// What a matvec multiplies: the twin of `of`.
+/// What a matvec multiplies: the copy of `of`.
 fn reads(of: Node) -> Vec<(u32, Operand)> {
-    vec![(1, Operand::Twin(of))]
+    vec![(1, Operand::ActivationCopy(of))]
 }
 
-/// The embedding of one row, and the twin for the norm behind it.
-fn embedding(s: &Setting<'_>, node: Node) -> Option<Vec<Planned>> {
-    let (of, kind) = twin_of(s, node)?;
-    let mut planned = plain(s, node);
-    let [p] = &mut planned[..] else { return None };
-    p.slots.twin = Some(kind);
-    twin_operands(s.graph, of, s.graph.shape(node).cols, &mut p.dispatch, &mut p.operands);
-    Some(planned)
+/// The embedding of one row, and the copy for the norm behind it.
+fn embedding(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
+    let (of, kind) = copy_of(s, node)?;
+    let mut launches = plain(s, node);
+    let [p] = &mut launches[..] else { return None };
+    p.slots.copy = Some(kind);
+    copy_operands(s.graph, of, s.graph.shape(node).cols, &mut p.dispatch, &mut p.operands);
+    Some(launches)
 }
 
-/// The twin of `of`, unless whoever computes its source writes it along the way.
-fn feed(s: &Setting<'_>, of: Node, kind: &'static str) -> Vec<Planned> {
+/// The copy of `of`, unless whoever computes its source writes it along the way.
+fn feed(s: &Planner<'_>, of: Node, kind: &'static str) -> Vec<Launch> {
     let source = source(s.graph, of);
     if emits(s, source) {
         return Vec::new();
     }
     let cols = s.graph.shape(source).cols;
     let mut dispatch = Dispatch {
-        kernel: "twin",
+        kernel: "copy",
         constants: vec![("COLS", cols as f64), ("WORKGROUP", 64.0)],
         extent: Extent::PerRow { rows: Rows::Step, each: (cols as u32).div_ceil(64) },
     };
     let mut operands = vec![(0, Operand::Value(source))];
-    twin_operands(s.graph, of, cols, &mut dispatch, &mut operands);
-    let slots = crate::gpu::link::Slots { twin: Some(kind), ..s.slots(None) };
-    vec![Planned { nodes: Vec::new(), dispatch, operands, weight: None, slots }]
+    copy_operands(s.graph, of, cols, &mut dispatch, &mut operands);
+    let slots = crate::gpu::link::Slots { copy: Some(kind), ..s.slots(None) };
+    vec![Launch { nodes: Vec::new(), dispatch, operands, weight: None, slots }]
 }
 
-/// The value that a twin is made from: the input of a norm, before the choice of a row; or the value itself.
+/// The value that a copy is made from: the input of a norm, before the choice of a row; or the value itself.
 fn source(g: &Graph, of: Node) -> Node {
     if op_name(g, of) != Some("rms_norm") {
         return of;
@@ -368,13 +368,13 @@ fn source(g: &Graph, of: Node) -> Node {
     if op_name(g, x) == Some("select") { inputs(g, x)[0] } else { x }
 }
 
-/// Whether a fused kernel computes `node` and writes its twin, if it has one, along the way.
-fn emits(s: &Setting<'_>, node: Node) -> bool {
+/// Whether a fused kernel computes `node` and writes its copy, if it has one, along the way.
+fn emits(s: &Planner<'_>, node: Node) -> bool {
     let g = s.graph;
     match op_name(g, node) {
         Some("embed") => embedding(s, node).is_some(),
         Some("attend") => {
-            attention::one_row(s, node).is_some_and(|all| all.iter().any(|p| p.slots.twin != Some("none")))
+            attention::one_row(s, node).is_some_and(|all| all.iter().any(|p| p.slots.copy != Some("none")))
         }
         Some("add") => inputs(g, node)
             .iter()
@@ -388,12 +388,12 @@ fn emits(s: &Setting<'_>, node: Node) -> bool {
     }
 }
 
-fn residual_fits(s: &Setting<'_>, a: &Residual) -> bool {
+fn residual_fits(s: &Planner<'_>, a: &Residual) -> bool {
     kind(s, &[a.weight]).is_some() && bundle(s, &[a.weight], 8).is_some()
 }
 
-/// What reads a twin made from `node`: the norm or the value that the twin is of, and the twin's kind.
-pub fn twin_of(s: &Setting<'_>, node: Node) -> Option<(Node, &'static str)> {
+/// What reads a copy made from `node`: the norm or the value that the copy is of, and the copy's kind.
+pub fn copy_of(s: &Planner<'_>, node: Node) -> Option<(Node, &'static str)> {
     let g = s.graph;
     for user in users(g, node) {
         let norm = if op_name(g, user) == Some("select") { only_user(g, user)? } else { user };
@@ -425,7 +425,7 @@ pub fn twin_of(s: &Setting<'_>, node: Node) -> Option<(Node, &'static str)> {
     None
 }
 
-pub fn twin_operands(
+pub fn copy_operands(
     g: &Graph,
     of: Node,
     cols: usize,
@@ -433,12 +433,12 @@ pub fn twin_operands(
     operands: &mut Vec<(u32, Operand)>,
 ) {
     let norm = (op_name(g, of) == Some("rms_norm")).then(|| inputs(g, of)[1]);
-    dispatch.constants.extend([("TWIN_COLS", cols as f64), ("TWIN_NORM", norm.is_some() as u32 as f64)]);
-    operands.extend([(6, norm.map_or(Operand::Nothing, Operand::Vector)), (7, Operand::Twin(of))]);
+    dispatch.constants.extend([("COPY_COLS", cols as f64), ("COPY_NORM", norm.is_some() as u32 as f64)]);
+    operands.extend([(6, norm.map_or(Operand::Nothing, Operand::Vector)), (7, Operand::ActivationCopy(of))]);
 }
 
 /// The norm's own number, for the matvec that divides by the root mean square.
-fn normed(s: &Setting<'_>, norm: Node, dispatch: &mut Dispatch) {
+fn normed(s: &Planner<'_>, norm: Node, dispatch: &mut Dispatch) {
     if let Some((op, ins)) = s.graph.entry(norm).op() {
         let shapes: Vec<Shape> = ins.iter().map(|&i| s.graph.shape(i)).collect();
         let constants = op.constants(&shapes);
@@ -447,10 +447,10 @@ fn normed(s: &Setting<'_>, norm: Node, dispatch: &mut Dispatch) {
     }
 }
 
-/// Puts a fused matvec together; `value` is what its output kernel writes a twin of, if anyone reads one.
+/// Puts a fused matvec together; `value` is what its output kernel writes a copy of, if anyone reads one.
 #[allow(clippy::too_many_arguments)]
 fn finish(
-    s: &Setting<'_>,
+    s: &Planner<'_>,
     nodes: Vec<Node>,
     mut dispatch: Dispatch,
     mut operands: Vec<(u32, Operand)>,
@@ -458,24 +458,24 @@ fn finish(
     kind: &'static str,
     output: &'static str,
     value: Option<Node>,
-) -> Planned {
-    let mut twin = "none";
+) -> Launch {
+    let mut copy = "none";
     if let Some(value) = value
-        && let Some((of, kind)) = twin_of(s, value)
+        && let Some((of, kind)) = copy_of(s, value)
     {
-        twin = kind;
-        twin_operands(s.graph, of, s.graph.shape(value).cols, &mut dispatch, &mut operands);
+        copy = kind;
+        copy_operands(s.graph, of, s.graph.shape(value).cols, &mut dispatch, &mut operands);
     }
     let format = s.layout.matrices[matrix.0].format;
     let slots = crate::gpu::link::Slots {
         input: Some(kind),
         output: Some(output),
-        twin: Some(twin),
+        copy: Some(copy),
         ..s.slots(Some(format.wgsl))
     };
     operands.push((0, Operand::Step));
     operands.sort_unstable_by_key(|(binding, _)| *binding);
-    Planned { nodes, dispatch, operands, weight: Some(matrix), slots }
+    Launch { nodes, dispatch, operands, weight: Some(matrix), slots }
 }
 
 fn op_name(g: &Graph, node: Node) -> Option<&'static str> {

@@ -1,6 +1,6 @@
 //! Links WGSL: `import package::lib::grid::flat;` brings the text of `wgsl/lib/grid.wgsl`, once, after the kernel's own, whose
 //! line numbers stay as they are. Five names are slots, filled for each dispatch: `package::weight` (a tensor's format),
-//! `package::cache` (the KV cache's), `package::input`, `package::output` and `package::twin` (what a matvec reads, what becomes of its
+//! `package::cache` (the KV cache's), `package::input`, `package::output` and `package::copy` (what a matvec reads, what becomes of its
 //! sums, and what the next one reads). Where there are two files `x_subgroup` and `x_plain`, the adapter decides which `x` is.
 
 include!(concat!(env!("OUT_DIR"), "/wgsl.rs"));
@@ -14,8 +14,8 @@ pub struct Slots {
     pub input: Option<&'static str>,
     /// The stem in `wgsl/output/` of what becomes of its sums.
     pub output: Option<&'static str>,
-    /// The stem in `wgsl/twin/` of what the next matvec reads.
-    pub twin: Option<&'static str>,
+    /// The stem in `wgsl/copy/` of what the next matvec reads.
+    pub copy: Option<&'static str>,
     /// The stem in `wgsl/cache/` of the KV cache.
     pub cache: &'static str,
     /// Whether subgroup operations may be used.
@@ -101,7 +101,7 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
         ["weight"] => slot("formats", slots.weight),
         ["input"] => slot("input", slots.input),
         ["output"] => slot("output", slots.output),
-        ["twin"] => slot("twin", slots.twin),
+        ["copy"] => slot("copy", slots.copy),
         ["cache"] => Ok(format!("cache/{}", slots.cache)),
         folders => {
             let stem = folders.join("/");
@@ -119,7 +119,7 @@ mod tests {
         weight: Some("q8_0"),
         input: Some("i8"),
         output: Some("add"),
-        twin: Some("i8"),
+        copy: Some("i8"),
         cache: "f16",
         subgroups: true,
     };

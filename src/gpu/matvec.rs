@@ -1,4 +1,4 @@
-//! How a matvec is spread over workgroups: pairs of rows, and teams to a pair.
+//! How a matvec is spread over workgroups: pairs of rows, and subgroups to a pair.
 //!
 //! The numbers are what an H100 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
 
@@ -36,14 +36,16 @@ pub fn shape(
     // Of large matrices in integers two pairs at a time: x is then loaded half as often.
     let double = (format.integer && rows * row_bytes > LARGE) as u32;
     let tasks = pairs / (1 + double);
-    let wanted = if caps.software { 1 } else { INVOCATIONS / (groups * tasks * caps.team) };
-    let wanted = wanted.max((row_bytes / (LANE_BYTES[format.integer as usize] * caps.team as usize)) as u32);
-    // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
-    let room = (units / caps.team).min(most / (tasks * caps.team));
+    let wanted = if caps.software { 1 } else { INVOCATIONS / (groups * tasks * caps.subgroup_size) };
+    let wanted =
+        wanted.max((row_bytes / (LANE_BYTES[format.integer as usize] * caps.subgroup_size as usize)) as u32);
+    // A row has a unit at least for each lane of its subgroups, and a workgroup has room for all subgroups.
+    let room = (units / caps.subgroup_size).min(most / (tasks * caps.subgroup_size));
     let split = 1 << wanted.min(room).max(1).ilog2();
     // Two pairs at a time leave a workgroup long at work: small ones are all resident at once, and none runs behind the others.
     let width = if double == 1 && split == 1 { SMALL } else { most };
-    let halves = (caps.team_fixed && split == 1 && double == 0 && 2 * units <= caps.team) as u32;
+    let halves =
+        (caps.subgroup_size_fixed && split == 1 && double == 0 && 2 * units <= caps.subgroup_size) as u32;
     dispatch.kernel = "matvec";
     dispatch.extent = Extent::PerRow { rows: extent, each: groups };
     dispatch.constants.extend([
@@ -53,8 +55,8 @@ pub fn shape(
         ("DOUBLE", double as f64),
         ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
-        ("WORKGROUP", (tasks * split * caps.team).min(width).max(32) as f64),
-        ("TEAM", if caps.team_fixed { caps.team as f64 } else { 0.0 }),
+        ("WORKGROUP", (tasks * split * caps.subgroup_size).min(width).max(32) as f64),
+        ("SUBGROUP_SIZE", if caps.subgroup_size_fixed { caps.subgroup_size as f64 } else { 0.0 }),
     ]);
 }
 
@@ -64,11 +66,11 @@ mod tests {
     use crate::formats::FORMATS;
     use crate::gpu::plan::constant;
 
-    fn caps(invocations: u32, team: u32, software: bool) -> Caps {
+    fn caps(invocations: u32, subgroup: u32, software: bool) -> Caps {
         Caps {
             subgroups: true,
-            team,
-            team_fixed: true,
+            subgroup_size: subgroup,
+            subgroup_size_fixed: true,
             invocations,
             software,
             workgroup_bytes: 32 << 10,
@@ -95,12 +97,15 @@ mod tests {
                         let d = shaped(&caps, format, size, pairs);
                         let number = |name| constant(&d, name) as u32;
                         let (split, tasks) = (number("SPLIT"), number("TASKS"));
-                        let what = format!("{format} {size:?} in teams of {}: {d:?}", caps.team);
-                        assert!(split == 1 || split * caps.team <= (size[1] / unit) as u32, "{what}");
+                        let what = format!("{format} {size:?} in subgroups of {}: {d:?}", caps.subgroup_size);
+                        assert!(
+                            split == 1 || split * caps.subgroup_size <= (size[1] / unit) as u32,
+                            "{what}"
+                        );
                         assert_eq!(tasks * (1 + number("DOUBLE")), pairs * split, "{what}");
                         assert!(number("WORKGROUP") <= caps.invocations, "{what}");
                         assert!(
-                            number("WORKGROUP") <= tasks * caps.team || number("WORKGROUP") == 32,
+                            number("WORKGROUP") <= tasks * caps.subgroup_size || number("WORKGROUP") == 32,
                             "{what}"
                         );
                     }

@@ -6,10 +6,11 @@
 mod attention;
 mod bandwidth;
 mod buffers;
-mod cache;
 mod decode;
 mod device;
 mod fuse;
+mod kv_layout;
+mod launch;
 mod link;
 mod matvec;
 mod pipelines;
@@ -17,7 +18,6 @@ mod plan;
 mod pool;
 mod profile;
 mod readback;
-mod stage;
 mod trace;
 mod upload;
 mod weights;
@@ -25,7 +25,7 @@ mod weights;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Plan, Precision, Profile};
+use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig};
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
@@ -34,10 +34,10 @@ use crate::sampler::Sampling;
 
 use buffers::{Buffers, step_words};
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
+use launch::BoundLaunch;
 pub use link::{Slots, imports, kernels, link, overrides};
 use pipelines::Pipelines;
-use plan::{Class, Planned, Setting};
-use stage::Stage;
+use plan::{Launch, Planner, RowClass};
 pub use trace::Traced;
 use weights::{Layout, Weights};
 
@@ -48,10 +48,10 @@ const LOGITS: usize = 32 << 20;
 pub struct Gpu {
     device: Device,
     model: Arc<Model>,
-    plan: Plan,
-    asked: usize,
-    planned: [Vec<Planned>; 2],
-    stages: [Vec<Stage>; 2],
+    plan: RuntimeConfig,
+    outputs: usize,
+    launches: [Vec<Launch>; 2],
+    stages: [Vec<BoundLaunch>; 2],
     buffers: Buffers,
     weights: Weights,
     pipelines_ms: f64,
@@ -65,28 +65,28 @@ impl Gpu {
         device: Device,
         file: Arc<Gguf>,
         model: Arc<Model>,
-        plan: Plan,
+        plan: RuntimeConfig,
         unfused: bool,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Gpu> {
         let graph = &model.graph;
         let (matrices, vectors) = weight_nodes(&model);
         let layout = Layout::new(graph, &matrices, &fuse::bundles(graph), device.caps.binding);
-        let asked = (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, plan.rows);
-        let planned = [Class::One, Class::Many].map(|class| {
-            let (caps, Plan { context, slots, precision, .. }) = (&device.caps, plan);
-            plan::plan(&Setting { graph, layout: &layout, caps, class, context, slots, precision }, unfused)
+        let outputs = (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, plan.rows);
+        let launches = [RowClass::One, RowClass::Many].map(|class| {
+            let (caps, RuntimeConfig { context, slots, precision, .. }) = (&device.caps, plan);
+            plan::plan(&Planner { graph, layout: &layout, caps, class, context, slots, precision }, unfused)
         });
-        let mut keys = planned.iter().flatten().map(stage::key).collect::<Result<Vec<_>>>()?;
+        let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
         keys.extend(decode::Decoder::keys(&device, &model)?);
         let pipelines = Pipelines::make(&device, &keys)?;
-        let buffers = Buffers::new(&device, &file, graph, plan, asked, [&planned[0], &planned[1]])?;
+        let buffers = Buffers::new(&device, &file, graph, plan, outputs, [&launches[0], &launches[1]])?;
         let weights = Weights::upload(&device, &file, graph, &layout, &vectors, progress)?;
-        let bind = |class: Class| {
-            let stage = |p| Stage::new(&device, &pipelines, &buffers, &weights, class, p);
-            planned[class as usize].iter().map(stage).collect::<Result<Vec<_>>>()
+        let bind = |class: RowClass| {
+            let stage = |p| BoundLaunch::new(&device, &pipelines, &buffers, &weights, class, p);
+            launches[class as usize].iter().map(stage).collect::<Result<Vec<_>>>()
         };
-        let stages = [bind(Class::One)?, bind(Class::Many)?];
+        let stages = [bind(RowClass::One)?, bind(RowClass::Many)?];
         let decoder = decode::Decoder::new(&device, &model, &pipelines, &buffers)?;
         device.check()?;
         let pipelines_ms = pipelines.ms;
@@ -94,8 +94,8 @@ impl Gpu {
             device,
             model,
             plan,
-            asked,
-            planned,
+            outputs,
+            launches,
             stages,
             buffers,
             weights,
@@ -105,18 +105,18 @@ impl Gpu {
         })
     }
 
-    fn class_of(step: &Step) -> Class {
-        if step.rows.len() == 1 { Class::One } else { Class::Many }
+    fn class_of(step: &Step) -> RowClass {
+        if step.rows.len() == 1 { RowClass::One } else { RowClass::Many }
     }
 
     /// Tells the device the rows of a step.
-    fn write_step(&self, class: Class, step: &Step) {
+    fn write_step(&self, class: RowClass, step: &Step) {
         let words = step_words(step, 0);
         self.device.queue.write_buffer(self.buffers.step(class), 0, bytemuck::cast_slice(&words));
     }
 
     /// Encodes a step.
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: Class, step: &Step) {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
         for stage in &self.stages[class as usize] {
             stage.encode(pass, step);
         }
@@ -148,7 +148,7 @@ impl Backend for Gpu {
     }
 
     fn placement(&self) -> Placement {
-        let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], asked: vec![0] };
+        let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
         Placement {
             layers_run: self.model.layers,
             block_count: self.model.block_count,
@@ -184,7 +184,7 @@ impl Backend for Gpu {
     }
 
     fn limits(&self) -> Limits {
-        Limits { rows: self.plan.rows, asked: self.asked }
+        Limits { rows: self.plan.rows, outputs: self.outputs }
     }
 
     fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
@@ -195,13 +195,13 @@ impl Backend for Gpu {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             self.encode(&mut pass, class, step);
         }
-        if step.asked.is_empty() {
+        if step.outputs.is_empty() {
             self.device.queue.submit([encoder.finish()]);
             return self.device.check().map(|()| Vec::new());
         }
         let output = self.model.graph.output();
         let shape = self.model.graph.shape(output);
-        let rows = step.asked.len();
+        let rows = step.outputs.len();
         let bytes = (rows * shape.stride() * 4) as u64;
         let logits = readback::copy(&self.device, encoder, self.buffers.value(class, output), bytes)?;
         Ok(readback::rows(&logits, rows, shape))

@@ -3,9 +3,9 @@
 
 use crate::backend::Precision;
 use crate::formats::Format;
-use crate::gpu::cache;
 use crate::gpu::device::Caps;
 use crate::gpu::fuse;
+use crate::gpu::kv_layout;
 use crate::gpu::link::Slots;
 use crate::gpu::matvec;
 use crate::gpu::weights::Layout;
@@ -14,7 +14,7 @@ use crate::ops::{Dispatch, Extent};
 
 /// For how many rows a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum RowClass {
     /// One: decode.
     One,
     /// Any number: prefill, several sequences.
@@ -34,8 +34,8 @@ pub enum Operand {
     Table(Node),
     /// A cache.
     Cache(Node),
-    /// A value as the next matvec multiplies it (`wgsl/twin/`); of a norm's value this stands in for the value itself.
-    Twin(Node),
+    /// A value as the next matvec multiplies it (`wgsl/copy/`); of a norm's value this stands in for the value itself.
+    ActivationCopy(Node),
     /// What attention found of each span of positions, before the spans are put together.
     Partials(Node),
     /// Something that the kernel's constants keep it from reading.
@@ -47,7 +47,7 @@ pub enum Operand {
 
 /// One dispatch.
 #[derive(Clone, Debug)]
-pub struct Planned {
+pub struct Launch {
     /// The nodes that it computes; empty for all but the last part of a split one.
     pub nodes: Vec<Node>,
     /// Kernel, constants, workgroups.
@@ -60,7 +60,7 @@ pub struct Planned {
     pub slots: Slots,
 }
 
-impl Planned {
+impl Launch {
     /// The kernel and what is in its slots, for people.
     pub fn label(&self) -> String {
         let slots = [self.slots.input, self.slots.output];
@@ -72,7 +72,7 @@ impl Planned {
 }
 
 /// What a plan is made for.
-pub struct Setting<'a> {
+pub struct Planner<'a> {
     /// The graph.
     pub graph: &'a Graph,
     /// How the weights are laid out.
@@ -80,7 +80,7 @@ pub struct Setting<'a> {
     /// What the device offers.
     pub caps: &'a Caps,
     /// For how many rows.
-    pub class: Class,
+    pub class: RowClass,
     /// Positions of a slot.
     pub context: usize,
     /// Sequences that are kept side by side.
@@ -89,20 +89,20 @@ pub struct Setting<'a> {
     pub precision: Precision,
 }
 
-impl Setting<'_> {
+impl Planner<'_> {
     /// What the slots stand for in a kernel that reads weights of `format`.
     pub fn slots(&self, weight: Option<&'static str>) -> Slots {
         let cache = match self.precision {
             Precision::Fast => "f16",
             Precision::F32 => "f32",
         };
-        Slots { weight, input: None, output: None, twin: None, cache, subgroups: self.caps.subgroups }
+        Slots { weight, input: None, output: None, copy: None, cache, subgroups: self.caps.subgroups }
     }
 }
 
 /// The dispatches of a step, in order. `unfused`: every node by one of its own.
-pub fn plan(s: &Setting<'_>, unfused: bool) -> Vec<Planned> {
-    let mut planned = Vec::new();
+pub fn plan(s: &Planner<'_>, unfused: bool) -> Vec<Launch> {
+    let mut launches = Vec::new();
     let mut done = vec![false; s.graph.len()];
     for (node, entry) in s.graph.nodes() {
         if entry.op().is_none() || done[node.0] {
@@ -113,13 +113,13 @@ pub fn plan(s: &Setting<'_>, unfused: bool) -> Vec<Planned> {
         for node in new.iter().flat_map(|p| &p.nodes) {
             done[node.0] = true;
         }
-        planned.extend(new);
+        launches.extend(new);
     }
-    planned
+    launches
 }
 
 /// The dispatches that compute one node alone: more than one where its weight is in parts.
-pub fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
+pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     let Some((op, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
     if op.name() == "linear" {
         return linear(s, node);
@@ -127,8 +127,8 @@ pub fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
     let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
     let mut dispatch = op.dispatch(&shapes, s.graph.shape(node));
     if let Some(&cache) = inputs.iter().find(|&&n| matches!(s.graph.entry(n).kind, Kind::Cache(_))) {
-        dispatch.constants.extend(cache::constants(s.graph, cache, s.context));
-        dispatch.constants.push(("KEYS", cache::holds_keys(s.graph, cache) as u32 as f64));
+        dispatch.constants.extend(kv_layout::constants(s.graph, cache, s.context));
+        dispatch.constants.push(("KEYS", kv_layout::holds_keys(s.graph, cache) as u32 as f64));
     }
     let mut operands = vec![Operand::Step];
     for i in op.bound_inputs(inputs.len()) {
@@ -139,14 +139,14 @@ pub fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
     match op.name() {
         "embed" => {
             operands.push(Operand::Value(node));
-            let mut planned = parts(s, inputs[0], node, |held| {
+            let mut launches = parts(s, inputs[0], node, |held| {
                 let mut dispatch = dispatch.clone();
                 dispatch.constants.push(("FIRST_ROW", held.first as f64));
                 dispatch.constants.push(("ROWS", held.rows as f64));
                 (dispatch, in_order(&operands))
             });
-            planned.iter_mut().for_each(|p| p.slots.twin = Some("none"));
-            planned
+            launches.iter_mut().for_each(|p| p.slots.copy = Some("none"));
+            launches
         }
         name => {
             if name == "rope" {
@@ -162,7 +162,7 @@ pub fn plain(s: &Setting<'_>, node: Node) -> Vec<Planned> {
                 dispatch.constants.push(("WORKGROUP", s.caps.invocations.min(256) as f64));
             }
             let operands = in_order(&operands);
-            vec![Planned { nodes: vec![node], dispatch, operands, weight: None, slots: s.slots(None) }]
+            vec![Launch { nodes: vec![node], dispatch, operands, weight: None, slots: s.slots(None) }]
         }
     }
 }
@@ -173,20 +173,22 @@ fn in_order(operands: &[Operand]) -> Vec<(u32, Operand)> {
 }
 
 /// A linear alone: by matvec where there are few rows, by matmul where there are many.
-fn linear(s: &Setting<'_>, node: Node) -> Vec<Planned> {
+fn linear(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     let Some((op, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
     let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
     let out = s.graph.shape(node);
-    let few = s.class == Class::One || out.rows == Rows::Asked;
+    let few = s.class == RowClass::One || out.rows == Rows::Outputs;
     let bias = inputs.get(2).map_or(Operand::Nothing, |&b| Operand::Vector(b));
-    let mut planned = parts(s, inputs[1], node, |held| {
+    let mut launches = parts(s, inputs[1], node, |held| {
         let mut dispatch = op.dispatch(&shapes, out);
         replace(&mut dispatch, "N", held.rows as f64);
         dispatch.constants.extend([("FIRST_OUT", held.first as f64), ("FIRST_ROW", held.at as f64)]);
         if few {
             matvec::shape(s.caps, held.format, shapes[0].cols, held.rows, 8, &mut dispatch, out.rows);
-            let (single, asked) = (s.class == Class::One, out.rows == Rows::Asked);
-            dispatch.constants.extend([("SINGLE", single as u32 as f64), ("ASKED", asked as u32 as f64)]);
+            let (single, outputs) = (s.class == RowClass::One, out.rows == Rows::Outputs);
+            dispatch
+                .constants
+                .extend([("SINGLE", single as u32 as f64), ("OUTPUT_ROWS", outputs as u32 as f64)]);
             let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(node), bias];
             return (dispatch, in_order(&operands));
         }
@@ -197,11 +199,11 @@ fn linear(s: &Setting<'_>, node: Node) -> Vec<Planned> {
         (dispatch, in_order(&operands))
     });
     if few {
-        for p in &mut planned {
+        for p in &mut launches {
             (p.slots.input, p.slots.output) = (Some("f32"), Some("plain"));
         }
     }
-    planned
+    launches
 }
 
 /// Rows of a weight that one part of its matrix holds.
@@ -217,15 +219,15 @@ struct Held {
 
 /// A dispatch for each part of the matrix that holds rows of `weight`.
 fn parts(
-    s: &Setting<'_>,
+    s: &Planner<'_>,
     weight: Node,
     node: Node,
     make: impl Fn(Held) -> (Dispatch, Vec<(u32, Operand)>),
-) -> Vec<Planned> {
+) -> Vec<Launch> {
     let (at, first) = s.layout.place[&weight];
     let matrix = &s.layout.matrices[at];
     let Rows::Of(rows) = s.graph.shape(weight).rows else { panic!("a weight has a number of rows") };
-    let mut planned = Vec::new();
+    let mut launches = Vec::new();
     for part in 0..matrix.parts() {
         let held = matrix.part(part);
         let (start, end) = (held.start.max(first), held.end.min(first + rows));
@@ -236,12 +238,12 @@ fn parts(
         let (dispatch, operands) =
             make(Held { rows: end - start, first: start - first, at: start - held.start, format });
         let slots = s.slots(Some(format.wgsl));
-        planned.push(Planned { nodes: Vec::new(), dispatch, operands, weight: Some((at, part)), slots });
+        launches.push(Launch { nodes: Vec::new(), dispatch, operands, weight: Some((at, part)), slots });
     }
-    if let Some(last) = planned.last_mut() {
+    if let Some(last) = launches.last_mut() {
         last.nodes.push(node);
     }
-    planned
+    launches
 }
 
 /// How a kernel reads a node.

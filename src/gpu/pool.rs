@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::gpu::plan::{Operand, Planned};
+use crate::gpu::plan::{Launch, Operand};
 
 /// Which buffer each value is in.
 #[derive(Debug, Default, PartialEq)]
@@ -16,17 +16,17 @@ pub struct Pool {
 
 impl Pool {
     /// Plans buffers for the values of `planned`; `bytes` tells a value's size, `kept` lives on after the last dispatch.
-    pub fn plan(planned: &[Planned], bytes: impl Fn(Operand) -> u64, kept: Operand) -> Pool {
+    pub fn plan(launches: &[Launch], bytes: impl Fn(Operand) -> u64, kept: Operand) -> Pool {
         let mut last = HashMap::new();
-        for (at, p) in planned.iter().enumerate() {
+        for (at, p) in launches.iter().enumerate() {
             for node in values(p) {
                 last.insert(node, at);
             }
         }
-        last.insert(kept, planned.len());
+        last.insert(kept, launches.len());
         let mut pool = Pool::default();
         let mut free: Vec<usize> = Vec::new();
-        for (at, p) in planned.iter().enumerate() {
+        for (at, p) in launches.iter().enumerate() {
             for node in values(p) {
                 if !pool.place.contains_key(&node) {
                     let slot = pool.take(&mut free, bytes(node));
@@ -60,9 +60,9 @@ impl Pool {
     }
 }
 
-fn values(p: &Planned) -> impl Iterator<Item = Operand> {
+fn values(p: &Launch) -> impl Iterator<Item = Operand> {
     p.operands
         .iter()
         .map(|(_, o)| *o)
-        .filter(|o| matches!(o, Operand::Value(_) | Operand::Twin(_) | Operand::Partials(_)))
+        .filter(|o| matches!(o, Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_)))
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::backend::{DispatchGroup, Profile, no_profile};
 use crate::error::{Error, Result};
 use crate::formats::FORMATS;
-use crate::gpu::plan::{Class, Operand, Planned, constant};
-use crate::gpu::stage::Stage;
+use crate::gpu::launch::BoundLaunch;
+use crate::gpu::plan::{Launch, Operand, RowClass, constant};
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Row, Step};
 
@@ -24,7 +24,7 @@ const REPEATS: (usize, usize) = (5, 50);
 /// Dispatches of one kind, ready to be encoded.
 struct Group<'a> {
     told: DispatchGroup,
-    stages: Vec<&'a Stage>,
+    stages: Vec<&'a BoundLaunch>,
 }
 
 /// Fails where passes have no timestamps.
@@ -42,14 +42,14 @@ pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
         let context = gpu.plan.context;
         return Err(Error::Usage(format!("position {position} is not in a context of {context}")));
     }
-    let step = Step { rows: vec![Row { token: 0, slot: 0, position }], asked: vec![0] };
+    let step = Step { rows: vec![Row { token: 0, slot: 0, position }], outputs: vec![0] };
     let groups = groups(gpu, &step);
-    let whole: Vec<&Stage> = gpu.stages[Class::One as usize]
+    let whole: Vec<&BoundLaunch> = gpu.stages[RowClass::One as usize]
         .iter()
-        .chain(gpu.decoder.greedy(Class::One).map(|(_, stage)| stage))
+        .chain(gpu.decoder.greedy(RowClass::One).map(|(_, stage)| stage))
         .collect();
     // The whole step, nothing, and the groups. The sampler is the last of them: it moves the position on.
-    let mut passes: Vec<&[&Stage]> = vec![&whole, &[]];
+    let mut passes: Vec<&[&BoundLaunch]> = vec![&whole, &[]];
     passes.extend(groups.iter().map(|g| g.stages.as_slice()));
 
     let repeats = warm_up(gpu, &step, &passes)?;
@@ -64,13 +64,13 @@ pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
 
 /// The dispatches of a step, like with like: of one kernel, over weights of one form, for the same node of each layer.
 fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
-    let planned = gpu.planned[Class::One as usize].iter().map(|p| tell(gpu, p, step));
-    let sampler = gpu.decoder.greedy(Class::One).map(|(kernel, stage)| {
+    let launches = gpu.launches[RowClass::One as usize].iter().map(|p| tell(gpu, p, step));
+    let sampler = gpu.decoder.greedy(RowClass::One).map(|(kernel, stage)| {
         let node = "sampler".into();
         (DispatchGroup { kernel: kernel.into(), node, count: 1, ..DispatchGroup::default() }, stage)
     });
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for (told, stage) in planned.zip(&gpu.stages[Class::One as usize]).chain(sampler) {
+    for (told, stage) in launches.zip(&gpu.stages[RowClass::One as usize]).chain(sampler) {
         if !stage.runs(step) {
             continue;
         }
@@ -89,7 +89,7 @@ fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
 }
 
 /// What a planned dispatch is, and what it reads.
-fn tell(gpu: &Gpu, p: &Planned, step: &Step) -> DispatchGroup {
+fn tell(gpu: &Gpu, p: &Launch, step: &Step) -> DispatchGroup {
     let mut told =
         DispatchGroup { kernel: p.label(), node: node(gpu, p), count: 1, ..DispatchGroup::default() };
     let number = |name: &str| constant(&p.dispatch, name) as usize;
@@ -115,7 +115,7 @@ fn tell(gpu: &Gpu, p: &Planned, step: &Step) -> DispatchGroup {
 }
 
 /// The node that a dispatch computes last, or works on, without its layer.
-fn node(gpu: &Gpu, p: &Planned) -> String {
+fn node(gpu: &Gpu, p: &Launch) -> String {
     let value = |o: &Operand| match *o {
         Operand::Value(node) | Operand::Partials(node) => Some(node),
         _ => None,
@@ -126,12 +126,12 @@ fn node(gpu: &Gpu, p: &Planned) -> String {
 }
 
 /// Keeps the device busy until its clocks are up; the number of repeats that a measurement has time for.
-fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&Stage]]) -> Result<usize> {
+fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> {
     let start = Instant::now();
     loop {
         let once = Instant::now();
         let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
-        gpu.write_step(Class::One, step);
+        gpu.write_step(RowClass::One, step);
         for stages in passes {
             encode(&mut encoder, step, stages, None);
         }
@@ -145,7 +145,7 @@ fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&Stage]]) -> Result<usize> {
 }
 
 /// The median time of each pass, in µs.
-fn times(gpu: &Gpu, step: &Step, passes: &[&[&Stage]], repeats: usize) -> Result<Vec<f64>> {
+fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> Result<Vec<f64>> {
     let count = (2 * passes.len() * repeats) as u32;
     let queries = gpu.device.device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("profile"),
@@ -159,7 +159,7 @@ fn times(gpu: &Gpu, step: &Step, passes: &[&[&Stage]], repeats: usize) -> Result
     for _ in 0..repeats {
         // The sampler moved the position on: the whole step and the groups both begin where they are told to.
         for part in [&passes[..1], &passes[1..]] {
-            gpu.write_step(Class::One, step);
+            gpu.write_step(RowClass::One, step);
             let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
             for stages in part {
                 encode(&mut encoder, step, stages, Some((&queries, next)));
@@ -184,7 +184,7 @@ fn times(gpu: &Gpu, step: &Step, passes: &[&[&Stage]], repeats: usize) -> Result
 fn encode(
     encoder: &mut wgpu::CommandEncoder,
     step: &Step,
-    stages: &[&Stage],
+    stages: &[&BoundLaunch],
     stamps: Option<(&wgpu::QuerySet, u32)>,
 ) {
     let timestamp_writes = stamps.map(|(query_set, first)| wgpu::ComputePassTimestampWrites {

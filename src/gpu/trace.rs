@@ -2,8 +2,8 @@
 //! written, so that numbers that a kernel left out, or wrote past its result, are seen.
 
 use crate::error::Result;
-use crate::gpu::cache;
-use crate::gpu::plan::{Class, Operand, Planned};
+use crate::gpu::kv_layout;
+use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Node, Step};
 
@@ -16,7 +16,7 @@ pub struct Traced {
     /// The values that it wrote, `[rows][cols]`. What it left out is not a number.
     pub values: Vec<(Node, Vec<f32>)>,
     /// Nodes past whose rows it wrote, or in whose cache it wrote elsewhere: none, unless a kernel is wrong.
-    pub spilled: Vec<Node>,
+    pub out_of_bounds: Vec<Node>,
     /// Whether it computes with activations in int8, which costs more than rounding.
     pub integer: bool,
 }
@@ -32,9 +32,9 @@ impl Gpu {
         let class = Gpu::class_of(step);
         self.write_step(class, step);
         for at in 0..self.stages[class as usize].len() {
-            let planned = &self.planned[class as usize][at];
+            let launches = &self.launches[class as usize][at];
             self.guard_values(class, at);
-            let caches = self.caches_written(planned);
+            let caches = self.caches_written(launches);
             let before = caches.iter().map(|&(_, c)| self.read(self.buffers.cache(c)));
             let before = before.collect::<Result<Vec<_>>>()?;
             let mut encoder = self.device.device.create_command_encoder(&Default::default());
@@ -43,30 +43,36 @@ impl Gpu {
                 self.stages[class as usize][at].encode(&mut pass, step);
             }
             self.device.queue.submit([encoder.finish()]);
-            let (mut values, mut spilled) = (Vec::new(), Vec::new());
-            for &node in &planned.nodes {
+            let (mut values, mut out_of_bounds) = (Vec::new(), Vec::new());
+            for &node in &launches.nodes {
                 let (value, spill) = match caches.iter().position(|(n, _)| *n == node) {
                     Some(i) => self.stored(step, caches[i].1, &before[i])?,
-                    None if names(planned, node) => self.value_of(class, step, node)?,
+                    None if names(launches, node) => self.value_of(class, step, node)?,
                     None => continue, // a value between the nodes of a fused kernel
                 };
                 values.push((node, value));
                 if spill {
-                    spilled.push(node);
+                    out_of_bounds.push(node);
                 }
             }
-            let integer = planned.slots.input == Some("i8");
-            see(Traced { kernel: planned.label(), nodes: planned.nodes.clone(), values, spilled, integer })?;
+            let integer = launches.slots.input == Some("i8");
+            see(Traced {
+                kernel: launches.label(),
+                nodes: launches.nodes.clone(),
+                values,
+                out_of_bounds,
+                integer,
+            })?;
         }
         Ok(())
     }
 
     /// Fills the buffers of the values that dispatch `at` is the first to name, and so the first to write.
-    fn guard_values(&self, class: Class, at: usize) {
-        let planned = &self.planned[class as usize];
-        for (_, operand) in &planned[at].operands {
+    fn guard_values(&self, class: RowClass, at: usize) {
+        let launches = &self.launches[class as usize];
+        for (_, operand) in &launches[at].operands {
             if let Operand::Value(node) = operand
-                && !planned[..at].iter().any(|p| names(p, *node))
+                && !launches[..at].iter().any(|p| names(p, *node))
             {
                 let buffer = self.buffers.value(class, *node);
                 let words = vec![guard(*node); buffer.size() as usize / 4];
@@ -76,12 +82,12 @@ impl Gpu {
     }
 
     /// The `store` nodes of a dispatch, with their caches.
-    fn caches_written(&self, planned: &Planned) -> Vec<(Node, Node)> {
+    fn caches_written(&self, launches: &Launch) -> Vec<(Node, Node)> {
         let cache = |&node: &Node| {
             let (op, inputs) = self.model.graph.entry(node).op()?;
             (op.name() == "store").then(|| (node, inputs[1]))
         };
-        planned.nodes.iter().filter_map(cache).collect()
+        launches.nodes.iter().filter_map(cache).collect()
     }
 
     fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
@@ -90,25 +96,25 @@ impl Gpu {
     }
 
     /// The value of a node, and whether anything behind it was written.
-    fn value_of(&self, class: Class, step: &Step, node: Node) -> Result<(Vec<f32>, bool)> {
+    fn value_of(&self, class: RowClass, step: &Step, node: Node) -> Result<(Vec<f32>, bool)> {
         let shape = self.model.graph.shape(node);
         let rows = shape.rows_in(step);
         let data = self.read(self.buffers.value(class, node))?;
         let (value, behind) = data.split_at(rows * shape.stride() * 4);
-        let spilled = behind.chunks_exact(4).any(|word| word != guard(node).to_le_bytes());
-        Ok((readback::rows(value, rows, shape), spilled))
+        let out_of_bounds = behind.chunks_exact(4).any(|word| word != guard(node).to_le_bytes());
+        Ok((readback::rows(value, rows, shape), out_of_bounds))
     }
 
     /// What a step wrote into a cache, and whether anything else there has changed since `before`.
     fn stored(&self, step: &Step, cache: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
         let cols = self.model.graph.shape(cache).cols;
-        let keys = cache::holds_keys(&self.model.graph, cache);
+        let keys = kv_layout::holds_keys(&self.model.graph, cache);
         let mut data = self.read(self.buffers.cache(cache))?;
         let number = self.buffers.cache_number;
         let mut out = Vec::with_capacity(step.rows.len() * cols);
         for row in &step.rows {
             for place in
-                cache::places(keys, self.plan.context, cols, row.slot as usize, row.position as usize)
+                kv_layout::places(keys, self.plan.context, cols, row.slot as usize, row.position as usize)
             {
                 let bytes = place * number..(place + 1) * number;
                 out.push(match data[bytes.clone()] {
@@ -124,6 +130,6 @@ impl Gpu {
 }
 
 /// Whether a dispatch reads or writes the value of a node.
-fn names(planned: &Planned, node: Node) -> bool {
-    planned.operands.iter().any(|(_, o)| *o == Operand::Value(node))
+fn names(launches: &Launch, node: Node) -> bool {
+    launches.operands.iter().any(|(_, o)| *o == Operand::Value(node))
 }

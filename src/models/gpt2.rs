@@ -66,7 +66,7 @@ pub fn forward(g: &mut Graph, w: &Weights<'_>, layers: usize) -> Result<()> {
     }
     g.scope("");
 
-    let x = g.rows_asked_for(x);
+    let x = g.output_rows(x);
     let h = norm(g, w, x, "", "output_norm", width, eps)?;
     let output =
         if w.holds("output.weight") { w.matrix(g, "output.weight", vocab, width)? } else { embedding };

@@ -125,7 +125,7 @@ pub fn forward(g: &mut Graph, w: &Weights<'_>, layers: usize) -> Result<()> {
     }
     g.scope("");
 
-    let x = g.rows_asked_for(x);
+    let x = g.output_rows(x);
     let weight = w.vector(g, "output_norm.weight", c.width)?;
     let h = g.rms_norm(x, weight, c.eps);
     let h = g.name(h, "output_norm");

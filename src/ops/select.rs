@@ -1,4 +1,4 @@
-//! y[i] = x[asked[i]]
+//! y[i] = x[outputs[i]]
 
 use crate::graph::{Rows, Shape, Step};
 use crate::ops::{Dispatch, Extent, Op, Value};
@@ -17,7 +17,7 @@ impl Op for Select {
     }
 
     fn shape(&self, inputs: &[Shape]) -> Shape {
-        Shape { rows: Rows::Asked, cols: inputs[0].cols }
+        Shape { rows: Rows::Outputs, cols: inputs[0].cols }
     }
 
     fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
@@ -26,8 +26,8 @@ impl Op for Select {
 
     fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let cols = inputs[0].rows().1;
-        for (&asked, y) in step.asked.iter().zip(out.chunks_exact_mut(cols)) {
-            y.copy_from_slice(inputs[0].row(asked as usize));
+        for (&row, y) in step.outputs.iter().zip(out.chunks_exact_mut(cols)) {
+            y.copy_from_slice(inputs[0].row(row as usize));
         }
     }
 

@@ -18,10 +18,10 @@ fn before(head_dim: usize) -> u32 {
 const DECODED: usize = 4;
 /// Kernel, what is in it, what is put in its place.
 const MUTATIONS: &[(&str, &str, &str)] = &[
-    ("attend_span", "* SCALE;", "* SCALE * 1.02;"),
-    ("attend_join", "ends[k].y", "ends[k].y * 1.05"),
-    ("attend_join", "found.y;", "found.y * 1.05;"),
-    ("attend_join", "/ SPAN;", "/ SPAN + 1u;"),
+    ("attend_partial", "* SCALE;", "* SCALE * 1.02;"),
+    ("attend_combine", "ends[k].y", "ends[k].y * 1.05"),
+    ("attend_combine", "found.y;", "found.y * 1.05;"),
+    ("attend_combine", "/ SPAN;", "/ SPAN + 1u;"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -75,8 +75,8 @@ fn held(bytes: &'static [u8], before: u32, target: &Target, precision: Precision
     let file = Gguf::from_static("tiny", bytes)?;
     let options = Options { masks, ..target.options(precision) };
     let report = run_from(file, &options, 160, before, DECODED)?;
-    if !report.nodes.iter().any(|node| node.kernel.starts_with("attend_join")) {
-        return Err("attend_join did not run".into());
+    if !report.nodes.iter().any(|node| node.kernel.starts_with("attend_combine")) {
+        return Err("attend_combine did not run".into());
     }
     agrees(&report)
 }

@@ -20,11 +20,11 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;"),
     ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y"),
     ("attend", "p0 + lane;", "p0 + lane + 1u;"),
-    ("attend_one", "return SCALE * sum;", "return SCALE * 1.02 * sum;"),
-    ("attend_one", "exp(teams[t].x - largest) * teams[t].y", "teams[t].y"),
-    ("store", "value_place(row.y, row.z,", "value_place(row.y, row.z + 1u,"),
+    ("attend_decode", "return SCALE * sum;", "return SCALE * 1.02 * sum;"),
+    ("attend_decode", "exp(subgroups[t].x - largest) * subgroups[t].y", "subgroups[t].y"),
+    ("store", "value_index(row.y, row.z,", "value_index(row.y, row.z + 1u,"),
     (
-        "attend_one",
+        "attend_decode",
         "return (block * KV_FOURS + four) * KEY_BLOCK",
         "return (block * KV_FOURS + (four ^ 1u)) * KEY_BLOCK",
     ),
@@ -38,13 +38,13 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("gate", "activate(ACT, gate[i])", "gate[i]"),
     ("unary", "0.044715", "0.05"),
     ("embed", "127.0 / largest", "63.0 / largest"),
-    ("twin", "127.0 / largest", "63.0 / largest"),
-    ("select", "asked * fours", "0u * fours"),
+    ("copy", "127.0 / largest", "63.0 / largest"),
+    ("select", "row * fours", "0u * fours"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
     let llama: &'static [u8] = Llama { format: "Q8_0", head_dim: 32, ..Llama::default() }.file().leak();
-    // Its heads are no whole blocks of a twin, so that attention leaves it to a kernel of its own.
+    // Its heads are no whole blocks of a copy, so that attention leaves it to a kernel of its own.
     let narrow: &'static [u8] = Llama { format: "Q8_0", head_dim: 24, ..Llama::default() }.file().leak();
     let gpt2: &'static [u8] = Gpt2::default().file().leak();
     let trial = |&mutation: &(&'static str, &'static str, &'static str)| {

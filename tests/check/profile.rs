@@ -46,8 +46,8 @@ fn all(target: &Target) -> Outcome {
     }
     let before = story(&mut engine)?;
     let near = engine.backend.profile(3)?;
-    let planned = engine.backend.placement().dispatches_per_token;
-    covers(&near, planned)?;
+    let launches = engine.backend.placement().dispatches_per_token;
+    covers(&near, launches)?;
     // Every matrix once, and of the embedding a row.
     let read =
         |name: &str| near.groups.iter().filter(|g| g.kernel.starts_with(name)).map(|g| g.weight_bytes).sum();
@@ -59,7 +59,7 @@ fn all(target: &Target) -> Outcome {
     let far = engine.backend.profile(FAR)?;
     equal("bytes of keys and values", cache(&far), 2 * 2 * 2 * 32 * (FAR as u64 + 1) * 2)?;
     // Attention in spans, and a dispatch in each of the 2 layers that joins them.
-    covers(&far, planned + 2)?;
+    covers(&far, launches + 2)?;
     equal("what is generated", story(&mut engine)?, before)?;
     match engine.backend.profile(1152) {
         Err(wgllm::Error::Usage(_)) => Ok(()),

@@ -1,4 +1,4 @@
-//! The cases that ops are tested and measured with, as data. Tiles are 32 or 64 wide, teams up to 128 invocations: sizes are one
+//! The cases that ops are tested and measured with, as data. Tiles are 32 or 64 wide, subgroups up to 128 invocations: sizes are one
 //! below, equal and one above.
 
 use wgllm::formats::{FORMATS, Format};

@@ -10,7 +10,7 @@ use wgllm::backend::Precision;
 use wgllm::gguf::Gguf;
 
 use crate::adapters::{self, Target};
-use crate::facts::{Subject, divergence, tops};
+use crate::asserts::{Subject, divergence, tops};
 use crate::fixtures::{demo, unknown};
 use crate::stories::{is_quantised, paths, stories};
 use crate::{Outcome, q4_k_m, short};

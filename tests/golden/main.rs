@@ -4,7 +4,7 @@
 
 #[path = "../common/adapters.rs"]
 mod adapters;
-mod facts;
+mod asserts;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 mod forced;

@@ -8,7 +8,7 @@ use wgllm::backend::Precision;
 use wgllm::models::ARCHITECTURES;
 
 use crate::adapters::Target;
-use crate::facts::{Subject, Tolerance, near, same_tokens};
+use crate::asserts::{Subject, Tolerance, near, same_tokens};
 use crate::fixtures::{entries, fixtures, ids, json, npy, numbers, unknown};
 use crate::{Outcome, on_all};
 

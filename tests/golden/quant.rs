@@ -9,7 +9,7 @@ use wgllm::formats::by_id;
 use wgllm::gguf::Gguf;
 
 use crate::adapters::Target;
-use crate::facts::{Subject, Tolerance, near, same_where_sure, tops};
+use crate::asserts::{Subject, Tolerance, near, same_where_sure, tops};
 use crate::fixtures::{files, fixtures, ids, json, npy, numbers, stem};
 use crate::{Outcome, on_all};
 

@@ -8,7 +8,7 @@ use wgllm::formats::FORMATS;
 use wgllm::gguf::Gguf;
 
 use crate::adapters::Target;
-use crate::facts::{Subject, Tolerance, near, same_tokens, same_where_sure};
+use crate::asserts::{Subject, Tolerance, near, same_tokens, same_where_sure};
 use crate::fixtures::{demo, entries, files, fixtures, ids, json, npy, numbers};
 use crate::{Outcome, on_all};
 

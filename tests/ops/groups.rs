@@ -1,6 +1,6 @@
 //! Groups of cases: a graph each, with the steps that it runs.
 
-use wgllm::backend::{Plan, Precision};
+use wgllm::backend::{Precision, RuntimeConfig};
 use wgllm::formats::FORMATS;
 use wgllm::gpu::Masks;
 use wgllm::graph::{Node, Step};
@@ -20,7 +20,7 @@ pub struct Group {
     /// What they run.
     pub steps: fn() -> Vec<(String, Step)>,
     /// For what they are prepared: with more rows than any step has, so that there is room behind every result.
-    pub plan: Plan,
+    pub plan: RuntimeConfig,
     /// What they run with, one by one.
     pub variants: &'static [Variant],
 }
@@ -50,7 +50,7 @@ const EVERY: &[Variant] = &[
     ("fast, bounds checked", Precision::Fast, CHECKED),
 ];
 
-const PLAN: Plan = Plan { context: 300, slots: 1, rows: 270, precision: Precision::F32 };
+const PLAN: RuntimeConfig = RuntimeConfig { context: 300, slots: 1, rows: 270, precision: Precision::F32 };
 
 /// All groups.
 pub const GROUPS: &[Group] = &[
@@ -59,7 +59,7 @@ pub const GROUPS: &[Group] = &[
         name: "linear and embed, 70,001 rows",
         build: vocabulary,
         steps: steps::far_tokens,
-        plan: Plan { rows: 3, ..PLAN },
+        plan: RuntimeConfig { rows: 3, ..PLAN },
         variants: &[
             ("f32", Precision::F32, ALL),
             ("f32, bindings of 1 MiB", Precision::F32, PARTS),
@@ -69,8 +69,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "more workgroups than one dimension takes",
         build: folded,
-        steps: || vec![steps::all_asked(31)],
-        plan: Plan { rows: 60, ..PLAN },
+        steps: || vec![steps::all_outputs(31)],
+        plan: RuntimeConfig { rows: 60, ..PLAN },
         variants: &[("f32", Precision::F32, ALL)],
     },
     Group { name: "norms", build: norms, steps: steps::by_kind, plan: PLAN, variants: SUBGROUPS },
@@ -81,14 +81,14 @@ pub const GROUPS: &[Group] = &[
         name: "rope far out",
         build: rope_far,
         steps: steps::by_position,
-        plan: Plan { context: 100_001, rows: 16, ..PLAN },
+        plan: RuntimeConfig { context: 100_001, rows: 16, ..PLAN },
         variants: PLAIN,
     },
     Group {
         name: "attention",
         build: attention,
         steps: steps::sequences,
-        plan: Plan { slots: 2, ..PLAN },
+        plan: RuntimeConfig { slots: 2, ..PLAN },
         variants: EVERY,
     },
 ];
@@ -117,12 +117,12 @@ fn of(inputs: &[(usize, Node)], cols: usize) -> Node {
 fn linear(s: &mut SmallGraph) {
     let cases = cases::linear();
     let all = inputs(s, cases.iter().map(|c| c.cols));
-    let asked: Vec<(usize, Node)> = all.iter().map(|&(c, x)| (c, s.graph.rows_asked_for(x))).collect();
+    let outputs: Vec<(usize, Node)> = all.iter().map(|&(c, x)| (c, s.graph.output_rows(x))).collect();
     let f32 = format("F32");
     for Linear { format, n, cols, bias } in cases {
         let w = s.weight(format, n, cols);
         let b = bias.then(|| s.weight(f32, 1, n));
-        for (inputs, which) in [(&all, ""), (&asked, " of the rows asked for")] {
+        for (inputs, which) in [(&all, ""), (&outputs, " of the rows asked for")] {
             let y = s.graph.linear(of(inputs, cols), w, b);
             let with = if bias { " + b" } else { "" };
             s.graph.name(y, &format!("linear {} [{n}, {cols}]{with}{which}", format.name));
@@ -158,7 +158,7 @@ fn vocabulary(s: &mut SmallGraph) {
     let table = s.weight(format("Q8_0"), N, 32);
     let x = s.graph.embed(table, Index::Token);
     s.graph.name(x, "embed Q8_0 of 32");
-    let last = s.graph.rows_asked_for(x);
+    let last = s.graph.output_rows(x);
     let q4 = s.weight(format("Q4_0"), N, 32);
     let y = s.graph.linear(last, q4, None);
     s.graph.name(y, "linear Q4_0 [70001, 32]");
@@ -169,7 +169,7 @@ fn vocabulary(s: &mut SmallGraph) {
 /// 31 rows of 70,001 results by a kernel that takes some of them to a workgroup.
 fn folded(s: &mut SmallGraph) {
     let x = input(s, 4);
-    let x = s.graph.rows_asked_for(x);
+    let x = s.graph.output_rows(x);
     let w = s.weight(format("F32"), 70_001, 4);
     s.graph.linear(x, w, None);
 }
@@ -206,7 +206,7 @@ fn embed(s: &mut SmallGraph) {
             for by in [Index::Token, Index::Position] {
                 let y = s.graph.embed(table, by);
                 s.graph.name(y, &format!("embed {} of {cols} by {by:?}", format.name));
-                let y = s.graph.rows_asked_for(y);
+                let y = s.graph.output_rows(y);
                 s.graph.name(y, &format!("select of {cols}"));
             }
         }

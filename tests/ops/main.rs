@@ -17,7 +17,7 @@ mod steps;
 mod weights_file;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use wgllm::backend::Plan;
+use wgllm::backend::RuntimeConfig;
 use wgllm::check::{NodeReport, compare};
 use wgllm::cpu::Cpu;
 use wgllm::gpu::{self, AdapterLine, Gpu};
@@ -59,7 +59,7 @@ fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant) -> Result
     let opened = graph.open()?;
     let (file, model) = (&opened.file, &opened.model);
     let device = gpu::choose(None, Some(adapter), masks)?;
-    let plan = Plan { precision, ..group.plan };
+    let plan = RuntimeConfig { precision, ..group.plan };
     // Every node by a dispatch of its own: what fused kernels compute is held to the same references where whole models are.
     let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, true, &mut |_, _| {})?;
     let mut cpu = Cpu::new(file.clone(), model.clone(), plan)?;
@@ -79,8 +79,8 @@ fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant) -> Result
 fn line(r: &NodeReport) -> String {
     let NodeReport { node, shape, kernel, step, bound, .. } = r;
     let nmse = r.nmse.unwrap_or_default();
-    let spilled = if r.spilled { ", writes past its end" } else { "" };
+    let out_of_bounds = if r.out_of_bounds { ", writes past its end" } else { "" };
     let worst = r.worst.map(|(at, cpu, gpu)| format!(", at {at:?} cpu {cpu:e}, gpu {gpu:e}"));
     let worst = worst.unwrap_or_default();
-    format!("  {step}: {node} {shape:?} by {kernel}: {nmse:.1e}, bound {bound:.0e}{worst}{spilled}")
+    format!("  {step}: {node} {shape:?} by {kernel}: {nmse:.1e}, bound {bound:.0e}{worst}{out_of_bounds}")
 }

@@ -55,10 +55,10 @@ pub fn by_rows() -> Vec<(String, Step)> {
     for &count in ROWS {
         let last = count as u32 - 1;
         let all: Vec<u32> = (0..count as u32).rev().collect();
-        let asked = if count <= 9 || count == 33 { all } else { vec![last, 0, last / 2, last] };
-        steps.push((format!("{count} rows"), Step { rows: rows(&ORDINARY, count, 0, 0), asked }));
+        let outputs = if count <= 9 || count == 33 { all } else { vec![last, 0, last / 2, last] };
+        steps.push((format!("{count} rows"), Step { rows: rows(&ORDINARY, count, 0, 0), outputs }));
     }
-    steps.push(("nothing asked".into(), Step { rows: rows(&ORDINARY, 3, 0, 5), asked: Vec::new() }));
+    steps.push(("nothing asked".into(), Step { rows: rows(&ORDINARY, 3, 0, 5), outputs: Vec::new() }));
     steps
 }
 
@@ -68,7 +68,7 @@ pub fn by_kind() -> Vec<(String, Step)> {
     for (name, kind) in KINDS {
         for count in [1, 2, 7, 33, 65] {
             let rows = rows(kind, count, 0, 0);
-            steps.push((format!("{count} rows, {name}"), Step { rows, asked: vec![0] }));
+            steps.push((format!("{count} rows, {name}"), Step { rows, outputs: vec![0] }));
         }
     }
     steps
@@ -80,9 +80,9 @@ pub fn by_position() -> Vec<(String, Step)> {
     let positions: [u32; 12] = [0, 1, 2, 31, 32, 33, 255, 1_000, 32_768, 65_535, 65_536, 100_000];
     let mut steps: Vec<(String, Step)> = positions
         .iter()
-        .map(|p| (format!("position {p}"), Step { rows: vec![at(p)], asked: vec![0] }))
+        .map(|p| (format!("position {p}"), Step { rows: vec![at(p)], outputs: vec![0] }))
         .collect();
-    let step = Step { rows: positions.iter().map(at).collect(), asked: vec![0] };
+    let step = Step { rows: positions.iter().map(at).collect(), outputs: vec![0] };
     steps.push(("all positions".into(), step));
     steps
 }
@@ -93,7 +93,7 @@ pub fn sequences() -> Vec<(String, Step)> {
     let mut push = |rows: Vec<Row>| {
         let ends: Vec<String> = rows.iter().map(|r| format!("{}/{}", r.slot, r.position)).collect();
         let label = format!("{} rows to slot/position {}", rows.len(), ends.last().map_or("", |e| e));
-        steps.push((label, Step { rows, asked: vec![0] }));
+        steps.push((label, Step { rows, outputs: vec![0] }));
     };
     let mut at = 0;
     for count in [1, 1, 28, 1, 1, 1, 1, 28, 1, 1, 1, 1, 65, 126, 1, 1] {
@@ -116,14 +116,14 @@ pub fn far_tokens() -> Vec<(String, Step)> {
     let mut steps = Vec::new();
     for tokens in &tokens {
         let rows: Vec<Row> = tokens.iter().enumerate().map(row).collect();
-        steps.push(("1 row".into(), Step { rows: rows[..1].to_vec(), asked: vec![0] }));
-        steps.push(("3 rows".into(), Step { rows, asked: vec![2, 0] }));
+        steps.push(("1 row".into(), Step { rows: rows[..1].to_vec(), outputs: vec![0] }));
+        steps.push(("3 rows".into(), Step { rows, outputs: vec![2, 0] }));
     }
     steps
 }
 
 /// As many rows, all of them asked for.
-pub fn all_asked(count: usize) -> (String, Step) {
-    let asked = (0..count as u32).collect();
-    (format!("{count} rows"), Step { rows: rows(&ORDINARY, count, 0, 0), asked })
+pub fn all_outputs(count: usize) -> (String, Step) {
+    let outputs = (0..count as u32).collect();
+    (format!("{count} rows"), Step { rows: rows(&ORDINARY, count, 0, 0), outputs })
 }

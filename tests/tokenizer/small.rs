@@ -300,7 +300,7 @@ pub fn trials() -> Vec<Trial> {
             }
         }));
     }
-    let facts: [Fact; 7] = [
+    let asserts: [Fact; 7] = [
         ("a file without a tokenizer has none", none_is_none),
         ("a missing pre-tokenizer is default and warned of", missing_pre_is_visible),
         ("generation ends at tokens by id and by text", ends_by_id_and_text),
@@ -309,7 +309,7 @@ pub fn trials() -> Vec<Trial> {
         ("broken UTF-8 and unknown ids print U+FFFD", broken_text_is_marked),
         ("a byte without a token is an error", missing_bytes_are_errors),
     ];
-    trials.extend(facts.map(|(name, fact)| Trial::test(name, fact)));
+    trials.extend(asserts.map(|(name, fact)| Trial::test(name, fact)));
     trials
 }
 

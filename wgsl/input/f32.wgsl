@@ -1,4 +1,4 @@
-// What a matvec multiplies, in f32: a value, or the twin of a normalised one (wgsl/twin/f32.wgsl).
+// What a matvec multiplies, in f32: a value, or the copy of a normalised one (wgsl/copy/f32.wgsl).
 
 import package::lib::row::within_row;
 
@@ -27,7 +27,7 @@ fn product(u: Unit, v: X) -> f32 {
     return sum;
 }
 
-// This lane's part of the sum of the squares that follow the twin of a normalised value.
+// This lane's part of the sum of the squares that follow the copy of a normalised value.
 fn input_squares(at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;

@@ -1,4 +1,4 @@
-// What a matvec multiplies, as int8: the twin of a value (wgsl/twin/i8.wgsl).
+// What a matvec multiplies, as int8: the copy of a value (wgsl/copy/i8.wgsl).
 
 import package::lib::quants::Quants;
 import package::lib::row::row_units;
@@ -22,7 +22,7 @@ fn product(u: Unit, v: Quants) -> f32 {
     return unit_dot_i8(u, v);
 }
 
-// This lane's part of the sum of the squares that follow the twin of a normalised value.
+// This lane's part of the sum of the squares that follow the copy of a normalised value.
 fn input_squares(at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;

@@ -1,4 +1,4 @@
-// Sums and maxima over a workgroup, by subgroups: the twin of reduce_plain.wgsl.
+// Sums and maxima over a workgroup, by subgroups: the copy of reduce_plain.wgsl.
 //
 // A subgroup's first invocation leaves the subgroup's part at its own place and the others leave nothing there, so that neither the
 // size of a subgroup nor which invocations form one matters. Then every subgroup adds up the whole array.

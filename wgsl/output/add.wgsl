@@ -1,7 +1,7 @@
-// The sums and a residual: y[n] = residual[n] + sum[n] (+ bias[n]); and the twin of y for what normalises it next. One row.
+// The sums and a residual: y[n] = residual[n] + sum[n] (+ bias[n]); and the copy of y for what normalises it next. One row.
 
-import package::twin::begin_twin;
-import package::twin::emit;
+import package::copy::begin_copy;
+import package::copy::emit_copy;
 
 override BIAS: u32 = 0u;
 
@@ -18,7 +18,7 @@ fn begin(r: u32, first_pair: u32, local: u32) {
         if (BIAS != 0u) {
             ahead += bias[n];
         }
-        begin_twin(n);
+        begin_copy(n);
     }
 }
 
@@ -30,5 +30,5 @@ fn finish(r: u32, first_pair: u32, local: u32) {
         value = sums_of(local / 2u)[local % 2u] * scale() + ahead;
         y[n] = value;
     }
-    emit(n, value, valid, local);
+    emit_copy(n, value, valid, local);
 }

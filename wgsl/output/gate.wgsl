@@ -1,8 +1,8 @@
-// Pairs of gate and up: y[n] = act(gate[n]) · up[n]; and the twin of y for the matvec that reads it next. One row.
+// Pairs of gate and up: y[n] = act(gate[n]) · up[n]; and the copy of y for the matvec that reads it next. One row.
 
 import package::lib::activation::activate_one;
-import package::twin::begin_twin;
-import package::twin::emit;
+import package::copy::begin_copy;
+import package::copy::emit_copy;
 
 override ACT: u32 = 0u;
 
@@ -10,7 +10,7 @@ override ACT: u32 = 0u;
 
 fn begin(r: u32, first_pair: u32, local: u32) {
     if (local < PAIRS && first_pair + local < N / 2u) {
-        begin_twin(first_pair + local);
+        begin_copy(first_pair + local);
     }
 }
 
@@ -23,5 +23,5 @@ fn finish(r: u32, first_pair: u32, local: u32) {
         value = activate_one(ACT, sum.x) * sum.y;
         y[n] = value;
     }
-    emit(n, value, valid, local);
+    emit_copy(n, value, valid, local);
 }

@@ -2,8 +2,8 @@
 // their caches. Pairs are neighbours. One row.
 
 import package::cache::CachePair;
-import package::lib::places::key_place;
-import package::lib::places::value_place;
+import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::value_index;
 
 override Q_ROWS: u32 = 64u;
 override K_ROWS: u32 = 64u;
@@ -11,8 +11,8 @@ override HEAD_DIM: u32 = 64u;
 override ROTARY: u32 = 0u;        // numbers of a head that turn
 
 @group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [Q_ROWS / 2]
-@group(0) @binding(3) var<storage, read> turns: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
-@group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // see lib/places.wgsl
+@group(0) @binding(3) var<storage, read> cos_sin: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
+@group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read_write> values: array<CachePair>;
 
 var<private> ahead: vec2<f32>;
@@ -26,7 +26,7 @@ fn begin(r: u32, first_pair: u32, local: u32) {
     let p = pair % (HEAD_DIM / 2u);
     ahead = vec2<f32>(1.0, 0.0);
     if (2u * pair < Q_ROWS + K_ROWS && p < ROTARY / 2u) {
-        ahead = turns[row.z * (ROTARY / 2u) + p];
+        ahead = cos_sin[row.z * (ROTARY / 2u) + p];
     }
 }
 
@@ -41,9 +41,9 @@ fn finish(r: u32, first_pair: u32, local: u32) {
         y[pair] = sum;
     } else if (2u * pair < Q_ROWS + K_ROWS) {
         let p = pair - Q_ROWS / 2u;
-        keys[2u * key_place(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
+        keys[2u * key_index(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
     } else {
         let p = pair - (Q_ROWS + K_ROWS) / 2u;
-        values[2u * value_place(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
+        values[2u * value_index(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
     }
 }

@@ -13,7 +13,7 @@ use wgllm::{Error, Result};
 use super::args::{self, Hardware};
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
-use super::voice::Voice;
+use super::reporter::Reporter;
 use super::{Outcome, report};
 use measure::{Samples, Setup, Test};
 use output::{Format, Measured, Output};
@@ -53,7 +53,7 @@ pub struct Bench {
     #[command(flatten)]
     hardware: Hardware,
     #[command(flatten)]
-    voice: Voice,
+    reporter: Reporter,
 }
 
 fn pair(text: &str) -> Result<(usize, usize), String> {
@@ -75,12 +75,12 @@ impl Bench {
             let file = self.model.open()?;
             let options = self.hardware.options(backend, &file)?;
             let options = Options { context: Some(context), ..options };
-            let mut engine = model::load(file, &options, &self.hardware, &self.voice)?;
+            let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
             if self.profile {
                 engine.backend.can_profile()?;
             }
             let setup = Setup::of(&engine, self.hardware.batch_size);
-            let bar = self.voice.steps_bar("measuring");
+            let bar = self.reporter.steps_bar("measuring");
             bar.set_length((tests.len() * self.repetitions) as u64);
             for test in &tests {
                 let samples =

@@ -1,8 +1,8 @@
-// The twin of a value of one row: what the next matvec multiplies, where no kernel before it wrote it along the way.
+// The copy of a value of one row: what the next matvec multiplies, where no kernel before it wrote it along the way.
 
 import package::lib::grid::flat;
-import package::twin::begin_twin;
-import package::twin::emit;
+import package::copy::begin_copy;
+import package::copy::emit_copy;
 
 override WORKGROUP: u32 = 64u;
 override COLS: u32 = 64u;
@@ -16,7 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var value = 0.0;
     if (valid) {
         value = x[i];
-        begin_twin(i);
+        begin_copy(i);
     }
-    emit(i, value, valid, local);
+    emit_copy(i, value, valid, local);
 }

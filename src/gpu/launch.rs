@@ -4,39 +4,39 @@ use crate::error::Result;
 use crate::gpu::buffers::Buffers;
 use crate::gpu::device::Device;
 use crate::gpu::pipelines::{Key, Pipelines};
-use crate::gpu::plan::{Class, Planned};
+use crate::gpu::plan::{Launch, RowClass};
 use crate::gpu::weights::Weights;
 use crate::graph::Step;
 use crate::ops::Extent;
 
 /// A dispatch, ready to be encoded.
-pub struct Stage {
+pub struct BoundLaunch {
     pipeline: wgpu::ComputePipeline,
     groups: Vec<wgpu::BindGroup>,
     extent: Extent,
 }
 
 /// The pipeline that a dispatch needs.
-pub fn key(p: &Planned) -> Result<Key> {
+pub fn key(p: &Launch) -> Result<Key> {
     Key::new(p.dispatch.kernel, p.slots, &p.dispatch.constants)
 }
 
-impl Stage {
+impl BoundLaunch {
     /// Binds a planned dispatch.
     pub fn new(
         device: &Device,
         pipelines: &Pipelines,
         buffers: &Buffers,
         weights: &Weights,
-        class: Class,
-        p: &Planned,
-    ) -> Result<Stage> {
+        class: RowClass,
+        p: &Launch,
+    ) -> Result<BoundLaunch> {
         let operands = p.operands.iter().map(|&(binding, o)| (binding, buffers.operand(class, weights, o)));
         let mut bound = vec![operands.collect()];
         if let Some((matrix, part)) = p.weight {
             bound.push((0..).zip(&weights.planes[matrix][part]).collect());
         }
-        Ok(Stage::bind(device, pipelines.get(&key(p)?), p.dispatch.kernel, &bound, p.dispatch.extent))
+        Ok(BoundLaunch::bind(device, pipelines.get(&key(p)?), p.dispatch.kernel, &bound, p.dispatch.extent))
     }
 
     /// Binds buffers, group by group, to a pipeline.
@@ -46,7 +46,7 @@ impl Stage {
         kernel: &'static str,
         bound: &[Vec<(u32, &wgpu::Buffer)>],
         extent: Extent,
-    ) -> Stage {
+    ) -> BoundLaunch {
         let group = |(index, buffers): (usize, &Vec<(u32, &wgpu::Buffer)>)| {
             let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
                 .iter()
@@ -62,7 +62,7 @@ impl Stage {
             })
         };
         let groups = bound.iter().enumerate().map(group).collect();
-        Stage { pipeline: pipeline.clone(), groups, extent }
+        BoundLaunch { pipeline: pipeline.clone(), groups, extent }
     }
 
     /// Whether there is anything to do in a step of these rows.

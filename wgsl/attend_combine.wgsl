@@ -1,10 +1,10 @@
 // y[h] = Σ over spans of weight · sum[span, h] / Σ over spans of weight · total[span, h], weight = exp(largest[span, h] − the largest)
 //
-// Puts together what attend_span.wgsl found of each span of positions. SLICES workgroups for a head, each with some of its numbers. What is
+// Puts together what attend_partial.wgsl found of each span of positions. SLICES workgroups for a head, each with some of its numbers. What is
 // there of the first spans is asked for before anything is known of the step, so that its way from memory is one and not three.
 
 import package::lib::invocation::Invocation;
-import package::twin::emit;
+import package::copy::emit_copy;
 
 override HEADS: u32 = 1u;
 override HEAD_DIM: u32 = 64u;
@@ -25,7 +25,7 @@ override LINES: u32 = WORKGROUP / SLICE;   // spans that are added up side by si
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
 const NONE: f32 = -3.0e38;      // less than any score
-const AHEAD: u32 = 4u;          // spans of a line, and of a lane of a team, that are asked for at once
+const AHEAD: u32 = 4u;          // spans of a line, and of a lane of a subgroup, that are asked for at once
 
 // Where head h of span s begins; of the last one that there is room for, if s lies behind it.
 fn place_of(h: u32, s: u32) -> u32 {
@@ -39,7 +39,7 @@ fn main(at: Invocation) {
     let h = at.group.x / SLICES;
     let first_four = at.group.x % SLICES * SLICE;
     let line = lane / SLICE;
-    var ends: array<vec2<f32>, AHEAD>;        // of spans for each lane of a team
+    var ends: array<vec2<f32>, AHEAD>;        // of spans for each lane of a subgroup
     var line_ends: array<f32, AHEAD>;         // of spans for each line, with the sums that belong to them
     var line_sums: array<vec4<f32>, AHEAD>;
     for (var k = 0u; k < AHEAD * EAGER; k++) {
@@ -53,27 +53,27 @@ fn main(at: Invocation) {
     let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u) / SPAN;
     let spans = (end + SPAN - 1u) / SPAN;
 
-    // Every team finds the largest score and the sum of all weights for itself.
-    let team_ahead = AHEAD * EAGER * lanes_of(at);
+    // Every subgroup finds the largest score and the sum of all weights for itself.
+    let subgroup_ahead = AHEAD * EAGER * lanes_of(at);
     var largest = NONE;
     for (var k = 0u; k < AHEAD * EAGER; k++) {
         let s = k * lanes_of(at) + lane_of(at);
         largest = select(largest, max(largest, ends[k].x), s >= first && s < spans);
     }
-    for (var s = max(first, team_ahead) + lane_of(at); s < spans; s += lanes_of(at)) {
+    for (var s = max(first, subgroup_ahead) + lane_of(at); s < spans; s += lanes_of(at)) {
         largest = max(largest, parts[place_of(h, s) + FOURS].x);
     }
-    largest = team_max(largest, at);
+    largest = subgroup_max(largest, at);
     var total = 0.0;
     for (var k = 0u; k < AHEAD * EAGER; k++) {
         let s = k * lanes_of(at) + lane_of(at);
         total += select(0.0, exp(ends[k].x - largest) * ends[k].y, s >= first && s < spans);
     }
-    for (var s = max(first, team_ahead) + lane_of(at); s < spans; s += lanes_of(at)) {
+    for (var s = max(first, subgroup_ahead) + lane_of(at); s < spans; s += lanes_of(at)) {
         let found = parts[place_of(h, s) + FOURS];
         total += exp(found.x - largest) * found.y;
     }
-    total = team_sum(total, at);
+    total = subgroup_sum(total, at);
 
     var sum = vec4<f32>();
     if (line < LINES) {
@@ -100,7 +100,7 @@ fn main(at: Invocation) {
             value /= total;
             y[place] = value;
         }
-        emit(place, value, valid, lane);
+        emit_copy(place, value, valid, lane);
         workgroupBarrier();
     }
 }

@@ -8,11 +8,11 @@ override KV_FOURS: u32 = 16u;    // fours of a position
 
 const KEY_BLOCK: u32 = 32u;
 
-fn value_place(slot: u32, position: u32, four: u32) -> u32 {
+fn value_index(slot: u32, position: u32, four: u32) -> u32 {
     return (slot * CONTEXT + position) * KV_FOURS + four;
 }
 
-fn key_place(slot: u32, position: u32, four: u32) -> u32 {
+fn key_index(slot: u32, position: u32, four: u32) -> u32 {
     let block = (slot * CONTEXT + position) / KEY_BLOCK;
     return (block * KV_FOURS + four) * KEY_BLOCK + position % KEY_BLOCK;
 }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How much to say.
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
-pub struct Voice {
+pub struct Reporter {
     /// Print nothing but the result and errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -21,16 +21,16 @@ pub struct Voice {
     pub no_progress: bool,
 }
 
-impl Voice {
+impl Reporter {
     /// Prints a line.
     pub fn say(&self, line: impl Display) {
         if !self.quiet {
-            self.insist(line);
+            self.always(line);
         }
     }
 
     /// Prints what a flag of its own asks for, `-q` or not.
-    pub fn insist(&self, line: impl Display) {
+    pub fn always(&self, line: impl Display) {
         // Nothing depends on these lines: a closed standard error is no reason to stop.
         let _ = writeln!(std::io::stderr(), "{line}");
     }

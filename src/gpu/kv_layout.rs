@@ -1,4 +1,4 @@
-//! How keys and values are laid out in their caches: `wgsl/lib/places.wgsl`, for the host.
+//! How keys and values are laid out in their caches: `wgsl/lib/kv_layout.wgsl`, for the host.
 //!
 //! Values of a position follow each other. Keys are in blocks of 32 positions, whose numbers of one four follow each other, so that
 //! an invocation for each position multiplies a whole key while neighbours read neighbours.

@@ -80,9 +80,9 @@ impl Subject {
     pub fn last_logits(&mut self, ids: &[u32], last: usize) -> Result<Vec<f32>, Failed> {
         let mut logits = Vec::new();
         let mut session = self.session();
-        let (before, asked) = ids.split_at(ids.len().saturating_sub(last));
+        let (before, outputs) = ids.split_at(ids.len().saturating_sub(last));
         session.prefill(before)?;
-        session.logits(asked, &mut |rows| logits.extend_from_slice(rows))?;
+        session.logits(outputs, &mut |rows| logits.extend_from_slice(rows))?;
         Ok(logits)
     }
 

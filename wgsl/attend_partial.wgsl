@@ -1,5 +1,5 @@
 // Of each span of positions and each head of one row: Σ over p of weight[p] · v[p, g], weight[p] = exp(SCALE · q[h] · k[p, g] − the
-// largest such score), g = h / (HEADS / KV_HEADS); the largest score, and Σ of the weights. attend_join.wgsl puts the spans together.
+// largest such score), g = h / (HEADS / KV_HEADS); the largest score, and Σ of the weights. attend_combine.wgsl puts the spans together.
 //
 // A workgroup takes SHARE heads that read the same keys and values, and SPAN positions. First an invocation multiplies a key, or a
 // PARTS-th of one; then neighbours add up neighbouring numbers of the values. The first of both are asked for before anything is
@@ -7,8 +7,8 @@
 
 import package::cache::CacheFour;
 import package::lib::invocation::Invocation;
-import package::lib::places::key_place;
-import package::lib::places::value_place;
+import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::value_index;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
@@ -36,15 +36,15 @@ override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than fo
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [HEADS, FOURS]
 // [spans, HEADS, FOURS + 1]: each head's sum and behind it (largest score, sum of weights, 0, 0)
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/places.wgsl
+@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read> values: array<CacheFour>;
 
 var<workgroup> query: array<vec4<f32>, QUERY>;
 var<workgroup> scores: array<f32, SCORES>;
 var<workgroup> weights: array<vec4<f32>, WEIGHTS>;   // of the heads
 var<workgroup> sums: array<vec4<f32>, SUMS>;
-var<workgroup> team_largest: array<vec4<f32>, TEAMS>;
-var<workgroup> team_total: array<vec4<f32>, TEAMS>;
+var<workgroup> subgroup_largest: array<vec4<f32>, TEAMS>;
+var<workgroup> subgroup_total: array<vec4<f32>, TEAMS>;
 
 // What four numbers of a key contribute to the scores of the heads.
 fn products(c: u32, packed: CacheFour) -> vec4<f32> {
@@ -78,14 +78,14 @@ fn main(at: Invocation) {
     var first_values: array<CacheFour, 8>;
     for (var k = 0u; k < 8u * EAGER; k++) {
         let p = min(start + k * LINES + line, CONTEXT - 1u);
-        first_values[k] = values[value_place(slot, p, four + lane % FOURS)];
+        first_values[k] = values[value_index(slot, p, four + lane % FOURS)];
     }
     // Neighbours have neighbouring positions, and the same part of their keys. Compilers should not find out that there is one part:
     // with constant places of the query they keep more of it in registers, and all takes 3 % longer (benches/README.md).
     let ranks = WORKGROUP / PARTS;
     let part = min(lane / ranks, PARTS - 1u);
     let rank = lane % ranks;
-    let first_key = key_place(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
+    let first_key = key_index(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
     var first_keys: array<CacheFour, 8>;
     for (var c = 0u; c < 8u * EAGER; c++) {
         if (c < PART_FOURS) {
@@ -114,7 +114,7 @@ fn main(at: Invocation) {
     }
     for (var p = rank + EAGER * ranks; start + p < end && p < SPAN; p += ranks) {
         // Scores before the window are found and not used: spans are rarely cut by it.
-        let key = key_place(slot, start + p, four + part * PART_FOURS);
+        let key = key_index(slot, start + p, four + part * PART_FOURS);
         found = vec4<f32>();
         for (var c = 0u; c < PART_FOURS; c++) {
             found += products(part * PART_FOURS + c, keys[key + c * KEY_BLOCK]);
@@ -139,16 +139,16 @@ fn main(at: Invocation) {
         largest = max(largest, score);
     }
     if (SHARE == 1u) {
-        largest.x = team_max(largest.x, at);
+        largest.x = subgroup_max(largest.x, at);
     } else {
-        largest = team_max4(largest, at);
+        largest = subgroup_max4(largest, at);
     }
     if (lane_of(at) == 0u) {
-        team_largest[team_of(at)] = largest;
+        subgroup_largest[subgroup_of(at)] = largest;
     }
     workgroupBarrier();
-    for (var t = 0u; t < teams_of(at); t++) {
-        largest = max(largest, team_largest[t]);
+    for (var t = 0u; t < subgroups_of(at); t++) {
+        largest = max(largest, subgroup_largest[t]);
     }
     var total = vec4<f32>();
     for (var p = lane; p < WEIGHTS; p += WORKGROUP) {
@@ -160,12 +160,12 @@ fn main(at: Invocation) {
         total += weight;
     }
     if (SHARE == 1u) {
-        total.x = team_sum(total.x, at);
+        total.x = subgroup_sum(total.x, at);
     } else {
-        total = team_sum4(total, at);
+        total = subgroup_sum4(total, at);
     }
     if (lane_of(at) == 0u) {
-        team_total[team_of(at)] = total;
+        subgroup_total[subgroup_of(at)] = total;
     }
     workgroupBarrier();
 
@@ -187,7 +187,7 @@ fn main(at: Invocation) {
                 if (EAGER == 0u && start + p >= end) {
                     break;
                 }
-                let v = cache_load(values[value_place(slot, min(start + p, end - 1u), four + lane % FOURS)]);
+                let v = cache_load(values[value_index(slot, min(start + p, end - 1u), four + lane % FOURS)]);
                 let weight = weights[p];
                 for (var h = 0u; h < SHARE; h++) {
                     acc[h] += weight[h] * v;
@@ -199,8 +199,8 @@ fn main(at: Invocation) {
         sums[h * WORKGROUP + lane] = acc[h];
     }
     total = vec4<f32>();
-    for (var t = 0u; t < teams_of(at); t++) {
-        total += team_total[t];
+    for (var t = 0u; t < subgroups_of(at); t++) {
+        total += subgroup_total[t];
     }
     workgroupBarrier();
     for (var i = lane; i < QUERY; i += WORKGROUP) {

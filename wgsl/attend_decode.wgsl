@@ -1,15 +1,15 @@
-// y[h] = Σ over p of softmax over p (SCALE · q[h] · k[p, g]) · v[p, g] for one row, g = h / (HEADS / KV_HEADS), and the twin of y for what
+// y[h] = Σ over p of softmax over p (SCALE · q[h] · k[p, g]) · v[p, g] for one row, g = h / (HEADS / KV_HEADS), and the copy of y for what
 // multiplies it next: of SPAN positions at most, a workgroup for each head.
 //
 // What counts is how soon it is done. An invocation multiplies a key; then neighbours add up neighbouring numbers of the values. The
 // first of both are asked for before anything is known of the step, so that their way from memory is one and not three. Weights are
-// relative to the largest score of their team, which comes with them: nobody waits until the largest of all is known.
+// relative to the largest score of their subgroup, which comes with them: nobody waits until the largest of all is known.
 
 import package::cache::CacheFour;
 import package::lib::invocation::Invocation;
-import package::lib::places::key_place;
-import package::lib::places::value_place;
-import package::twin::emit;
+import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::value_index;
+import package::copy::emit_copy;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
@@ -31,11 +31,11 @@ override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than fo
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [HEADS, FOURS]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;            // [HEADS, HEAD_DIM]
-@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/places.wgsl
+@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read> values: array<CacheFour>;
 
-var<workgroup> weights: array<vec2<f32>, WEIGHTS>;   // and the largest score of the team that found them
-var<workgroup> teams: array<vec2<f32>, TEAMS>;       // largest score, sum of weights
+var<workgroup> weights: array<vec2<f32>, WEIGHTS>;   // and the largest score of the subgroup that found them
+var<workgroup> subgroups: array<vec2<f32>, TEAMS>;       // largest score, sum of weights
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
 const NONE: f32 = -3.0e38;        // less than any score
@@ -61,7 +61,7 @@ fn main(at: Invocation) {
     var first_values: array<CacheFour, 8>;
     for (var k = 0u; k < 8u * EAGER; k++) {
         let p = min(k * LINES + line, CONTEXT - 1u);
-        first_values[k] = values[value_place(slot, p, four + lane % FOURS)];
+        first_values[k] = values[value_index(slot, p, four + lane % FOURS)];
     }
     let end = row.z + 1u;
     let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u);
@@ -69,16 +69,16 @@ fn main(at: Invocation) {
     // Scores before the window are found and not used: it rarely begins behind the first position.
     var largest = NONE;
     if (EAGER == 1u) {
-        let score = score_of(h, key_place(slot, min(lane, CONTEXT - 1u), four));
+        let score = score_of(h, key_index(slot, min(lane, CONTEXT - 1u), four));
         largest = select(NONE, score, lane >= first && lane < end);
         weights[lane].x = score;
     }
     for (var p = lane + EAGER * WORKGROUP; p < end; p += WORKGROUP) {
-        let score = score_of(h, key_place(slot, p, four));
+        let score = score_of(h, key_index(slot, p, four));
         largest = select(largest, max(largest, score), p >= first);
         weights[p].x = score;
     }
-    largest = team_max(largest, at);
+    largest = subgroup_max(largest, at);
     var total = 0.0;
     for (var p = lane; p < WEIGHTS; p += WORKGROUP) {
         var weight = 0.0;
@@ -88,17 +88,17 @@ fn main(at: Invocation) {
         weights[p] = vec2<f32>(weight, largest);
         total += weight;
     }
-    total = team_sum(total, at);
+    total = subgroup_sum(total, at);
     if (lane_of(at) == 0u) {
-        teams[team_of(at)] = vec2<f32>(largest, total);
+        subgroups[subgroup_of(at)] = vec2<f32>(largest, total);
     }
     workgroupBarrier();
-    for (var t = 0u; t < teams_of(at); t++) {
-        largest = max(largest, teams[t].x);
+    for (var t = 0u; t < subgroups_of(at); t++) {
+        largest = max(largest, subgroups[t].x);
     }
     total = 0.0;
-    for (var t = 0u; t < teams_of(at); t++) {
-        total += exp(teams[t].x - largest) * teams[t].y;
+    for (var t = 0u; t < subgroups_of(at); t++) {
+        total += exp(subgroups[t].x - largest) * subgroups[t].y;
     }
 
     // What is past the end weighs nothing, and may be anything; beyond the first turn the last value is read in its place. So many
@@ -116,7 +116,7 @@ fn main(at: Invocation) {
                 if (EAGER == 0u && p >= end) {
                     break;
                 }
-                let v = cache_load(values[value_place(slot, min(p, end - 1u), four + lane % FOURS)]);
+                let v = cache_load(values[value_index(slot, min(p, end - 1u), four + lane % FOURS)]);
                 sum += weights[p].x * exp(weights[p].y - largest) * v;
             }
         }
@@ -134,7 +134,7 @@ fn main(at: Invocation) {
             value /= total;
             y[h * HEAD_DIM + n] = value;
         }
-        emit(h * HEAD_DIM + n, value, valid, lane);
+        emit_copy(h * HEAD_DIM + n, value, valid, lane);
         workgroupBarrier();
     }
 }
