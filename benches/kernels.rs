@@ -141,7 +141,7 @@ fn measure(device: Device, case: &str, block: &Block, weights: &str) -> Result<(
     block.build(&mut small, weights);
     let opened = small.open()?;
     let depth = block.depth();
-    let plan = RuntimeConfig { context: depth + 1, slots: 1, rows: 1, precision: Precision::Fast };
+    let plan = RuntimeConfig::new(depth + 1, 1, 1, Precision::Fast);
     let mut gpu = Gpu::new(device, opened.file, opened.model, plan, false, &mut |_, _| {})?;
     let read = gpu.read_bandwidth().unwrap_or(f64::NAN);
     let groups = gpu.profile(depth as u32)?.groups;

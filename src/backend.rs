@@ -1,9 +1,9 @@
 //! What runs a graph: the one trait that the CPU and the GPU share, and what each reports of itself.
 
-use std::ops::ControlFlow;
-
+use crate::batch::{Batch, Collected, Ticket};
 use crate::error::{Error, Result};
 use crate::graph::Step;
+use crate::memory::Pages;
 use crate::sampler::Sampling;
 
 /// How a backend may compute.
@@ -16,26 +16,46 @@ pub enum Precision {
     F32,
 }
 
-/// What a session asks of a backend.
+/// What is asked of a backend when it is made.
 #[derive(Clone, Copy, Debug)]
 pub struct RuntimeConfig {
-    /// Positions that the KV cache of a slot holds.
+    /// Positions of a sequence at most.
     pub context: usize,
     /// Sequences that are kept side by side.
     pub slots: usize,
+    /// Pages of positions that all slots share ([`crate::memory::PAGE`]).
+    pub pages: usize,
     /// The most rows of a step.
     pub rows: usize,
     /// How to compute.
     pub precision: Precision,
 }
 
-/// The most that one step may hold.
+impl RuntimeConfig {
+    /// `slots` sequences of `context` positions, with pages for all of them.
+    pub const fn new(context: usize, slots: usize, rows: usize, precision: Precision) -> RuntimeConfig {
+        RuntimeConfig { context, slots, pages: slots * Pages::of(context), rows, precision }
+    }
+
+    /// Pages of a slot at most.
+    pub fn table(&self) -> usize {
+        Pages::of(self.context)
+    }
+}
+
+/// The most that one batch may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Rows of a step.
     pub rows: usize,
-    /// Rows of a step whose logits are asked for.
+    /// Output rows of a step.
     pub outputs: usize,
+    /// Rows of a batch of several steps.
+    pub repeated: usize,
+    /// Steps of a batch.
+    pub steps: usize,
+    /// Batches that are worth having in flight at once.
+    pub ahead: usize,
 }
 
 /// Where the graph runs.
@@ -162,26 +182,27 @@ pub trait Backend: Send {
     /// The most that one step may hold.
     fn limits(&self) -> Limits;
 
-    /// Computes one step. The result is the logits of the rows asked for, `[asked][vocabulary]`. A step that asks for none
-    /// may return before it is computed.
-    fn step(&mut self, step: &Step) -> Result<Vec<f32>>;
+    /// Tells how tokens are sampled for `slot` from now on, and what its last tokens were, the last one last.
+    fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()>;
 
-    /// Waits until everything that was asked for is computed.
-    fn wait(&mut self) -> Result<()> {
-        Ok(())
+    /// Lays the positions of `slot` from page `first` of its table on into `pages`. Before the first call each slot has
+    /// the pages that follow those of the slot before it.
+    fn map_pages(&mut self, slot: u32, first: usize, pages: &[u32]) -> Result<()>;
+
+    /// Copies one page of every layer's memory.
+    fn copy_page(&mut self, from: u32, to: u32) -> Result<()>;
+
+    /// Begins to compute `batch`, behind everything that was submitted before, and does not wait for it.
+    fn submit(&mut self, batch: &Batch) -> Result<Ticket>;
+
+    /// Waits for a batch. Tickets are collected in their order.
+    fn collect(&mut self, ticket: Ticket) -> Result<Collected>;
+
+    /// Computes one step. The result is the logits of its outputs, `[outputs][vocabulary]`.
+    fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
+        let ticket = self.submit(&Batch::logits(step))?;
+        Ok(self.collect(ticket)?.logits)
     }
-
-    /// Computes `step`, which asks for its last row, then samples, feeds the token back and goes on, `limit` tokens at most.
-    /// `recent` are the tokens so far, the last one last. `on_token` sees the tokens in order, maybe late: what was
-    /// computed past the one that it breaks at is dropped.
-    fn generate(
-        &mut self,
-        step: &Step,
-        recent: &[u32],
-        sampling: &Sampling,
-        limit: usize,
-        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-    ) -> Result<()>;
 }
 
 /// What a device without timestamps says when it is to be profiled.

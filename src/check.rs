@@ -71,7 +71,7 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     if let Some(most) = model.position_limit.filter(|&most| context > most) {
         return Err(Error::Usage(format!("{context} positions: this model knows {most} and no more")));
     }
-    let plan = RuntimeConfig { context, slots: 1, rows: ids.len().max(1), precision: options.precision };
+    let plan = RuntimeConfig::new(context, 1, ids.len().max(1), options.precision);
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.vocab_size) {
         return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", model.vocab_size)));
     }

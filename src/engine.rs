@@ -45,6 +45,8 @@ pub struct Options {
     pub context: Option<usize>,
     /// Rows of a prefill step.
     pub batch: usize,
+    /// Sequences that are kept side by side.
+    pub slots: usize,
     /// Only the first layers of the model.
     pub layers: Option<usize>,
     /// Every node by a dispatch of its own.
@@ -60,6 +62,7 @@ impl Default for Options {
             precision: Precision::Fast,
             context: None,
             batch: 512,
+            slots: 1,
             layers: None,
             unfused: false,
         }
@@ -116,7 +119,7 @@ impl Engine {
             notes.push(format!("a context of {context} is more than the {own} that the model was made for"));
         }
         let rows = options.batch.clamp(1, context);
-        let plan = RuntimeConfig { context, slots: 1, rows, precision: options.precision };
+        let plan = RuntimeConfig::new(context, options.slots, rows, options.precision);
         let mut fallback = false;
         let adapter = match options.backend {
             Choice::Cpu => None,

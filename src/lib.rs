@@ -18,7 +18,7 @@
 //! let tokenizer = engine.tokenizer.take().ok_or(wgllm::Error::Other("no tokenizer".into()))?;
 //! let prompt = tokenizer.encode("Once upon a time", Encode { special: false, bos: true })?;
 //! let (mut text, mut stream) = (String::new(), tokenizer.stream());
-//! let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, engine.model.vocab_size);
+//! let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
 //! session.generate(&prompt, &Sampling::greedy(), Some(16), &mut |token| {
 //!     text += &stream.push(token);
 //!     if tokenizer.is_end(token) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -29,6 +29,7 @@
 //! ```
 
 pub mod backend;
+pub mod batch;
 pub mod check;
 pub mod cpu;
 pub mod engine;
@@ -37,9 +38,11 @@ pub mod formats;
 pub mod gguf;
 pub mod gpu;
 pub mod graph;
+pub mod memory;
 pub mod models;
 pub mod ops;
 pub mod sampler;
+pub mod scheduler;
 pub mod session;
 pub mod tokenizer;
 

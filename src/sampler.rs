@@ -2,7 +2,7 @@
 //!
 //! Penalties, top-k, top-p, min-p, then temperature, as in llama.cpp. Each of the three truncations is a least logit, so that
 //! nothing is sorted; tokens that tie with the last one kept are kept. The draw is the largest of logit / temperature + noise,
-//! with Gumbel noise that depends on nothing but the seed, the number of the draw and the token: that is a sample of the
+//! with Gumbel noise that depends on nothing but the seed, the position and the token: that is a sample of the
 //! softmax (Gumbel 1954), needs no running sum, and gives the same text for the same seed.
 //!
 //! Logits are compared by their keys, as on the GPU: a NaN is never chosen, and an infinity counts as ±1e30.
@@ -101,8 +101,8 @@ pub fn no_token() -> Error {
     )
 }
 
-/// Chooses a token; `draw` counts the tokens chosen so far, `recent` ends with the last one.
-pub fn sample(logits: &[f32], recent: &[u32], sampling: &Sampling, draw: u32) -> Result<u32> {
+/// Chooses a token; `position` is where the logits were computed, `recent` ends with the last token.
+pub fn sample(logits: &[f32], recent: &[u32], sampling: &Sampling, position: u32) -> Result<u32> {
     let mut kept = Kept::all(logits);
     if sampling.penalizes() {
         kept.penalize(recent, sampling);
@@ -114,7 +114,8 @@ pub fn sample(logits: &[f32], recent: &[u32], sampling: &Sampling, draw: u32) ->
     }
     kept.truncate(sampling, most);
     let score = |&(key, token): &(u32, u32)| {
-        (value(key) - value(most)) as f64 / sampling.temperature as f64 + gumbel(sampling.seed, draw, token)
+        (value(key) - value(most)) as f64 / sampling.temperature as f64
+            + gumbel(sampling.seed, position, token)
     };
     // The first of equals: `max_by` alone would take the last.
     let best = kept.0.iter().map(|c| (score(c), c.1)).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
@@ -188,9 +189,9 @@ fn value(key: u32) -> f32 {
     }
 }
 
-/// −ln(−ln u), where 1 − u is a uniform number of 32 bits that the seed, the draw and the token decide.
-fn gumbel(seed: u64, draw: u32, token: u32) -> f64 {
-    let uniform = (hash([seed as u32, (seed >> 32) as u32, draw, token]) as f64 + 0.5) / 4294967296.0;
+/// −ln(−ln u), where 1 − u is a uniform number of 32 bits that the seed, the position and the token decide.
+fn gumbel(seed: u64, position: u32, token: u32) -> f64 {
+    let uniform = (hash([seed as u32, (seed >> 32) as u32, position, token]) as f64 + 0.5) / 4294967296.0;
     -(-(-uniform).ln_1p()).ln()
 }
 

@@ -1,23 +1,14 @@
-//! A sequence on a backend: what it holds so far, prefill in chunks, generation.
+//! One sequence that has a backend to itself: a handle on a slot of its scheduler.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use crate::backend::Backend;
-use crate::error::{Error, Result};
-use crate::graph::{Row, Step};
+use crate::backend::{Backend, RuntimeConfig};
+use crate::error::Result;
 use crate::sampler::Sampling;
+use crate::scheduler::{Event, Request, Scheduler};
 
-/// How generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// As many tokens as were outputs for.
-    Length,
-    /// The context is full.
-    Context,
-    /// The caller broke off: an end token, a stop string, Ctrl-C.
-    Stopped,
-}
+pub use crate::scheduler::Finish;
 
 /// What a generation took.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -49,54 +40,48 @@ impl Timings {
     }
 }
 
-/// One sequence in slot 0 of a backend.
+/// A sequence in a slot of its own.
 pub struct Session<'a> {
-    backend: &'a mut dyn Backend,
-    context: usize,
-    vocab: usize,
-    tokens: Vec<u32>,
+    scheduler: Scheduler<'a>,
+    slot: u32,
 }
 
 impl<'a> Session<'a> {
-    /// An empty sequence of at most `context` positions over a vocabulary of `vocab` tokens.
-    pub fn new(backend: &'a mut dyn Backend, context: usize, vocab: usize) -> Session<'a> {
-        Session { backend, context, vocab, tokens: Vec::new() }
+    /// An empty sequence over a vocabulary of `vocab` tokens; `config` is what the backend was made for.
+    pub fn new(backend: &'a mut dyn Backend, config: RuntimeConfig, vocab: usize) -> Session<'a> {
+        let mut scheduler = Scheduler::new(backend, config, vocab);
+        let slot = scheduler.open().unwrap_or_default();
+        Session { scheduler, slot }
     }
 
     /// Forgets the sequence.
     pub fn clear(&mut self) {
-        self.tokens.clear();
+        self.truncate(0);
     }
 
-    /// The tokens that the KV cache holds, and those generated since.
+    /// Forgets all but the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        self.scheduler.truncate(self.slot, len);
+    }
+
+    /// The tokens of the sequence: given, or handed out.
     pub fn tokens(&self) -> &[u32] {
-        &self.tokens
+        self.scheduler.tokens(self.slot)
     }
 
     /// The backend.
     pub fn backend(&mut self) -> &mut dyn Backend {
-        self.backend
+        self.scheduler.backend()
     }
 
     /// Appends `tokens` and returns the logits of each, row by row, through `on_rows`: `[rows][vocabulary]`.
     pub fn logits(&mut self, tokens: &[u32], on_rows: &mut dyn FnMut(&[f32])) -> Result<()> {
-        let limits = self.backend.limits();
-        for step in self.steps(tokens, limits.rows.min(limits.outputs))? {
-            let outputs = (0..step.rows.len() as u32).collect();
-            on_rows(&self.backend.step(&Step { outputs, ..step })?);
-        }
-        self.tokens.extend(tokens);
-        Ok(())
+        self.scheduler.logits(self.slot, tokens, on_rows)
     }
 
     /// Appends `tokens` without asking for anything, and waits until they are computed.
     pub fn prefill(&mut self, tokens: &[u32]) -> Result<()> {
-        for step in self.steps(tokens, self.backend.limits().rows)? {
-            self.backend.step(&step)?;
-        }
-        self.backend.wait()?;
-        self.tokens.extend(tokens);
-        Ok(())
+        self.run(tokens, &Sampling::greedy(), Some(0), &mut |_| ControlFlow::Continue(())).map(drop)
     }
 
     /// Appends `prompt`, then generates up to `limit` tokens (as many as fit where there is none).
@@ -108,31 +93,9 @@ impl<'a> Session<'a> {
         on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<(Finish, Timings)> {
         let start = Instant::now();
-        let mut steps = self.steps(prompt, self.backend.limits().rows)?;
-        let Some(mut last) = steps.pop() else {
-            return Err(Error::Usage("the prompt is empty: there is nothing to continue".into()));
-        };
-        last.outputs = vec![last.rows.len() as u32 - 1];
-        self.tokens.extend(prompt);
-        let room = self.context - self.tokens.len() + 1;
-        let wanted = limit.unwrap_or(usize::MAX);
         let mut timings = Timings { prompt_tokens: prompt.len(), ..Timings::default() };
-        if wanted == 0 {
-            steps.push(Step { outputs: Vec::new(), ..last });
-            for step in &steps {
-                self.backend.step(step)?;
-            }
-            self.backend.wait()?;
-            timings.ttft_ms = start.elapsed().as_secs_f64() * 1e3;
-            return Ok((Finish::Length, timings));
-        }
-        for step in &steps {
-            self.backend.step(step)?;
-        }
-        let recent = self.tokens.clone();
-        let (mut stopped, mut first) = (false, start);
-        let tokens = &mut self.tokens;
-        self.backend.generate(&last, &recent, sampling, wanted.min(room), &mut |token| {
+        let mut first = start;
+        let finish = self.run(prompt, sampling, limit, &mut |token| {
             let now = Instant::now();
             if timings.tokens == 0 {
                 timings.ttft_ms = (now - start).as_secs_f64() * 1e3;
@@ -140,33 +103,33 @@ impl<'a> Session<'a> {
             }
             timings.tokens += 1;
             timings.decode_ms = (now - first).as_secs_f64() * 1e3;
-            tokens.push(token);
-            let flow = on_token(token);
-            stopped = flow.is_break();
-            flow
+            on_token(token)
         })?;
-        let finish = match (stopped, timings.tokens < wanted) {
-            (true, _) => Finish::Stopped,
-            (false, true) => Finish::Context,
-            (false, false) => Finish::Length,
-        };
+        if timings.tokens == 0 {
+            timings.ttft_ms = start.elapsed().as_secs_f64() * 1e3;
+        }
         Ok((finish, timings))
     }
 
-    /// The steps that append `tokens`, of `rows` rows at most.
-    fn steps(&self, tokens: &[u32], rows: usize) -> Result<Vec<Step>> {
-        let (held, context) = (self.tokens.len(), self.context);
-        if held + tokens.len() > context {
-            let needed = held + tokens.len();
-            return Err(Error::Usage(format!(
-                "{needed} tokens do not fit into a context of {context}; give a larger one with -c {needed}"
-            )));
+    fn run(
+        &mut self,
+        tokens: &[u32],
+        sampling: &Sampling,
+        limit: Option<usize>,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<Finish> {
+        let request = Request { tokens: tokens.to_vec(), sampling: sampling.clone(), limit };
+        self.scheduler.request(self.slot, request)?;
+        let mut finished = None;
+        while finished.is_none() {
+            self.scheduler.advance(&mut |_, event| match event {
+                Event::Token(token) => on_token(token).is_continue(),
+                Event::Finished(finish) => {
+                    finished = Some(finish);
+                    true
+                }
+            })?;
         }
-        if let Some(id) = tokens.iter().find(|&&id| id as usize >= self.vocab) {
-            return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", self.vocab)));
-        }
-        let row = |(i, &token): (usize, &u32)| Row { token, slot: 0, position: (held + i) as u32 };
-        let all: Vec<Row> = tokens.iter().enumerate().map(row).collect();
-        Ok(all.chunks(rows.max(1)).map(|rows| Step { rows: rows.to_vec(), outputs: Vec::new() }).collect())
+        Ok(finished.unwrap_or(Finish::Stopped))
     }
 }

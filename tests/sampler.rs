@@ -8,7 +8,8 @@ use wgllm::sampler::{NO_TOKEN, Sampling, sample};
 use wgpu::util::DeviceExt;
 
 const RECENT: u32 = 40;
-const RING: u32 = 13;
+/// Where the rows of a step stand.
+const POSITION: u32 = 100;
 const ROWS: usize = 3;
 
 fn main() {
@@ -130,7 +131,6 @@ impl Gpu {
         let whole = link(kernel, slots).expect("a kernel that links");
         let numbers = [("VOCAB", self.vocab), ("VOCAB_STRIDE", self.stride), ("PART", self.part(kernel))];
         let mut constants: Vec<(&str, f64)> = numbers.map(|(name, value)| (name, value as f64)).to_vec();
-        constants.extend([("RECENT", RECENT as f64), ("RING", RING as f64)]);
         constants.retain(|(name, _)| whole.contains(&format!("override {name}:")));
         let source = wgpu::ShaderSource::Wgsl(Cow::Owned(whole));
         let module =
@@ -167,14 +167,18 @@ impl Gpu {
         let logits = buffer(vec![0; (count * self.stride) as usize]);
         let parts = |kernel| self.vocab.div_ceil(self.part(kernel));
         let scratch = buffer(vec![0; (2 * count * (1 + parts("sample").max(parts("argmax")))) as usize]);
-        let next =
-            buffer([vec![count, count, 0, 0], (0..count).flat_map(|r| [9, 0, 100, r]).collect()].concat());
+        // Rows, outputs and slots each in an order of their own.
+        let slot = |r: u32| (r + 1) % count;
+        let rows_of = (0..count).flat_map(|r| [9, slot(r), POSITION, count - 1 - r]).collect();
+        let step = buffer([vec![count, count, 64, 0], rows_of].concat());
         let held = &recent[recent.len().saturating_sub(RECENT as usize)..];
         let mut ring = [&[held.len() as u32], held].concat();
         ring.resize(1 + RECENT as usize, 0);
-        let recent = buffer(ring.repeat(rows.len()));
-        let ids = buffer(vec![77; (RING * count) as usize]);
-        let words = buffer(sampling.words().to_vec());
+        let recent = buffer([vec![RECENT], ring.repeat(rows.len())].concat());
+        let ids = buffer(vec![77; (self.draws * count) as usize]);
+        let words = buffer(sampling.words().repeat(rows.len()));
+        let last = buffer(vec![77; rows.len()]);
+        let seen = buffer(vec![0; (count * self.vocab) as usize]);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         for _ in 0..self.draws {
             encoder.copy_buffer_to_buffer(&fresh, 0, &logits, 0, fresh.size());
@@ -191,27 +195,27 @@ impl Gpu {
                 pass.dispatch_workgroups(groups.0, groups.1, 1);
             };
             if sampling.penalizes() {
-                run("penalize", &[&logits, &words, &recent], (count, 1));
+                run("penalize", &[&logits, &words, &recent, &step, &seen], (count, 1));
             }
             if sampling.is_greedy() {
-                run("argmax_part", &[&logits, &next, &scratch], (parts("argmax"), count));
-                run("argmax", &[&scratch, &next, &recent, &ids], (count, 1));
+                run("argmax_part", &[&logits, &step, &scratch], (parts("argmax"), count));
+                run("argmax", &[&scratch, &step, &recent, &ids, &last], (count, 1));
             } else {
-                run("sample_part", &[&logits, &next, &scratch], (parts("sample"), count));
-                run("sample", &[&logits, &scratch, &words, &next, &recent, &ids], (count, 1));
+                run("sample_part", &[&logits, &step, &scratch], (parts("sample"), count));
+                run("sample", &[&logits, &scratch, &words, &step, &recent, &ids, &last], (count, 1));
             }
         }
         self.queue.submit([encoder.finish()]);
-        let (ids, next) = (self.read(&ids), self.read(&next));
-        let ids = |draw: u32, row: usize| ids[(draw % RING) as usize * rows.len() + row];
-        assert_eq!(next[2], self.draws, "the draws counted");
-        for row in 0..rows.len() {
-            let last = if ids(self.draws - 1, row) == NO_TOKEN { 0 } else { ids(self.draws - 1, row) };
-            assert_eq!(
-                next[4 * (1 + row)..][..4],
-                [last, 0, 100 + self.draws, row as u32],
-                "the next step, row {row}"
-            );
+        let (ids, step, last) = (self.read(&ids), self.read(&step), self.read(&last));
+        let ids = |draw: u32, row: usize| ids[draw as usize * rows.len() + row];
+        assert_eq!(step[2], 64 + self.draws, "the steps counted");
+        for output in 0..rows.len() {
+            let id = ids(self.draws - 1, output);
+            let (row, fed) = (rows.len() - 1 - output, if id == NO_TOKEN { 0 } else { id });
+            let slot = slot(row as u32);
+            let moved = [fed, slot, POSITION + self.draws];
+            assert_eq!(step[4 * (1 + row)..][..3], moved, "the next step, row {row}");
+            assert_eq!(last[slot as usize], fed, "the slot of row {row}");
         }
         (0..rows.len()).map(|row| (0..self.draws).map(|draw| ids(draw, row)).collect()).collect()
     }
@@ -238,8 +242,8 @@ impl Gpu {
                 for ((name, row), ids) in rows.iter().zip(self.sample(&views, &prompt, &sampling)) {
                     let mut recent = prompt.clone();
                     for (draw, id) in (0..).zip(ids) {
-                        let expected = sample(row, &recent, &sampling, draw).unwrap_or(NO_TOKEN);
-                        if id != expected && !is_close(row, id, &recent, &sampling, draw) {
+                        let expected = sample(row, &recent, &sampling, POSITION + draw).unwrap_or(NO_TOKEN);
+                        if id != expected && !is_close(row, id, &recent, &sampling, POSITION + draw) {
                             let case = format!("{name}, draw {draw}, {sampling:?}");
                             return Err(format!("{case}: token {id}, expected {expected}").into());
                         }

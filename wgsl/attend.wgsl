@@ -7,6 +7,7 @@ import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
 import package::cache::CacheFour;
 import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::page_of;
 import package::lib::kv_layout::value_index;
 
 override STRIDE: u32 = 64u;
@@ -51,9 +52,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         var score = -3.0e38;
         if (p < end) {
             score = 0.0;
-            let k = key_index(row.y, p, head);
+            let k = key_index(page_of(row.y, p), p, head);
             for (var c = 0u; c < FOURS; c++) {
-                score += dot(query[c], cache_load(keys[k + c * KEY_BLOCK]));
+                score += dot(query[c], cache_load(keys[k + c * PAGE]));
             }
         }
         scores[lane] = score;
@@ -72,7 +73,8 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         for (var c = lane; c < FOURS; c += WORKGROUP) {
             var sum = acc[slice] * rescale;
             for (var i = 0u; i < min(WORKGROUP, end - p0); i++) {
-                sum += scores[i] * cache_load(values[value_index(row.y, p0 + i, head + c)]);
+                let p = p0 + i;
+                sum += scores[i] * cache_load(values[value_index(page_of(row.y, p), p, head + c)]);
             }
             acc[slice] = sum;
             slice++;

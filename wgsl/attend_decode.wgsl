@@ -1,5 +1,5 @@
-// y[h] = Σ over p of softmax over p (SCALE · q[h] · k[p, g]) · v[p, g] for one row, g = h / (HEADS / KV_HEADS), and the copy of y for what
-// multiplies it next: of SPAN positions at most, a workgroup for each head.
+// y[h] = Σ over p of softmax over p (SCALE · q[h] · k[p, g]) · v[p, g] for few rows, g = h / (HEADS / KV_HEADS), and the copy of y for what
+// multiplies it next: of SPAN positions at most, a workgroup for each row and head.
 //
 // What counts is how soon it is done. An invocation multiplies a key; then neighbours add up neighbouring numbers of the values. The
 // first of both are asked for before anything is known of the step, so that their way from memory is one and not three. Weights are
@@ -8,6 +8,7 @@
 import package::cache::CacheFour;
 import package::lib::invocation::Invocation;
 import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::page_of;
 import package::lib::kv_layout::value_index;
 import package::copy::emit_copy;
 
@@ -20,8 +21,7 @@ override WINDOW: u32 = 0u;
 override SPAN: u32 = 512u;
 override WORKGROUP: u32 = 128u;
 
-override SLOTS: u32 = 1u;
-override EAGER: u32 = 1u;         // 1: asks for the first keys and values whether or not there are as many positions
+override EAGER: u32 = 1u;         // 1: asks for the first keys and values before it knows where they are: where one slot's pages lie in order
 
 override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
 override TURN: u32 = 8u * LINES;                // positions whose values are asked for at once
@@ -29,8 +29,8 @@ override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
 override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [HEADS, FOURS]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;            // [HEADS, HEAD_DIM]
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [rows, HEADS, FOURS]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;            // [rows, HEADS, HEAD_DIM]
 @group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read> values: array<CacheFour>;
 
@@ -40,10 +40,11 @@ var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
 const NONE: f32 = -3.0e38;        // less than any score
 
+// Of a row's head, both counted as `h`.
 fn score_of(h: u32, key: u32) -> f32 {
     var sum = 0.0;
     for (var c = 0u; c < FOURS; c++) {
-        sum += dot(q[h * FOURS + c], cache_load(keys[key + c * KEY_BLOCK]));
+        sum += dot(q[h * FOURS + c], cache_load(keys[key + c * PAGE]));
     }
     return SCALE * sum;
 }
@@ -51,17 +52,19 @@ fn score_of(h: u32, key: u32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(at: Invocation) {
     let lane = at.local;
+    let r = at.group.y;
     let h = at.group.x;
     let four = h / (HEADS / KV_HEADS) * FOURS;
-    let row = step[1];
-    let slot = select(row.y, 0u, SLOTS == 1u);
+    let row = step[1u + r];
+    let slot = row.y;
 
     // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
     let line = lane / FOURS;
+    let positions = arrayLength(&values) / KV_FOURS;
     var first_values: array<CacheFour, 8>;
     for (var k = 0u; k < 8u * EAGER; k++) {
-        let p = min(k * LINES + line, CONTEXT - 1u);
-        first_values[k] = values[value_index(slot, p, four + lane % FOURS)];
+        let p = min(k * LINES + line, positions - 1u);
+        first_values[k] = values[value_index(p / PAGE, p, four + lane % FOURS)];
     }
     let end = row.z + 1u;
     let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u);
@@ -69,12 +72,13 @@ fn main(at: Invocation) {
     // Scores before the window are found and not used: it rarely begins behind the first position.
     var largest = NONE;
     if (EAGER == 1u) {
-        let score = score_of(h, key_index(slot, min(lane, CONTEXT - 1u), four));
+        let p = min(lane, positions - 1u);
+        let score = score_of(r * HEADS + h, key_index(p / PAGE, p, four));
         largest = select(NONE, score, lane >= first && lane < end);
         weights[lane].x = score;
     }
     for (var p = lane + EAGER * WORKGROUP; p < end; p += WORKGROUP) {
-        let score = score_of(h, key_index(slot, p, four));
+        let score = score_of(r * HEADS + h, key_index(page_of(slot, p), p, four));
         largest = select(largest, max(largest, score), p >= first);
         weights[p].x = score;
     }
@@ -116,7 +120,8 @@ fn main(at: Invocation) {
                 if (EAGER == 0u && p >= end) {
                     break;
                 }
-                let v = cache_load(values[value_index(slot, min(p, end - 1u), four + lane % FOURS)]);
+                let near = min(p, end - 1u);
+                let v = cache_load(values[value_index(page_of(slot, near), near, four + lane % FOURS)]);
                 sum += weights[p].x * exp(weights[p].y - largest) * v;
             }
         }
@@ -132,7 +137,7 @@ fn main(at: Invocation) {
                 value += sums[l * FOURS + n / 4u][n % 4u];
             }
             value /= total;
-            y[h * HEAD_DIM + n] = value;
+            y[(r * HEADS + h) * HEAD_DIM + n] = value;
         }
         emit_copy(h * HEAD_DIM + n, value, valid, lane);
         workgroupBarrier();

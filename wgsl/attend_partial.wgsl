@@ -1,4 +1,4 @@
-// Of each span of positions and each head of one row: Σ over p of weight[p] · v[p, g], weight[p] = exp(SCALE · q[h] · k[p, g] − the
+// Of each span of positions and each head of few rows: Σ over p of weight[p] · v[p, g], weight[p] = exp(SCALE · q[h] · k[p, g] − the
 // largest such score), g = h / (HEADS / KV_HEADS); the largest score, and Σ of the weights. attend_combine.wgsl puts the spans together.
 //
 // A workgroup takes SHARE heads that read the same keys and values, and SPAN positions. First an invocation multiplies a key, or a
@@ -8,6 +8,7 @@
 import package::cache::CacheFour;
 import package::lib::invocation::Invocation;
 import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::page_of;
 import package::lib::kv_layout::value_index;
 
 override HEADS: u32 = 1u;
@@ -20,8 +21,7 @@ override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
 override SPAN: u32 = 128u;
 override WORKGROUP: u32 = 128u;
 
-override SLOTS: u32 = 1u;
-override EAGER: u32 = 1u;         // 1: asks for the first keys and values whether or not there are as many positions
+override EAGER: u32 = 1u;         // 1: asks for the first keys and values before it knows where they are: where one slot's pages lie in order
 
 override PART_FOURS: u32 = FOURS / PARTS;
 override QUERY: u32 = SHARE * FOURS;
@@ -33,8 +33,8 @@ override SUMS: u32 = SHARE * WORKGROUP;
 override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [HEADS, FOURS]
-// [spans, HEADS, FOURS + 1]: each head's sum and behind it (largest score, sum of weights, 0, 0)
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [rows, HEADS, FOURS]
+// [spans, rows, HEADS, FOURS + 1], spans from the first one that the row sees: each head's sum and behind it (largest score, sum of weights, 0, 0)
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read> values: array<CacheFour>;
@@ -69,34 +69,40 @@ fn main(at: Invocation) {
     let lane = at.local;
     let first_head = at.group.x * SHARE;
     let four = first_head / (HEADS / KV_HEADS) * FOURS;
-    let row = step[1];
-    let slot = select(row.y, 0u, SLOTS == 1u);
-    let start = at.group.z * SPAN;
+    let r = at.group.y;
+    let row = step[1u + r];
+    let slot = row.y;
+    // Spans before the window are left out: there are none where nothing is known of the step yet.
+    let seen_from = select(row.z + 1u - min(row.z + 1u, WINDOW), 0u, WINDOW == 0u);
+    let start = (seen_from / SPAN + at.group.z) * SPAN;
 
     // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
     let line = lane / FOURS;
+    let positions = arrayLength(&values) / KV_FOURS;
     var first_values: array<CacheFour, 8>;
     for (var k = 0u; k < 8u * EAGER; k++) {
-        let p = min(start + k * LINES + line, CONTEXT - 1u);
-        first_values[k] = values[value_index(slot, p, four + lane % FOURS)];
+        let p = min(start + k * LINES + line, positions - 1u);
+        first_values[k] = values[value_index(p / PAGE, p, four + lane % FOURS)];
     }
     // Neighbours have neighbouring positions, and the same part of their keys. Compilers should not find out that there is one part:
     // with constant places of the query they keep more of it in registers, and all takes 3 % longer (benches/README.md).
     let ranks = WORKGROUP / PARTS;
     let part = min(lane / ranks, PARTS - 1u);
     let rank = lane % ranks;
-    let first_key = key_index(slot, min(start + rank, CONTEXT - 1u), four + part * PART_FOURS);
+    let first_position = min(start + rank, positions - 1u);
+    let first_key = key_index(first_position / PAGE, first_position, four + part * PART_FOURS);
     var first_keys: array<CacheFour, 8>;
     for (var c = 0u; c < 8u * EAGER; c++) {
         if (c < PART_FOURS) {
-            first_keys[c] = keys[first_key + c * KEY_BLOCK];
+            first_keys[c] = keys[first_key + c * PAGE];
         }
     }
+    // A row may have fewer spans than others: then this one is empty.
     let end = min(row.z + 1u, start + SPAN);
-    let first = max(start, select(row.z + 1u - min(row.z + 1u, WINDOW), 0u, WINDOW == 0u));
+    let first = max(start, seen_from);
 
     for (var i = lane; i < QUERY; i += WORKGROUP) {
-        query[i] = q[first_head * FOURS + i] * SCALE;
+        query[i] = q[(r * HEADS + first_head) * FOURS + i] * SCALE;
     }
     workgroupBarrier();
 
@@ -108,16 +114,16 @@ fn main(at: Invocation) {
             }
         }
         for (var c = 8u; c < PART_FOURS; c++) {
-            found += products(part * PART_FOURS + c, keys[first_key + c * KEY_BLOCK]);
+            found += products(part * PART_FOURS + c, keys[first_key + c * PAGE]);
         }
         keep(found, part, rank);
     }
     for (var p = rank + EAGER * ranks; start + p < end && p < SPAN; p += ranks) {
         // Scores before the window are found and not used: spans are rarely cut by it.
-        let key = key_index(slot, start + p, four + part * PART_FOURS);
+        let key = key_index(page_of(slot, start + p), start + p, four + part * PART_FOURS);
         found = vec4<f32>();
         for (var c = 0u; c < PART_FOURS; c++) {
-            found += products(part * PART_FOURS + c, keys[key + c * KEY_BLOCK]);
+            found += products(part * PART_FOURS + c, keys[key + c * PAGE]);
         }
         keep(found, part, p);
     }
@@ -187,7 +193,8 @@ fn main(at: Invocation) {
                 if (EAGER == 0u && start + p >= end) {
                     break;
                 }
-                let v = cache_load(values[value_index(slot, min(start + p, end - 1u), four + lane % FOURS)]);
+                let near = min(start + p, end - 1u);
+                let v = cache_load(values[value_index(page_of(slot, near), near, four + lane % FOURS)]);
                 let weight = weights[p];
                 for (var h = 0u; h < SHARE; h++) {
                     acc[h] += weight[h] * v;
@@ -209,7 +216,7 @@ fn main(at: Invocation) {
         for (var l = 0u; l < LINES; l++) {
             sum += sums[h * WORKGROUP + l * FOURS + i % FOURS];
         }
-        let place = (at.group.z * HEADS + first_head + h) * (FOURS + 1u);
+        let place = ((at.group.z * step[0].x + r) * HEADS + first_head + h) * (FOURS + 1u);
         y[place + i % FOURS] = sum;
         if (i % FOURS == 0u) {
             y[place + FOURS] = vec4<f32>(largest[h], total[h], 0.0, 0.0);

@@ -1,36 +1,37 @@
-// logits[row, t] = logits[row, t] > 0 ? logits[row, t] / penalty : logits[row, t] · penalty, for each recent token t once
+// logits[o, t] = logits[o, t] > 0 ? logits[o, t] / penalty : logits[o, t] · penalty, for each recent token t of the slot once
 //
-// One workgroup per row.
+// One workgroup per output. Who finds a token first puts the step's stamp on it, and whoever finds the stamp leaves it alone.
 import package::lib::order::order_key;
 import package::lib::order::order_value;
 import package::lib::sampling::Sampling;
 
 override VOCAB: u32 = 128256u;
 override VOCAB_STRIDE: u32 = 128256u;
-override RECENT: u32 = 256u; // tokens that a row's ring holds
 override WORKGROUP: u32 = 256u;
 
-@group(0) @binding(0) var<storage, read_write> logits: array<f32>; // [rows, VOCAB_STRIDE]
-@group(0) @binding(1) var<storage, read> sampling: Sampling;
-@group(0) @binding(2) var<storage, read> recent: array<u32>;       // [rows, 1 + RECENT]: count, then a ring of tokens
-
-var<workgroup> tokens: array<u32, RECENT>; // the last one first
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;      // [outputs, VOCAB_STRIDE]
+@group(0) @binding(1) var<storage, read> sampling: array<Sampling>;     // [slots]
+@group(0) @binding(2) var<storage, read> recent: array<u32>;            // capacity, then [slots, 1 + capacity]: count and a ring of tokens
+@group(0) @binding(3) var<storage, read> step: array<vec4<u32>>;        // (rows, outputs, stamp, table), then a row each
+@group(0) @binding(4) var<storage, read_write> seen: array<atomic<u32>>; // [outputs, VOCAB]
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let ring = group.x * (1u + RECENT);
+    let output = group.x;
+    let slot = step[1u + step[1u + output].w].y;
+    let penalty = sampling[slot].penalty;
+    let capacity = recent[0];
+    let ring = 1u + slot * (1u + capacity);
     let count = recent[ring];
-    let window = min(min(count, sampling.last_n), RECENT);
-    for (var i = lane; i < window; i += WORKGROUP) { tokens[i] = recent[ring + 1u + (count - 1u - i) % RECENT]; }
-    workgroupBarrier();
+    let window = select(min(min(count, sampling[slot].last_n), capacity), 0u, penalty == 1.0);
+    let stamp = step[0].z + 1u;
     for (var i = lane; i < window; i += WORKGROUP) {
-        let token = tokens[i];
-        var first = token < VOCAB;
-        for (var j = 0u; j < i; j++) { first = first && tokens[j] != token; }
-        let at = group.x * VOCAB_STRIDE + token;
-        if first && order_key(logits[at]) > 0u {
+        let token = recent[ring + 1u + (count - 1u - i) % capacity];
+        if token >= VOCAB { continue; }
+        let at = output * VOCAB_STRIDE + token;
+        if order_key(logits[at]) > 0u && atomicExchange(&seen[output * VOCAB + token], stamp) != stamp {
             let logit = order_value(order_key(logits[at]));
-            logits[at] = select(logit * sampling.penalty, logit / sampling.penalty, logit > 0.0);
+            logits[at] = select(logit * penalty, logit / penalty, logit > 0.0);
         }
     }
 }

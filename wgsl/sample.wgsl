@@ -1,4 +1,4 @@
-// token[row] = argmax over the tokens kept of logit / temperature + noise(seed, draw, token)
+// token[output] = argmax over the tokens kept of logit / temperature + noise(seed, position, token)
 //
 // One workgroup per row; src/sampler.rs is the reference and says what is kept. Most tokens are out of the running by what
 // sample_part.wgsl found of each part of the row. Where no more than CANDIDATES are left, each is compared with each in workgroup
@@ -17,36 +17,45 @@ override VOCAB: u32 = 128256u;
 override VOCAB_STRIDE: u32 = 128256u;
 override PART: u32 = 256u;   // logits of a part
 override PARTS: u32 = (VOCAB + PART - 1u) / PART; // 1,024 at most, or workgroup memory overflows
-override RECENT: u32 = 256u; // tokens that a row's ring holds
-override RING: u32 = 64u;    // draws that `ids` holds
 override WORKGROUP: u32 = 256u;
 const CANDIDATES: u32 = 512u;
+const LEAST_TEMPERATURE: f32 = 1e-6; // below it the most likely token is taken
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;           // [rows, VOCAB_STRIDE]
 @group(0) @binding(1) var<storage, read> parts: array<vec2<u32>>;      // [rows, 1 + PARTS]
-@group(0) @binding(2) var<storage, read> sampling: Sampling;
-@group(0) @binding(3) var<storage, read_write> next: array<vec4<u32>>; // (rows, asked rows, draw, 0), then a row each
-@group(0) @binding(4) var<storage, read_write> recent: array<u32>;     // [rows, 1 + RECENT]: count, then a ring of tokens
-@group(0) @binding(5) var<storage, read_write> ids: array<u32>;        // [RING, rows]
+@group(0) @binding(2) var<storage, read> sampling: array<Sampling>;    // [slots]
+@group(0) @binding(3) var<storage, read_write> step: array<vec4<u32>>; // (rows, outputs, stamp, table), then a row each
+@group(0) @binding(4) var<storage, read_write> recent: array<u32>;     // capacity, then [slots, 1 + capacity]: count and a ring of tokens
+@group(0) @binding(5) var<storage, read_write> ids: array<u32>;        // [steps, outputs]
+@group(0) @binding(6) var<storage, read_write> last: array<u32>;       // [slots]
 
 var<workgroup> open: array<u32, PARTS>; // parts with a logit that may be kept
 var<workgroup> keys: array<u32, CANDIDATES>;
 var<workgroup> tokens: array<u32, CANDIDATES>;
+var<private> how: Sampling;
 var<workgroup> weights: array<f32, CANDIDATES>; // exp(logit − the largest)
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x * VOCAB_STRIDE;
     let part = group.x * (1u + PARTS) + 1u;
-    let draw = parts[part - 1u].x;
+    let stamp = parts[part - 1u].x;
+    let r = step[1u + group.x].w;
+    let position = step[1u + r].z;
+    how = sampling[step[1u + r].y];
+    if how.temperature < LEAST_TEMPERATURE {
+        how.top_k = 1u;
+        how.top_p = 1.0;
+        how.min_p = 0.0;
+    }
     var most = 0u;
     for (var p = lane; p < PARTS; p += WORKGROUP) { most = max(most, parts[part + p].x); }
     most = workgroup_max_u32(most, lane);
     if most == 0u {
-        if lane == 0u { emit_token(group.x, draw, NO_TOKEN); }
+        if lane == 0u { emit_token(group.x, stamp, NO_TOKEN); }
         return;
     }
-    let top_k = select(sampling.top_k, 0u, sampling.top_k >= VOCAB);
+    let top_k = select(how.top_k, 0u, how.top_k >= VOCAB);
 
     // Keys that cannot be kept: those below `rank_floor` by top-k, those below `floor` at all.
     let rank_floor = select(1u, part_floor(part, top_k, lane), top_k > 0u && top_k <= PARTS);
@@ -55,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var mass = part_mass(part, most, lane);
     if top_k == 0u { floor = max(floor, top_p_floor(most, mass)); }
     // Top-p needs the mass of all that top-k keeps, min-p or not.
-    if top_k == 0u || sampling.top_p >= 1.0 { floor = max(floor, min_floor); }
+    if top_k == 0u || how.top_p >= 1.0 { floor = max(floor, min_floor); }
 
     let count = gather(row, part, floor, most, lane);
     var least = floor;
@@ -64,32 +73,32 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if top_k > 0u && count > top_k {
             least = candidates_top_k(top_k, count, most, lane);
         }
-        if sampling.top_p < 1.0 {
+        if how.top_p < 1.0 {
             if top_k > 0u { mass = candidates_mass(least, count, lane); }
-            least = candidates_top_p(sampling.top_p * mass, least, count, most, lane);
+            least = candidates_top_p(how.top_p * mass, least, count, most, lane);
         }
         least = max(least, min_floor);
         for (var c = lane; c < count; c += WORKGROUP) {
-            if keys[c] >= least { best = better(best, keys[c], tokens[c], most, draw); }
+            if keys[c] >= least { best = better(best, keys[c], tokens[c], most, position); }
         }
     } else {
         if top_k > 0u {
             least = max(rank_floor, greatest(true, f32(top_k), rank_floor, most, row, lane));
             mass = row_sums(false, least, 0u, most, row, lane).x;
         }
-        if sampling.top_p < 1.0 {
+        if how.top_p < 1.0 {
             let low = max(least, top_p_floor(most, mass));
-            least = max(low, greatest(false, sampling.top_p * mass, low, most, row, lane));
+            least = max(low, greatest(false, how.top_p * mass, low, most, row, lane));
         }
         least = min(max(least, min_floor), most);
         for (var token = lane; token < VOCAB; token += WORKGROUP) {
             let key = order_key(logits[row + token]);
-            if key >= least { best = better(best, key, token, most, draw); }
+            if key >= least { best = better(best, key, token, most, position); }
         }
     }
     let score = workgroup_max_u32(best.x, lane);
     let token = ~workgroup_max_u32(select(0u, best.y, best.x == score), lane);
-    if lane == 0u { emit_token(group.x, draw, token); }
+    if lane == 0u { emit_token(group.x, stamp, token); }
 }
 
 // A key that the top_k-th largest one reaches: the top_k-th largest of the parts' maxima, to its first 16 bits.
@@ -104,15 +113,15 @@ fn part_floor(part: u32, top_k: u32, lane: u32) -> u32 {
 }
 
 fn min_p_floor(most: u32) -> u32 {
-    if sampling.min_p <= 0.0 { return 1u; }
-    return min(most, order_key(order_value(most) + log(sampling.min_p)));
+    if how.min_p <= 0.0 { return 1u; }
+    return min(most, order_key(order_value(most) + log(how.min_p)));
 }
 
 // A key that the last token of top-p reaches: all that lies below it together, were it the whole row, is less than what may go.
 fn top_p_floor(most: u32, mass: f32) -> u32 {
-    if sampling.top_p >= 1.0 { return 1u; }
+    if how.top_p >= 1.0 { return 1u; }
     let slack = 0.01; // far more than the sums are off
-    return min(most, order_key(order_value(most) + log((1.0 - sampling.top_p) * mass / f32(VOCAB)) - slack));
+    return min(most, order_key(order_value(most) + log((1.0 - how.top_p) * mass / f32(VOCAB)) - slack));
 }
 
 // Σ exp(logit − the largest) over the row.
@@ -219,9 +228,12 @@ fn row_sums(number: bool, least: u32, step: u32, most: u32, row: u32, lane: u32)
 }
 
 // The better one of `best` and a token, as (key of the score, ~token).
-fn better(best: vec2<u32>, key: u32, token: u32, most: u32, draw: u32) -> vec2<u32> {
-    let score = (order_value(key) - order_value(most)) / sampling.temperature + gumbel(sampling.seed, draw, token);
-    let other = vec2<u32>(order_key(score), ~token);
+fn better(best: vec2<u32>, key: u32, token: u32, most: u32, position: u32) -> vec2<u32> {
+    var other = vec2<u32>(key, ~token);
+    if how.temperature >= LEAST_TEMPERATURE {
+        let score = (order_value(key) - order_value(most)) / how.temperature + gumbel(how.seed, position, token);
+        other.x = order_key(score);
+    }
     if other.x > best.x || (other.x == best.x && other.y > best.y) { return other; }
     return best;
 }

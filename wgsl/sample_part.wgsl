@@ -1,4 +1,4 @@
-// parts[row, 1 + part] = (key of the largest logit m of this part of the row, Σ exp(logit − m)); parts[row, 0].x = draw
+// parts[row, 1 + part] = (key of the largest logit m of this part of the row, Σ exp(logit − m)); parts[row, 0].x = stamp
 //
 // One workgroup per part and row: the first half of sample.wgsl.
 import package::lib::order::order_key;
@@ -12,7 +12,7 @@ override PART: u32 = 256u; // logits of a part
 override WORKGROUP: u32 = 256u;
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;            // [rows, VOCAB_STRIDE]
-@group(0) @binding(1) var<storage, read> next: array<vec4<u32>>;        // (rows, asked rows, draw, 0), then a row each
+@group(0) @binding(1) var<storage, read> step: array<vec4<u32>>;        // (rows, outputs, stamp, table), then a row each
 @group(0) @binding(2) var<storage, read_write> parts: array<vec2<u32>>; // [rows, 1 + parts of a row]
 
 @compute @workgroup_size(WORKGROUP)
@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = group.y * (1u + (VOCAB + PART - 1u) / PART);
     if lane == 0u {
         parts[row + 1u + group.x] = vec2<u32>(most, bitcast<u32>(mass));
-        // The next kernel takes the draw from here, since its first row moves `next` on while others may not have read it.
-        if group.x == 0u { parts[row] = vec2<u32>(next[0].z, 0u); }
+        // The next kernel takes the stamp from here, since its first output moves the step on while others may not have read it.
+        if group.x == 0u { parts[row] = vec2<u32>(step[0].z, 0u); }
     }
 }

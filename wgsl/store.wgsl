@@ -3,6 +3,7 @@
 import package::lib::grid::flat;
 import package::cache::CacheFour;
 import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::page_of;
 import package::lib::kv_layout::value_index;
 
 override COLS: u32 = 64u;
@@ -23,6 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let row = step[1u + r];
     let four = i % fours;
-    let place = select(value_index(row.y, row.z, four), key_index(row.y, row.z, four), KEYS == 1u);
+    let page = page_of(row.y, row.z);
+    let place = select(value_index(page, row.z, four), key_index(page, row.z, four), KEYS == 1u);
     cache[place] = cache_pack(x[r * (STRIDE / 4u) + i % fours]);
 }

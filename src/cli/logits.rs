@@ -47,7 +47,7 @@ impl Logits {
         let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
         let mut npy = Npy::create(&self.out, ids.len(), vocab).map_err(failed)?;
         let mut written = Ok(());
-        let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, vocab);
+        let mut session = Session::new(engine.backend.as_mut(), engine.plan, vocab);
         session.logits(&ids, &mut |rows| {
             if written.is_ok() {
                 written = npy.write(rows);

@@ -160,7 +160,7 @@ impl Run {
         };
         interrupt::watch()?;
         let mut end = None;
-        let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, engine.model.vocab_size);
+        let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         let (finish, timings) = session.generate(ids, sampling, limit, &mut |id| {
             end = shown.token(id).transpose();
             if end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -1,16 +1,17 @@
 //! Runs a graph on the host, node by node, with each op's reference: f32, in the plainest order. What the GPU is held to.
 
-use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConfig};
+use crate::batch::{Batch, BatchRow, Collected, Input, Then, Ticket};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::graph::{Kind, Node, Row, Step};
+use crate::graph::{Kind, Node, Step};
+use crate::memory::PAGE;
 use crate::models::Model;
 use crate::ops::{CacheRows, Value, WeightRows};
-use crate::sampler::{self, Sampling};
+use crate::sampler::{self, NO_TOKEN, Sampling};
 
 /// The values that nodes have in a step.
 pub type Values = HashMap<Node, Vec<f32>>;
@@ -19,13 +20,25 @@ pub type Values = HashMap<Node, Vec<f32>>;
 pub struct Cpu {
     file: Arc<Gguf>,
     model: Arc<Model>,
-    plan: RuntimeConfig,
+    config: RuntimeConfig,
+    /// Of each layer's keys and values: `[page][position][cols]`.
     caches: Vec<Vec<f32>>,
+    /// The pages of each slot.
+    tables: Vec<Vec<u32>>,
+    slots: Vec<Slot>,
+    tickets: u64,
+    done: VecDeque<Collected>,
+}
+
+/// What is kept of a sequence besides keys and values.
+struct Slot {
+    sampling: Sampling,
+    recent: Vec<u32>,
 }
 
 impl Cpu {
     /// Prepares a model; its weights stay in the file's mapping.
-    pub fn new(file: Arc<Gguf>, model: Arc<Model>, plan: RuntimeConfig) -> Result<Cpu> {
+    pub fn new(file: Arc<Gguf>, model: Arc<Model>, config: RuntimeConfig) -> Result<Cpu> {
         let mut caches = Vec::new();
         let cols: usize = model
             .graph
@@ -33,21 +46,20 @@ impl Cpu {
             .filter(|(_, e)| matches!(e.kind, Kind::Cache(_)))
             .map(|(_, e)| e.shape.cols)
             .sum();
-        let wanted = plan.slots as u64 * plan.context as u64 * cols as u64 * 4;
+        let wanted = config.pages as u64 * PAGE as u64 * cols as u64 * 4;
         if let Some(free) = free_memory().filter(|&free| wanted > free) {
-            let context = plan.context;
+            let context = config.context;
             let what = format!("a KV cache of {context} positions is {wanted} bytes, {free} are free");
             return Err(Error::OutOfMemory(format!("{what}; try a smaller -c")));
         }
         for (_, entry) in model.graph.nodes() {
             if let Kind::Cache(_) = entry.kind {
-                let numbers =
-                    plan.slots.checked_mul(plan.context).and_then(|n| n.checked_mul(entry.shape.cols));
+                let numbers = config.pages.checked_mul(PAGE * entry.shape.cols);
                 let mut cache: Vec<f32> = Vec::new();
                 match numbers {
                     Some(n) if cache.try_reserve_exact(n).is_ok() => cache.resize(n, 0.0),
                     _ => {
-                        let context = plan.context;
+                        let context = config.context;
                         return Err(Error::OutOfMemory(format!(
                             "a KV cache of {context} positions does not fit; try a smaller -c"
                         )));
@@ -56,7 +68,11 @@ impl Cpu {
                 caches.push(cache);
             }
         }
-        Ok(Cpu { file, model, plan, caches })
+        let pages = |slot: usize| (slot * config.table()..(slot + 1) * config.table()).map(|p| p as u32);
+        let tables = (0..config.slots).map(|slot| pages(slot).collect()).collect();
+        let slot = |_| Slot { sampling: Sampling::greedy(), recent: Vec::new() };
+        let slots = (0..config.slots).map(slot).collect();
+        Ok(Cpu { file, model, config, caches, tables, slots, tickets: 0, done: VecDeque::new() })
     }
 
     /// The value of `node`, from the values of its inputs.
@@ -78,7 +94,7 @@ impl Cpu {
         match &entry.kind {
             Kind::Weight(w) => Value::Weight(WeightRows::of(&self.file, w)),
             Kind::Cache(cache) => {
-                Value::Cache(CacheRows { data: &self.caches[cache.id], context: self.plan.context, cols })
+                Value::Cache(CacheRows { data: &self.caches[cache.id], tables: &self.tables, cols })
             }
             Kind::Op { .. } => Value::Rows { data: &values[&node], cols },
         }
@@ -94,7 +110,7 @@ impl Cpu {
         let Kind::Cache(cache) = &graph.entry(inputs[1]).kind else { return };
         let cols = graph.shape(inputs[1]).cols;
         for (row, data) in step.rows.iter().zip(rows.chunks_exact(cols)) {
-            let at = (row.slot as usize * self.plan.context + row.position as usize) * cols;
+            let at = CacheRows { data: &[], tables: &self.tables, cols }.index(row.slot, row.position);
             self.caches[cache.id][at..at + cols].copy_from_slice(data);
         }
     }
@@ -174,33 +190,70 @@ impl Backend for Cpu {
     }
 
     fn limits(&self) -> Limits {
-        Limits { rows: self.plan.rows, outputs: self.plan.rows }
+        Limits { rows: self.config.rows, outputs: self.config.rows, repeated: 1, steps: 1, ahead: 1 }
     }
 
-    fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
-        Ok(self.run(step))
+    fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
+        sampling.check()?;
+        self.slots[slot as usize] = Slot { sampling: sampling.clone(), recent: recent.to_vec() };
+        Ok(())
     }
 
-    fn generate(
-        &mut self,
-        step: &Step,
-        recent: &[u32],
-        sampling: &Sampling,
-        limit: usize,
-        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let Some(&last) = step.rows.last() else { return Ok(()) };
-        let mut recent = recent.to_vec();
-        let mut logits = self.run(step);
-        for draw in 0..limit as u32 {
-            let token = sampler::sample(&logits, &recent, sampling, draw)?;
-            if on_token(token).is_break() || draw as usize + 1 == limit {
-                break;
-            }
-            recent.push(token);
-            let row = Row { token, position: last.position + 1 + draw, ..last };
-            logits = self.run(&Step { rows: vec![row], outputs: vec![0] });
+    fn map_pages(&mut self, slot: u32, first: usize, pages: &[u32]) -> Result<()> {
+        self.tables[slot as usize][first..first + pages.len()].copy_from_slice(pages);
+        Ok(())
+    }
+
+    fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
+        let cols = self.model.graph.nodes().filter(|(_, e)| matches!(e.kind, Kind::Cache(_)));
+        let cols: Vec<usize> = cols.map(|(_, e)| e.shape.cols * PAGE).collect();
+        for (cache, page) in self.caches.iter_mut().zip(cols) {
+            cache.copy_within(from as usize * page..(from as usize + 1) * page, to as usize * page);
         }
         Ok(())
+    }
+
+    fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
+        let mut batch = batch.clone();
+        let mut collected = Collected::default();
+        for step in 0..batch.steps {
+            let resolved = batch.step(|slot| self.slots[slot as usize].recent.last().copied().unwrap_or(0));
+            let logits = self.run(&resolved);
+            if batch.then == Then::Logits {
+                collected.logits = logits;
+                continue;
+            }
+            for (&row, logits) in batch.outputs.iter().zip(logits.chunks_exact(self.model.vocab_size)) {
+                let BatchRow { slot, position, .. } = batch.rows[row as usize];
+                let token = self.sample(slot, position, logits);
+                collected.tokens.push(token);
+            }
+            if step + 1 < batch.steps {
+                for row in &mut batch.rows {
+                    *row = BatchRow { input: Input::LastSampled, position: row.position + 1, ..*row };
+                }
+            }
+        }
+        self.tickets += 1;
+        self.done.push_back(collected);
+        Ok(Ticket(self.tickets))
+    }
+
+    fn collect(&mut self, _: Ticket) -> Result<Collected> {
+        Ok(self.done.pop_front().unwrap_or_default())
+    }
+}
+
+impl Cpu {
+    /// Samples the token behind `position` of `slot`, and remembers it.
+    fn sample(&mut self, slot: u32, position: u32, logits: &[f32]) -> u32 {
+        let slot = &mut self.slots[slot as usize];
+        match sampler::sample(logits, &slot.recent, &slot.sampling, position) {
+            Ok(token) => {
+                slot.recent.push(token);
+                token
+            }
+            Err(_) => NO_TOKEN,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::gpu::fuse::{copy_of, copy_operands};
 use crate::gpu::kv_layout;
 use crate::gpu::link::Slots;
-use crate::gpu::plan::{Launch, Operand, Planner};
+use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
 use crate::graph::{Node, Shape};
 use crate::ops::{Dispatch, Extent};
 
@@ -27,6 +27,7 @@ pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
     let mut constants = op.constants(&shapes);
     let number = |name: &str| constants.iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| *v as u32);
     let (heads, kv_heads, head_dim) = (number("HEADS"), number("KV_HEADS"), number("HEAD_DIM"));
+    let window = number("WINDOW");
     let width = s.caps.invocations.min(256);
     let fours = head_dim / 4;
     if fours > width {
@@ -38,10 +39,11 @@ pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
     // A workgroup writes whole blocks of a copy.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
     let most = (SHORT_NUMBERS / head_dim).min(SHORT);
-    constants.extend(kv_layout::constants(g, ins[1], s.context));
+    let eager = !s.caps.software && s.in_order;
+    constants.extend(kv_layout::constants(g, ins[1]));
     constants.extend([
-        ("SLOTS", s.slots as f64),
-        ("EAGER", !s.caps.software as u32 as f64),
+        ("EAGER", eager as u32 as f64),
+        ("SINGLE", (s.class == RowClass::One) as u32 as f64),
         ("FOURS", fours as f64),
         ("SUBGROUP_SIZE", if s.caps.subgroup_size_fixed { s.caps.subgroup_size as f64 } else { 0.0 }),
     ]);
@@ -63,12 +65,19 @@ pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
         };
     let reads = |y: Operand| {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
-        vec![(0, Operand::Step), (1, Operand::Value(ins[0])), (2, y), (4, keys), (5, values)]
+        vec![
+            (0, Operand::Step),
+            (1, Operand::Value(ins[0])),
+            (2, y),
+            (4, keys),
+            (5, values),
+            (8, Operand::Pages),
+        ]
     };
     let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
-    let short = Extent::Spans { x: heads, span: 0, from: 0, below: most };
-    let spans = Extent::Spans { x: heads / share, span: SPAN, from: most, below: u32::MAX };
-    let join = Extent::Spans { x: heads * slices, span: 0, from: most, below: u32::MAX };
+    let short = Extent::Spans { x: heads, span: 0, window: 0, from: 0, below: most };
+    let spans = Extent::Spans { x: heads / share, span: SPAN, window, from: most, below: u32::MAX };
+    let join = Extent::Spans { x: heads * slices, span: 0, window: 0, from: most, below: u32::MAX };
     let of_short = [("SPAN", most), ("WORKGROUP", width)];
     let of_spans = [("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", width.min(SPAN).max(fours))];
     let of_join = [("SPAN", SPAN), ("SLICES", slices), ("WORKGROUP", width)];

@@ -7,12 +7,12 @@ use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::attention;
 use crate::gpu::device::Device;
-use crate::gpu::kv_layout;
-use crate::gpu::plan::{Launch, Operand, RowClass};
+use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
 use crate::gpu::pool::Pool;
 use crate::gpu::upload::Uploader;
 use crate::gpu::weights::Weights;
 use crate::graph::{Graph, Kind, Node, Rows, Step};
+use crate::memory::PAGE;
 use crate::ops::{Value, WeightRows};
 
 const STORAGE: wgpu::BufferUsages =
@@ -20,12 +20,14 @@ const STORAGE: wgpu::BufferUsages =
 
 /// Buffers of one model on one device.
 pub struct Buffers {
-    /// The pools of the two classes, over the same buffers.
-    pools: [Pool; 2],
+    /// The pools of the row classes, over the same buffers.
+    pools: Vec<Pool>,
     values: Vec<wgpu::Buffer>,
     caches: HashMap<Node, wgpu::Buffer>,
     tables: HashMap<Node, wgpu::Buffer>,
-    steps: [wgpu::Buffer; 2],
+    steps: Vec<wgpu::Buffer>,
+    pages: wgpu::Buffer,
+    outputs: [usize; 3],
     nothing: wgpu::Buffer,
     unwritten: HashMap<Node, wgpu::Buffer>,
     /// Bytes of a number in a cache.
@@ -37,11 +39,13 @@ pub struct Buffers {
 }
 
 /// How many rows a value of `rows` has at most.
-pub fn most_rows(rows: Rows, class: RowClass, plan: RuntimeConfig, outputs: usize) -> usize {
+fn most_rows(rows: Rows, class: RowClass, most: usize, outputs: usize) -> usize {
     match (rows, class) {
         (Rows::Of(n), _) => n,
         (_, RowClass::One) => 1,
-        (Rows::Step, RowClass::Many) => plan.rows,
+        (Rows::Step, RowClass::Few) => FEW.min(most),
+        (Rows::Outputs, RowClass::Few) => FEW.min(outputs),
+        (Rows::Step, RowClass::Many) => most,
         (Rows::Outputs, RowClass::Many) => outputs,
     }
 }
@@ -54,7 +58,7 @@ impl Buffers {
         graph: &Graph,
         plan: RuntimeConfig,
         outputs: usize,
-        classes: [&[Launch]; 2],
+        classes: &[Vec<Launch>],
     ) -> Result<Buffers> {
         let size = |class: RowClass, operand: Operand| {
             let (Operand::Value(node) | Operand::ActivationCopy(node) | Operand::Partials(node)) = operand
@@ -62,7 +66,7 @@ impl Buffers {
                 return 0;
             };
             let shape = graph.shape(node);
-            let bytes = (most_rows(shape.rows, class, plan, outputs) * shape.stride()) as u64 * 4;
+            let bytes = (most_rows(shape.rows, class, plan.rows, outputs) * shape.stride()) as u64 * 4;
             // Two numbers more for each head of four at least, for each span.
             if let Operand::Partials(_) = operand {
                 return bytes * 2 * plan.context.div_ceil(attention::SPAN as usize) as u64;
@@ -74,18 +78,22 @@ impl Buffers {
                 bytes
             }
         };
-        let pools = [RowClass::One, RowClass::Many].map(|class| {
-            Pool::plan(classes[class as usize], |o| size(class, o), Operand::Value(graph.output()))
-        });
-        let count = pools[0].sizes.len().max(pools[1].sizes.len());
+        let pool = |class: RowClass| {
+            Pool::plan(&classes[class as usize], |o| size(class, o), Operand::Value(graph.output()))
+        };
+        let pools: Vec<Pool> = RowClass::ALL.into_iter().map(pool).collect();
+        let count = pools.iter().map(|p| p.sizes.len()).max().unwrap_or(0);
+        let step = |class| {
+            let rows = most_rows(Rows::Step, class, plan.rows, outputs) as u64;
+            device.buffer("step", (1 + rows) * 16, STORAGE)
+        };
         let mut buffers = Buffers {
             values: Vec::new(),
             caches: HashMap::new(),
             tables: HashMap::new(),
-            steps: [
-                device.buffer("next step", 2 * 16, STORAGE)?,
-                device.buffer("step", (1 + plan.rows as u64) * 16, STORAGE)?,
-            ],
+            steps: RowClass::ALL.into_iter().map(step).collect::<Result<_>>()?,
+            pages: device.buffer("pages", (plan.slots * plan.table()) as u64 * 4, STORAGE)?,
+            outputs: RowClass::ALL.map(|class| most_rows(Rows::Outputs, class, plan.rows, outputs)),
             nothing: device.buffer("nothing", 64, STORAGE)?,
             unwritten: HashMap::new(),
             cache_number: if plan.precision == Precision::F32 { 4 } else { 2 },
@@ -98,7 +106,7 @@ impl Buffers {
             let buffer = buffers.new_scratch(device, "activation", bytes)?;
             buffers.values.push(buffer);
         }
-        for (_, operand) in classes.iter().copied().flatten().flat_map(|p| &p.operands) {
+        for (_, operand) in classes.iter().flatten().flat_map(|p| &p.operands) {
             if let Operand::Unwritten(node) = operand
                 && !buffers.unwritten.contains_key(node)
             {
@@ -142,7 +150,7 @@ impl Buffers {
     }
 
     fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: RuntimeConfig) -> Result<()> {
-        let bytes = (plan.slots * kv_layout::positions(plan.context) * cols * self.cache_number) as u64;
+        let bytes = (plan.pages * PAGE * cols * self.cache_number) as u64;
         if bytes > device.caps.binding {
             let (context, most) = (plan.context, device.caps.binding);
             let what = format!("a layer's keys of {context} positions are {bytes} bytes");
@@ -169,6 +177,7 @@ impl Buffers {
             Operand::Vector(node) => &weights.vectors[&node],
             Operand::Table(node) => &self.tables[&node],
             Operand::Cache(node) => self.cache(node),
+            Operand::Pages => &self.pages,
             Operand::Nothing => &self.nothing,
             Operand::Unwritten(node) => &self.unwritten[&node],
         }
@@ -182,6 +191,30 @@ impl Buffers {
     /// The buffer of a cache.
     pub fn cache(&self, node: Node) -> &wgpu::Buffer {
         &self.caches[&node]
+    }
+
+    /// Copies one page of every cache to another; each cache has `pages`.
+    pub fn copy_page(&self, device: &Device, pages: usize, from: u32, to: u32) -> Result<()> {
+        let mut encoder = device.device.create_command_encoder(&Default::default());
+        for cache in self.caches.values() {
+            let bytes = cache.size() / pages as u64;
+            // wgpu copies between two buffers only.
+            let between = device.buffer("page", bytes, STORAGE)?;
+            encoder.copy_buffer_to_buffer(cache, from as u64 * bytes, &between, 0, bytes);
+            encoder.copy_buffer_to_buffer(&between, 0, cache, to as u64 * bytes, bytes);
+        }
+        device.queue.submit([encoder.finish()]);
+        device.check()
+    }
+
+    /// The pages of all slots, table after table.
+    pub fn pages(&self) -> &wgpu::Buffer {
+        &self.pages
+    }
+
+    /// Output rows that a class has room for.
+    pub fn outputs(&self, class: RowClass) -> usize {
+        self.outputs[class as usize]
     }
 
     /// The rows of the step that a class runs next.
@@ -198,10 +231,13 @@ fn value<'a>(file: &'a Gguf, graph: &Graph, node: Node) -> Value<'a> {
     }
 }
 
-/// A step as the kernels read it: a head of (rows, outputs, draw, 0), then (token, slot, position, index asked for) a row.
-pub fn step_words(step: &Step, draw: u32) -> Vec<[u32; 4]> {
-    let mut words = vec![[step.rows.len() as u32, step.outputs.len() as u32, draw, 0]];
-    words.extend(step.rows.iter().map(|r| [r.token, r.slot, r.position, 0]));
+/// A step as the kernels read it: a head of (rows, outputs, stamp, table), then (token, slot, position, n-th output row) for each row n.
+/// `table` is the length of a slot's table of pages, or 0 where there is one slot and its pages lie in order.
+pub fn step_words(step: &Step, stamp: u32, table: u32) -> Vec<[u32; 4]> {
+    let mut words = vec![[step.rows.len() as u32, step.outputs.len() as u32, stamp, table]];
+    words.extend(step.rows.iter().map(|row| [row.token, row.slot, row.position, 0]));
+    // As many as there are outputs, which may repeat a row.
+    words.resize(words.len().max(1 + step.outputs.len()), [0; 4]);
     for (i, &output) in step.outputs.iter().enumerate() {
         words[1 + i][3] = output;
     }

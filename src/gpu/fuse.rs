@@ -131,7 +131,7 @@ fn heads(s: &Planner<'_>, h: &Heads) -> Option<Vec<Launch>> {
         let has = |i: usize| run.contains(&i);
         let of = |i: usize| if has(i) { rows[i] as f64 } else { 0.0 };
         dispatch.constants.extend([("Q_ROWS", of(0)), ("K_ROWS", of(1))]);
-        dispatch.constants.extend(kv_layout::constants(g, keys, s.context));
+        dispatch.constants.extend(kv_layout::constants(g, keys));
         let mut turns = Operand::Nothing;
         if let Some([rope, _]) = h.ropes {
             let (op, ins) = g.entry(rope).op()?;
@@ -153,6 +153,7 @@ fn heads(s: &Planner<'_>, h: &Heads) -> Option<Vec<Launch>> {
             (3, turns),
             (4, written(1, Operand::Cache(keys))),
             (5, written(2, Operand::Cache(values))),
+            (8, Operand::Pages),
         ]);
         let mut nodes = vec![h.norm];
         for &i in &run {

@@ -1,21 +1,14 @@
 //! How keys and values are laid out in their caches: `wgsl/lib/kv_layout.wgsl`, for the host.
 //!
-//! Values of a position follow each other. Keys are in blocks of 32 positions, whose numbers of one four follow each other, so that
+//! Values of a position follow each other. The keys of a page are a block, whose numbers of one four follow each other, so that
 //! an invocation for each position multiplies a whole key while neighbours read neighbours.
 
 use crate::graph::{Graph, Node};
+use crate::memory::PAGE;
 
-/// Positions of a block of keys.
-const BLOCK: usize = 32;
-
-/// Positions that a slot has room for, where `context` are asked for: whole blocks.
-pub fn positions(context: usize) -> usize {
-    context.next_multiple_of(BLOCK)
-}
-
-/// The numbers that kernels need to find their way in `cache`.
-pub fn constants(graph: &Graph, cache: Node, context: usize) -> [(&'static str, f64); 2] {
-    [("CONTEXT", positions(context) as f64), ("KV_FOURS", graph.shape(cache).cols as f64 / 4.0)]
+/// The number that kernels need to find their way in `cache`.
+pub fn constants(graph: &Graph, cache: Node) -> [(&'static str, f64); 1] {
+    [("KV_FOURS", graph.shape(cache).cols as f64 / 4.0)]
 }
 
 /// Whether a cache holds keys.
@@ -24,14 +17,14 @@ pub fn holds_keys(graph: &Graph, cache: Node) -> bool {
     ops.any(|(op, inputs)| op.name() == "attend" && inputs[1] == cache)
 }
 
-/// Where the numbers of a position are in a cache of `cols` numbers a position, in order.
-pub fn places(keys: bool, context: usize, cols: usize, slot: usize, position: usize) -> Vec<usize> {
-    let at = slot * positions(context) + position;
-    let place = |number: usize| match keys {
-        true => ((at / BLOCK * (cols / 4) + number / 4) * BLOCK + at % BLOCK) * 4 + number % 4,
-        false => at * cols + number,
+/// Where the numbers of a position are in a cache of `cols` numbers a position, in order; the position is in `page`.
+pub fn indices(keys: bool, cols: usize, page: u32, position: usize) -> Vec<usize> {
+    let (page, at) = (page as usize, position % PAGE);
+    let index = |number: usize| match keys {
+        true => ((page * (cols / 4) + number / 4) * PAGE + at) * 4 + number % 4,
+        false => (page * PAGE + at) * cols + number,
     };
-    (0..cols).map(place).collect()
+    (0..cols).map(index).collect()
 }
 
 #[cfg(test)]
@@ -41,18 +34,18 @@ mod tests {
     #[test]
     fn every_number_has_a_place_of_its_own() {
         for keys in [false, true] {
-            let (slots, context, cols) = (2, 40, 12);
-            let mut all: Vec<usize> = (0..slots)
-                .flat_map(|s| (0..positions(context)).flat_map(move |p| places(keys, context, cols, s, p)))
+            let (pages, cols) = (3, 12);
+            let mut all: Vec<usize> = (0..pages)
+                .flat_map(|page| (0..PAGE).flat_map(move |p| indices(keys, cols, page, 64 + p)))
                 .collect();
             all.sort_unstable();
-            assert!(all.iter().copied().eq(0..slots * positions(context) * cols));
+            assert!(all.iter().copied().eq(0..pages as usize * PAGE * cols));
         }
     }
 
     #[test]
     fn neighbouring_positions_have_neighbouring_fours_of_keys() {
-        let [a, b] = [6, 7].map(|position| places(true, 64, 8, 1, position));
+        let [a, b] = [6, 7].map(|position| indices(true, 8, 1, position));
         assert_eq!(b[4], a[4] + 4);
     }
 }

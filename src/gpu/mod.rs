@@ -1,12 +1,11 @@
 //! Runs the same graph on wgpu.
 //!
 //! `plan` turns the graph into dispatches (with `fuse`'s patterns), as plain data; `pipelines`, `weights` and `buffers` make what they
-//! name; a `stage` is a dispatch bound to all of it; `decode` encodes steps ahead of their results; `trace` and `profile` look on.
+//! name; a bound `launch` is a dispatch with all of it; `submission` encodes batches ahead of their results, `sampler` what chooses their tokens; `trace` and `profile` look on.
 
 mod attention;
 mod bandwidth;
 mod buffers;
-mod decode;
 mod device;
 mod fuse;
 mod kv_layout;
@@ -18,26 +17,31 @@ mod plan;
 mod pool;
 mod profile;
 mod readback;
+mod sampler;
+mod submission;
 mod trace;
 mod upload;
 mod weights;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig};
-use crate::error::Result;
+use crate::batch::{Batch, Collected, Ticket};
+use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
 use buffers::{Buffers, step_words};
+
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
 use launch::BoundLaunch;
 pub use link::{Slots, imports, kernels, link, overrides};
 use pipelines::Pipelines;
-use plan::{Launch, Planner, RowClass};
+use plan::{FEW, Launch, Planner, RowClass};
+use sampler::Sampler;
+use submission::Flights;
 pub use trace::Traced;
 use weights::{Layout, Weights};
 
@@ -48,14 +52,17 @@ const LOGITS: usize = 32 << 20;
 pub struct Gpu {
     device: Device,
     model: Arc<Model>,
-    plan: RuntimeConfig,
+    config: RuntimeConfig,
     outputs: usize,
-    launches: [Vec<Launch>; 2],
-    stages: [Vec<BoundLaunch>; 2],
+    launches: Vec<Vec<Launch>>,
+    bound: Vec<Vec<BoundLaunch>>,
     buffers: Buffers,
     weights: Weights,
     pipelines_ms: f64,
-    decoder: decode::Decoder,
+    sampler: sampler::Sampler,
+    flights: submission::Flights,
+    /// The pages of each slot.
+    tables: Vec<Vec<u32>>,
     bandwidth: Option<Option<f64>>,
 }
 
@@ -65,60 +72,82 @@ impl Gpu {
         device: Device,
         file: Arc<Gguf>,
         model: Arc<Model>,
-        plan: RuntimeConfig,
+        config: RuntimeConfig,
         unfused: bool,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Gpu> {
         let graph = &model.graph;
         let (matrices, vectors) = weight_nodes(&model);
         let layout = Layout::new(graph, &matrices, &fuse::bundles(graph), device.caps.binding);
-        let outputs = (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, plan.rows);
-        let launches = [RowClass::One, RowClass::Many].map(|class| {
-            let (caps, RuntimeConfig { context, slots, precision, .. }) = (&device.caps, plan);
-            plan::plan(&Planner { graph, layout: &layout, caps, class, context, slots, precision }, unfused)
-        });
+        let outputs =
+            (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, config.rows);
+        let plan = |class| {
+            let (caps, precision, in_order) = (&device.caps, config.precision, config.slots == 1);
+            plan::plan(&Planner { graph, layout: &layout, caps, class, in_order, precision }, unfused)
+        };
+        let launches: Vec<Vec<Launch>> = RowClass::ALL.into_iter().map(plan).collect();
         let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
-        keys.extend(decode::Decoder::keys(&device, &model)?);
+        keys.extend(Sampler::keys(&device, &model)?);
         let pipelines = Pipelines::make(&device, &keys)?;
-        let buffers = Buffers::new(&device, &file, graph, plan, outputs, [&launches[0], &launches[1]])?;
+        let buffers = Buffers::new(&device, &file, graph, config, outputs, &launches)?;
         let weights = Weights::upload(&device, &file, graph, &layout, &vectors, progress)?;
         let bind = |class: RowClass| {
-            let stage = |p| BoundLaunch::new(&device, &pipelines, &buffers, &weights, class, p);
-            launches[class as usize].iter().map(stage).collect::<Result<Vec<_>>>()
+            let bound = |p| BoundLaunch::new(&device, &pipelines, &buffers, &weights, class, p);
+            launches[class as usize].iter().map(bound).collect::<Result<Vec<_>>>()
         };
-        let stages = [bind(RowClass::One)?, bind(RowClass::Many)?];
-        let decoder = decode::Decoder::new(&device, &model, &pipelines, &buffers)?;
+        let bound = RowClass::ALL.into_iter().map(bind).collect::<Result<_>>()?;
+        let ids = outputs.max(FEW * submission::STEPS);
+        let sizes = [config.slots, config.context, ids];
+        let sampler = Sampler::new(&device, &model, &pipelines, &buffers, sizes)?;
+        let flights = Flights::new(&device, ids)?;
+        let table = config.table() as u32;
+        let tables: Vec<Vec<u32>> =
+            (0..config.slots as u32).map(|slot| (slot * table..(slot + 1) * table).collect()).collect();
+        device.queue.write_buffer(buffers.pages(), 0, bytemuck::cast_slice(&tables.concat()));
         device.check()?;
         let pipelines_ms = pipelines.ms;
+        let bandwidth = None;
         Ok(Gpu {
             device,
             model,
-            plan,
+            config,
             outputs,
             launches,
-            stages,
+            bound,
             buffers,
             weights,
             pipelines_ms,
-            decoder,
-            bandwidth: None,
+            sampler,
+            flights,
+            tables,
+            bandwidth,
         })
     }
 
-    fn class_of(step: &Step) -> RowClass {
-        if step.rows.len() == 1 { RowClass::One } else { RowClass::Many }
+    /// Which class's launches compute a step.
+    fn class_of(&self, step: &Step) -> RowClass {
+        match step.rows.len() {
+            0 | 1 => RowClass::One,
+            2..=FEW => RowClass::Few,
+            _ => RowClass::Many,
+        }
+    }
+
+    /// The length of a table of pages, as a step says it.
+    fn table_words(&self) -> u32 {
+        if self.config.slots == 1 { 0 } else { self.config.table() as u32 }
     }
 
     /// Tells the device the rows of a step.
     fn write_step(&self, class: RowClass, step: &Step) {
-        let words = step_words(step, 0);
+        let words = step_words(step, submission::STEPS as u32, self.table_words());
         self.device.queue.write_buffer(self.buffers.step(class), 0, bytemuck::cast_slice(&words));
     }
 
     /// Encodes a step.
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
-        for stage in &self.stages[class as usize] {
-            stage.encode(pass, step);
+        for launch in &self.bound[class as usize] {
+            launch.encode(pass, step);
         }
     }
 }
@@ -141,7 +170,7 @@ fn weight_nodes(model: &Model) -> (Vec<Node>, Vec<Node>) {
 impl Backend for Gpu {
     fn device(&self) -> DeviceInfo {
         let mut info = self.device.info.clone();
-        if self.plan.precision == Precision::F32 {
+        if self.config.precision == Precision::F32 {
             info.features.push("f32 arithmetic".into());
         }
         info
@@ -153,8 +182,8 @@ impl Backend for Gpu {
             layers_run: self.model.layers,
             block_count: self.model.block_count,
             cpu_nodes: 0,
-            dispatches_per_token: self.stages[0].iter().filter(|s| s.runs(&first)).count()
-                + self.decoder.dispatches(),
+            dispatches_per_token: self.bound[0].iter().filter(|s| s.runs(&first)).count()
+                + self.sampler.dispatches(),
         }
     }
 
@@ -184,41 +213,42 @@ impl Backend for Gpu {
     }
 
     fn limits(&self) -> Limits {
-        Limits { rows: self.plan.rows, outputs: self.outputs }
-    }
-
-    fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
-        let class = Gpu::class_of(step);
-        self.write_step(class, step);
-        let mut encoder = self.device.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            self.encode(&mut pass, class, step);
+        Limits {
+            rows: self.config.rows,
+            outputs: self.outputs,
+            repeated: FEW.min(self.outputs).min(self.config.rows),
+            steps: submission::STEPS,
+            ahead: submission::AHEAD,
         }
-        if step.outputs.is_empty() {
-            self.device.queue.submit([encoder.finish()]);
-            return self.device.check().map(|()| Vec::new());
+    }
+
+    fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
+        self.sampler.set_slot(&self.device, slot, sampling, recent)
+    }
+
+    fn map_pages(&mut self, slot: u32, first: usize, pages: &[u32]) -> Result<()> {
+        self.tables[slot as usize][first..first + pages.len()].copy_from_slice(pages);
+        // Kernels for one slot look for its pages where they lie in order, and do not ask.
+        if self.config.slots == 1 {
+            return match (first as u32..).zip(pages).all(|(n, &page)| n == page) {
+                true => Ok(()),
+                false => Err(Error::Other("the pages of a lone slot must lie in order".into())),
+            };
         }
-        let output = self.model.graph.output();
-        let shape = self.model.graph.shape(output);
-        let rows = step.outputs.len();
-        let bytes = (rows * shape.stride() * 4) as u64;
-        let logits = readback::copy(&self.device, encoder, self.buffers.value(class, output), bytes)?;
-        Ok(readback::rows(&logits, rows, shape))
+        let at = (slot as usize * self.config.table() + first) as u64 * 4;
+        self.device.queue.write_buffer(self.buffers.pages(), at, bytemuck::cast_slice(pages));
+        Ok(())
     }
 
-    fn wait(&mut self) -> Result<()> {
-        self.device.wait(None)
+    fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
+        self.buffers.copy_page(&self.device, self.config.pages, from, to)
     }
 
-    fn generate(
-        &mut self,
-        step: &Step,
-        recent: &[u32],
-        sampling: &Sampling,
-        limit: usize,
-        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-    ) -> Result<()> {
-        decode::generate(self, step, recent, sampling, limit, on_token)
+    fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
+        submission::submit(self, batch)
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
+        submission::collect(self, ticket)
     }
 }

@@ -17,8 +17,18 @@ use crate::ops::{Dispatch, Extent};
 pub enum RowClass {
     /// One: decode.
     One,
-    /// Any number: prefill, several sequences.
+    /// Up to [`FEW`]: several sequences.
+    Few,
+    /// Any number: prefill.
     Many,
+}
+
+/// Rows of the class between one and many.
+pub const FEW: usize = 64;
+
+impl RowClass {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [RowClass; 3] = [RowClass::One, RowClass::Few, RowClass::Many];
 }
 
 /// What a kernel's binding in group 0 is.
@@ -34,6 +44,8 @@ pub enum Operand {
     Table(Node),
     /// A cache.
     Cache(Node),
+    /// The pages of all slots.
+    Pages,
     /// A value as the next matvec multiplies it (`wgsl/copy/`); of a norm's value this stands in for the value itself.
     ActivationCopy(Node),
     /// What attention found of each span of positions, before the spans are put together.
@@ -81,10 +93,8 @@ pub struct Planner<'a> {
     pub caps: &'a Caps,
     /// For how many rows.
     pub class: RowClass,
-    /// Positions of a slot.
-    pub context: usize,
-    /// Sequences that are kept side by side.
-    pub slots: usize,
+    /// Whether there is one slot, whose pages lie in order.
+    pub in_order: bool,
     /// How to compute.
     pub precision: Precision,
 }
@@ -127,7 +137,7 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
     let mut dispatch = op.dispatch(&shapes, s.graph.shape(node));
     if let Some(&cache) = inputs.iter().find(|&&n| matches!(s.graph.entry(n).kind, Kind::Cache(_))) {
-        dispatch.constants.extend(kv_layout::constants(s.graph, cache, s.context));
+        dispatch.constants.extend(kv_layout::constants(s.graph, cache));
         dispatch.constants.push(("KEYS", kv_layout::holds_keys(s.graph, cache) as u32 as f64));
     }
     let mut operands = vec![Operand::Step];
@@ -161,7 +171,10 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
             if matches!(name, "rms_norm" | "layer_norm") {
                 dispatch.constants.push(("WORKGROUP", s.caps.invocations.min(256) as f64));
             }
-            let operands = in_order(&operands);
+            let mut operands = in_order(&operands);
+            if matches!(name, "store" | "attend") {
+                operands.push((8, Operand::Pages));
+            }
             vec![Launch { nodes: vec![node], dispatch, operands, weight: None, slots: s.slots(None) }]
         }
     }

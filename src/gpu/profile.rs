@@ -38,15 +38,15 @@ pub fn check(gpu: &Gpu) -> Result<()> {
 /// Measures the decode step at `position`. What is in the caches there is overwritten.
 pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
     check(gpu)?;
-    if position as usize >= gpu.plan.context {
-        let context = gpu.plan.context;
+    if position as usize >= gpu.config.context {
+        let context = gpu.config.context;
         return Err(Error::Usage(format!("position {position} is not in a context of {context}")));
     }
     let step = Step { rows: vec![Row { token: 0, slot: 0, position }], outputs: vec![0] };
     let groups = groups(gpu, &step);
-    let whole: Vec<&BoundLaunch> = gpu.stages[RowClass::One as usize]
+    let whole: Vec<&BoundLaunch> = gpu.bound[RowClass::One as usize]
         .iter()
-        .chain(gpu.decoder.greedy(RowClass::One).map(|(_, stage)| stage))
+        .chain(gpu.sampler.greedy(RowClass::One).map(|(_, stage)| stage))
         .collect();
     // The whole step, nothing, and the groups. The sampler is the last of them: it moves the position on.
     let mut passes: Vec<&[&BoundLaunch]> = vec![&whole, &[]];
@@ -65,12 +65,12 @@ pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
 /// The dispatches of a step, like with like: of one kernel, over weights of one form, for the same node of each layer.
 fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
     let launches = gpu.launches[RowClass::One as usize].iter().map(|p| tell(gpu, p, step));
-    let sampler = gpu.decoder.greedy(RowClass::One).map(|(kernel, stage)| {
+    let sampler = gpu.sampler.greedy(RowClass::One).map(|(kernel, stage)| {
         let node = "sampler".into();
         (DispatchGroup { kernel: kernel.into(), node, count: 1, ..DispatchGroup::default() }, stage)
     });
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for (told, stage) in launches.zip(&gpu.stages[RowClass::One as usize]).chain(sampler) {
+    for (told, stage) in launches.zip(&gpu.bound[RowClass::One as usize]).chain(sampler) {
         if !stage.runs(step) {
             continue;
         }

@@ -11,13 +11,17 @@ pub fn copy(
     buffer: &wgpu::Buffer,
     bytes: u64,
 ) -> Result<Vec<u8>> {
-    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-    let staging = device.buffer("read back", bytes, usage)?;
+    let staging = staging(device, bytes)?;
     encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
     let submitted = device.queue.submit([encoder.finish()]);
     staging.map_async(wgpu::MapMode::Read, ..bytes, |_| {});
     device.wait(Some(submitted))?;
     read(device, &staging, bytes)
+}
+
+/// A buffer for `bytes` that the host will read.
+pub fn staging(device: &Device, bytes: u64) -> Result<wgpu::Buffer> {
+    device.buffer("read back", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
 }
 
 /// The first `bytes` of a staging buffer whose mapping has been waited for; it is unmapped again.

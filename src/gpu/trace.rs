@@ -6,6 +6,7 @@ use crate::gpu::kv_layout;
 use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Node, Step};
+use crate::memory::PAGE;
 
 /// What one dispatch computed.
 pub struct Traced {
@@ -29,9 +30,9 @@ fn guard(node: Node) -> u32 {
 impl Gpu {
     /// Runs `step` and hands out what every dispatch computed, in order.
     pub fn trace(&mut self, step: &Step, see: &mut dyn FnMut(Traced) -> Result<()>) -> Result<()> {
-        let class = Gpu::class_of(step);
+        let class = self.class_of(step);
         self.write_step(class, step);
-        for at in 0..self.stages[class as usize].len() {
+        for at in 0..self.bound[class as usize].len() {
             let launches = &self.launches[class as usize][at];
             self.guard_values(class, at);
             let caches = self.caches_written(launches);
@@ -40,7 +41,7 @@ impl Gpu {
             let mut encoder = self.device.device.create_command_encoder(&Default::default());
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                self.stages[class as usize][at].encode(&mut pass, step);
+                self.bound[class as usize][at].encode(&mut pass, step);
             }
             self.device.queue.submit([encoder.finish()]);
             let (mut values, mut out_of_bounds) = (Vec::new(), Vec::new());
@@ -113,9 +114,8 @@ impl Gpu {
         let number = self.buffers.cache_number;
         let mut out = Vec::with_capacity(step.rows.len() * cols);
         for row in &step.rows {
-            for place in
-                kv_layout::places(keys, self.plan.context, cols, row.slot as usize, row.position as usize)
-            {
+            let page = self.tables[row.slot as usize][row.position as usize / PAGE];
+            for place in kv_layout::indices(keys, cols, page, row.position as usize) {
                 let bytes = place * number..(place + 1) * number;
                 out.push(match data[bytes.clone()] {
                     [a, b] => half::f16::from_le_bytes([a, b]).to_f32(),

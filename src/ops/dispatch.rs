@@ -39,13 +39,15 @@ pub enum Extent {
         /// Numbers that a workgroup computes.
         tile: u32,
     },
-    /// `x` workgroups for every span of `span` positions up to the last row's, in z; none unless that row has a position from
-    /// `from` on and below `below`. 0 as the span: one for all positions.
+    /// `x` workgroups for every row, in y, and every span of `span` positions that the row sees, in z, as many as any row has; none
+    /// unless the last of all rows' positions is from `from` on and below `below`. 0 as the span: one for all positions.
     Spans {
         /// Workgroups of a span.
         x: u32,
         /// Positions of a span.
         span: u32,
+        /// Positions that a row sees; 0: all.
+        window: u32,
         /// The first position that there are workgroups for.
         from: u32,
         /// The first position that there are none for any more.
@@ -67,12 +69,22 @@ impl Extent {
                 let [x, y] = fold((count(rows) * cols).div_ceil(tile));
                 [x, y, 1]
             }
-            Extent::Spans { x, span, from, below } => match step.rows.last() {
-                Some(row) if (from..below).contains(&row.position) => {
-                    [x, 1, if span == 0 { 1 } else { (row.position + 1).div_ceil(span) }]
+            Extent::Spans { x, span, window, from, below } => {
+                let last = step.rows.iter().map(|row| row.position).max();
+                if !last.is_some_and(|last| (from..below).contains(&last)) {
+                    return [0; 3];
                 }
-                _ => [0; 3],
-            },
+                let spans = |end: u32| {
+                    let first = if window == 0 { 0 } else { end - end.min(window) };
+                    end.div_ceil(span) - first / span
+                };
+                let z = if span == 0 {
+                    1
+                } else {
+                    step.rows.iter().map(|row| spans(row.position + 1)).max().unwrap_or(0)
+                };
+                [x, step.rows.len() as u32, z]
+            }
         }
     }
 }

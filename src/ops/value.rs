@@ -3,6 +3,7 @@
 use crate::formats::Format;
 use crate::gguf::Gguf;
 use crate::graph::Weight;
+use crate::memory::PAGE;
 
 /// An input of an op's reference.
 #[derive(Clone, Copy, Debug)]
@@ -101,26 +102,32 @@ impl<'a> WeightRows<'a> {
     }
 }
 
-/// The keys or values of one layer: `[slot][position][cols]`.
+/// The keys or values of one layer, in pages: `[page][position][cols]`.
 #[derive(Clone, Copy)]
 pub struct CacheRows<'a> {
     /// All numbers.
     pub data: &'a [f32],
-    /// Positions of a slot.
-    pub context: usize,
+    /// The pages of each slot, in the order of their positions.
+    pub tables: &'a [Vec<u32>],
     /// Numbers of a position: kv heads × head dim.
     pub cols: usize,
 }
 
 impl std::fmt::Debug for CacheRows<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cache [{}, {}]", self.context, self.cols)
+        write!(f, "cache of {} numbers a position", self.cols)
     }
 }
 
 impl<'a> CacheRows<'a> {
+    /// Where the numbers of one position of one slot begin.
+    pub fn index(&self, slot: u32, position: u32) -> usize {
+        let page = self.tables[slot as usize][position as usize / PAGE] as usize;
+        (page * PAGE + position as usize % PAGE) * self.cols
+    }
+
     /// The numbers of one position of one slot.
     pub fn row(&self, slot: u32, position: u32) -> &'a [f32] {
-        &self.data[(slot as usize * self.context + position as usize) * self.cols..][..self.cols]
+        &self.data[self.index(slot, position)..][..self.cols]
     }
 }

@@ -59,7 +59,7 @@ fn two_thousand(target: &Target) -> Outcome {
     let mut engine = Engine::with_file(file, &options, &mut |_, _| {})?;
     let held = engine.backend.memory();
     let mut marks = Vec::new();
-    let mut session = Session::new(engine.backend.as_mut(), 2048, engine.model.vocab_size);
+    let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
     let mut tokens = 0;
     session.generate(&[1, 2, 3], &Sampling::greedy(), Some(2000), &mut |_| {
         tokens += 1;

@@ -104,7 +104,7 @@ fn weights(engine: &Engine) -> (u64, u64) {
 fn story(engine: &mut Engine) -> wgllm::Result<Vec<u32>> {
     let vocab = engine.model.vocab_size;
     let mut tokens = Vec::new();
-    let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, vocab);
+    let mut session = Session::new(engine.backend.as_mut(), engine.plan, vocab);
     session.generate(&[1, 2, 3], &Sampling::greedy(), Some(20), &mut |token| {
         tokens.push(token);
         ControlFlow::Continue(())

@@ -27,8 +27,8 @@ fn repeats(target: &Target) -> Outcome {
     let model = Llama { format: "Q8_0", head_dim: 32, ..Llama::default() };
     let file = Gguf::from_static("tiny", model.file().leak())?;
     let mut engine = Engine::with_file(file, &target.options(Precision::Fast), &mut |_, _| {})?;
-    let (context, vocab) = (engine.plan.context, engine.model.vocab_size);
-    let mut session = Session::new(engine.backend.as_mut(), context, vocab);
+    let (config, vocab) = (engine.plan, engine.model.vocab_size);
+    let mut session = Session::new(engine.backend.as_mut(), config, vocab);
     let mut tokens = |seed| -> Result<Vec<u32>, Failed> {
         let mut tokens = Vec::new();
         // What was said counts here: that of the generation before must not.

@@ -63,7 +63,7 @@ impl Subject {
     /// A session without tokens.
     pub fn session(&mut self) -> Session<'_> {
         let vocab = self.engine.model.vocab_size;
-        Session::new(self.engine.backend.as_mut(), self.engine.plan.context, vocab)
+        Session::new(self.engine.backend.as_mut(), self.engine.plan, vocab)
     }
 
     /// Logits of every position, row by row: all rows at once, or one step a token as in decoding.

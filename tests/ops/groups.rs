@@ -50,7 +50,7 @@ const EVERY: &[Variant] = &[
     ("fast, bounds checked", Precision::Fast, CHECKED),
 ];
 
-const PLAN: RuntimeConfig = RuntimeConfig { context: 300, slots: 1, rows: 270, precision: Precision::F32 };
+const PLAN: RuntimeConfig = RuntimeConfig::new(300, 1, 270, Precision::F32);
 
 /// All groups.
 pub const GROUPS: &[Group] = &[
@@ -81,14 +81,14 @@ pub const GROUPS: &[Group] = &[
         name: "rope far out",
         build: rope_far,
         steps: steps::by_position,
-        plan: RuntimeConfig { context: 100_001, rows: 16, ..PLAN },
+        plan: RuntimeConfig::new(100_001, 1, 16, Precision::F32),
         variants: PLAIN,
     },
     Group {
         name: "attention",
         build: attention,
         steps: steps::sequences,
-        plan: RuntimeConfig { slots: 2, ..PLAN },
+        plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
         variants: EVERY,
     },
 ];

@@ -1,7 +1,7 @@
-// −ln(−ln u), where 1 − u is a uniform number of 32 bits that the seed, the draw and the token decide: src/sampler.rs has it in f64.
+// −ln(−ln u), where 1 − u is a uniform number of 32 bits that the seed, the position and the token decide: src/sampler.rs has it in f64.
 
-fn gumbel(seed: vec2<u32>, draw: u32, token: u32) -> f32 {
-    let h = noise_hash(vec4<u32>(seed, draw, token));
+fn gumbel(seed: vec2<u32>, position: u32, token: u32) -> f32 {
+    let h = noise_hash(vec4<u32>(seed, position, token));
     if h >= 0x80000000u { return -log(-log((f32(~h) + 0.5) * 0x1p-32)); }
     // WGSL's log may be off by 2⁻²¹ near 1, which is where the largest noise comes from.
     // So −ln(1 − v) = 2 · atanh(v / (2 − v)) as a series; with v below 1/2 it ends after z¹³ at 1.4e-8.

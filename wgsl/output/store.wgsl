@@ -1,8 +1,9 @@
 // Queries, keys and values, whose rows follow each other: queries and keys turn by their position, keys and values go into
-// their caches. Pairs are neighbours. One row.
+// their caches. Pairs are neighbours.
 
 import package::cache::CachePair;
 import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::page_of;
 import package::lib::kv_layout::value_index;
 
 override Q_ROWS: u32 = 64u;
@@ -10,7 +11,7 @@ override K_ROWS: u32 = 64u;
 override HEAD_DIM: u32 = 64u;
 override ROTARY: u32 = 0u;        // numbers of a head that turn
 
-@group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [Q_ROWS / 2]
+@group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [rows, Q_ROWS / 2]
 @group(0) @binding(3) var<storage, read> cos_sin: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
 @group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read_write> values: array<CachePair>;
@@ -21,7 +22,7 @@ fn begin(r: u32, first_pair: u32, local: u32) {
     if (local >= PAIRS) {
         return;
     }
-    let row = step[1];
+    let row = step[1u + r];
     let pair = first_pair + local;
     let p = pair % (HEAD_DIM / 2u);
     ahead = vec2<f32>(1.0, 0.0);
@@ -35,15 +36,16 @@ fn finish(r: u32, first_pair: u32, local: u32) {
     if (local >= PAIRS || 2u * pair >= N) {
         return;
     }
+    let row = step[1u + r];
     var sum = sums_of(local) * scale();
     sum = vec2<f32>(sum.x * ahead.x - sum.y * ahead.y, sum.x * ahead.y + sum.y * ahead.x);
     if (2u * pair < Q_ROWS) {
-        y[pair] = sum;
+        y[r * (Q_ROWS / 2u) + pair] = sum;
     } else if (2u * pair < Q_ROWS + K_ROWS) {
         let p = pair - Q_ROWS / 2u;
-        keys[2u * key_index(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
+        keys[2u * key_index(page_of(row.y, row.z), row.z, p / 2u) + p % 2u] = cache_pack_pair(sum);
     } else {
         let p = pair - (Q_ROWS + K_ROWS) / 2u;
-        values[2u * value_index(step[1].y, step[1].z, p / 2u) + p % 2u] = cache_pack_pair(sum);
+        values[2u * value_index(page_of(row.y, row.z), row.z, p / 2u) + p % 2u] = cache_pack_pair(sum);
     }
 }

@@ -140,7 +140,7 @@ pub fn run(
     let vocab = engine.model.vocab_size;
     let ids = ids::random(SEED, test.depth + test.prompt.max(1), vocab);
     let (depth, prompt) = ids.split_at(test.depth);
-    let mut session = Session::new(engine.backend.as_mut(), engine.plan.context, vocab);
+    let mut session = Session::new(engine.backend.as_mut(), engine.plan, vocab);
     let mut samples = Samples { ns: Vec::new(), tps: Vec::new(), token_us: Vec::new() };
     for repetition in 0..repetitions + usize::from(warm_up) {
         session.clear();

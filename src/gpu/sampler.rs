@@ -1,0 +1,177 @@
+//! What samples on the device: kernels bound to the logits of each row class, and what slots keep for them. A sampled token goes to
+//! where the next step reads it, to the slot's last and recent tokens, and to the ids that the host brings back.
+
+use crate::error::Result;
+use crate::gpu::buffers::Buffers;
+use crate::gpu::device::Device;
+use crate::gpu::launch::BoundLaunch;
+use crate::gpu::link::Slots;
+use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::plan::RowClass;
+use crate::graph::{Rows, Step};
+use crate::models::Model;
+use crate::ops::Extent;
+use crate::sampler::Sampling;
+
+/// Logits of a part that `argmax_part.wgsl` looks at.
+const ARGMAX_PART: u32 = 1024;
+/// `sample.wgsl` holds as many parts in workgroup memory.
+const MOST_PARTS: u32 = 1024;
+/// Words of a slot's sampling.
+const SAMPLING_WORDS: u64 = 8;
+
+/// The kernels that choose the most likely token.
+const GREEDY: [&str; 2] = ["argmax_part", "argmax"];
+
+/// The kernels of one row class.
+struct Bound {
+    resolve: BoundLaunch,
+    greedy: Vec<BoundLaunch>,
+    random: Vec<BoundLaunch>,
+    penalize: BoundLaunch,
+}
+
+/// The sampler of a device.
+pub struct Sampler {
+    bound: Vec<Bound>,
+    sampling: wgpu::Buffer,
+    recent: wgpu::Buffer,
+    /// How each slot samples, for choosing kernels.
+    slots: Vec<Sampling>,
+    /// Tokens that a slot's ring of recent ones holds.
+    ring: usize,
+    /// The tokens of a submission, step after step.
+    pub ids: wgpu::Buffer,
+}
+
+/// Logits of a part that `sample_part.wgsl` looks at.
+fn sample_part(vocab: u32) -> u32 {
+    vocab.div_ceil(MOST_PARTS).max(256)
+}
+
+fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
+    let subgroups = device.caps.subgroups;
+    let slots = Slots { weight: None, input: None, output: None, copy: None, cache: "f16", subgroups };
+    let part = if kernel.starts_with("argmax") { ARGMAX_PART } else { sample_part(model.vocab_size as u32) };
+    let vocab = model.vocab_size;
+    let constants = [
+        ("VOCAB", vocab as f64),
+        ("VOCAB_STRIDE", vocab.next_multiple_of(8) as f64),
+        ("PART", part as f64),
+        ("PARTS", (vocab as u32).div_ceil(part) as f64),
+        ("WORKGROUP", device.caps.invocations.min(256) as f64),
+    ];
+    Key::new(kernel, slots, &constants)
+}
+
+impl Sampler {
+    /// The pipelines that sampling needs.
+    pub fn keys(device: &Device, model: &Model) -> Result<Vec<Key>> {
+        let kernels = ["resolve", "penalize", "argmax_part", "argmax", "sample_part", "sample"];
+        kernels.into_iter().map(|kernel| key(device, model, kernel)).collect()
+    }
+
+    /// Binds the sampler's kernels, for `slots` slots that look back on `ring` tokens at most; a submission brings `ids` tokens at most.
+    pub fn new(
+        device: &Device,
+        model: &Model,
+        pipelines: &Pipelines,
+        buffers: &Buffers,
+        [slots, ring, ids]: [usize; 3],
+    ) -> Result<Sampler> {
+        let vocab = model.vocab_size as u32;
+        let parts = [vocab.div_ceil(ARGMAX_PART), vocab.div_ceil(sample_part(vocab))];
+        let storage =
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let sampling = device.buffer("sampling", slots as u64 * SAMPLING_WORDS * 4, storage)?;
+        let recent = device.buffer("recent tokens", (1 + slots * (1 + ring)) as u64 * 4, storage)?;
+        device.queue.write_buffer(&recent, 0, bytemuck::bytes_of(&(ring as u32)));
+        let last = device.buffer("last tokens", slots as u64 * 4, storage)?;
+        let ids = device.buffer("ids", ids as u64 * 4, storage)?;
+        let seen = device.buffer(
+            "seen tokens",
+            buffers.outputs(RowClass::Many).max(buffers.outputs(RowClass::Few)) as u64 * vocab as u64 * 4,
+            storage,
+        )?;
+
+        let bound = |class: RowClass| -> Result<Bound> {
+            let (logits, step) = (buffers.value(class, model.graph.output()), buffers.step(class));
+            let outputs = buffers.outputs(class) as u64;
+            let found = device.buffer("parts", outputs * (1 + parts[0].max(parts[1])) as u64 * 8, storage)?;
+            let one = Extent::PerRow { rows: Rows::Outputs, each: 1 };
+            let each_part = |x: u32| Extent::Tiles { rows: Rows::Outputs, tile: 1, x };
+            let bind =
+                |kernel: &'static str, extent: Extent, bound: &[&wgpu::Buffer]| -> Result<BoundLaunch> {
+                    let pipeline = pipelines.get(&key(device, model, kernel)?);
+                    let bound = vec![(0..).zip(bound.iter().copied()).collect()];
+                    Ok(BoundLaunch::bind(device, pipeline, kernel, &bound, extent))
+                };
+            Ok(Bound {
+                resolve: bind(
+                    "resolve",
+                    Extent::Elements { rows: Rows::Step, cols: 1, tile: 64 },
+                    &[step, &last],
+                )?,
+                greedy: vec![
+                    bind(GREEDY[0], each_part(parts[0]), &[logits, step, &found])?,
+                    bind(GREEDY[1], one, &[&found, step, &recent, &ids, &last])?,
+                ],
+                random: vec![
+                    bind("sample_part", each_part(parts[1]), &[logits, step, &found])?,
+                    bind("sample", one, &[logits, &found, &sampling, step, &recent, &ids, &last])?,
+                ],
+                penalize: bind("penalize", one, &[logits, &sampling, &recent, step, &seen])?,
+            })
+        };
+        let bound = RowClass::ALL.into_iter().map(bound).collect::<Result<_>>()?;
+        Ok(Sampler { bound, sampling, recent, slots: vec![Sampling::greedy(); slots], ring, ids })
+    }
+
+    /// Tells the device how `slot` samples from now on, and what its last tokens were.
+    pub fn set_slot(
+        &mut self,
+        device: &Device,
+        slot: u32,
+        sampling: &Sampling,
+        recent: &[u32],
+    ) -> Result<()> {
+        sampling.check()?;
+        let at = slot as u64 * SAMPLING_WORDS * 4;
+        device.queue.write_buffer(&self.sampling, at, bytemuck::cast_slice(&sampling.words()));
+        let tail = &recent[recent.len().saturating_sub(self.ring)..];
+        let mut ring = vec![tail.len() as u32];
+        ring.extend(tail);
+        let at = (1 + slot as u64 * (1 + self.ring as u64)) * 4;
+        device.queue.write_buffer(&self.recent, at, bytemuck::cast_slice(&ring));
+        self.slots[slot as usize] = sampling.clone();
+        Ok(())
+    }
+
+    /// Dispatches that choosing the most likely token adds to a step.
+    pub fn dispatches(&self) -> usize {
+        GREEDY.len()
+    }
+
+    /// These dispatches, each with its kernel.
+    pub fn greedy(&self, class: RowClass) -> impl Iterator<Item = (&'static str, &BoundLaunch)> {
+        GREEDY.into_iter().zip(&self.bound[class as usize].greedy)
+    }
+
+    /// Puts the tokens that were sampled last in the rows that ask for them.
+    pub fn resolve(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
+        self.bound[class as usize].resolve.encode(pass, step);
+    }
+
+    /// Samples from every output of a step.
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
+        let bound = &self.bound[class as usize];
+        let samplings = || step.outputs.iter().map(|&row| &self.slots[step.rows[row as usize].slot as usize]);
+        if samplings().any(Sampling::penalizes) {
+            bound.penalize.encode(pass, step);
+        }
+        let launches = if samplings().all(Sampling::is_greedy) { &bound.greedy } else { &bound.random };
+        for launch in launches {
+            launch.encode(pass, step);
+        }
+    }
+}

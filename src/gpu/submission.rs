@@ -1,0 +1,153 @@
+//! Batches on the device: what is submitted and not yet collected.
+//!
+//! Steps of a batch follow each other in one compute pass: the sampler writes each next token where the next step reads it, and moves
+//! positions on. Ids come back late, through a few small buffers, so that the device never waits for the host.
+
+use std::collections::VecDeque;
+
+use crate::batch::{Batch, Collected, Input, Then, Ticket};
+use crate::error::{Error, Result};
+use crate::gpu::buffers::step_words;
+use crate::gpu::device::Device;
+use crate::gpu::{Gpu, readback};
+
+/// Batches in flight: while one runs and one waits, a third is encoded.
+pub const AHEAD: usize = 3;
+/// Steps of a batch at most; stamps tell that many apart.
+pub const STEPS: usize = 32;
+/// In place of a token: what was sampled last for the row's slot (`wgsl/resolve.wgsl`).
+const LAST_SAMPLED: u32 = u32::MAX;
+
+/// A batch that was submitted.
+struct Flight {
+    ticket: u64,
+    back: Option<wgpu::Buffer>,
+    submitted: wgpu::SubmissionIndex,
+    /// Tokens or logits that come back.
+    wanted: Wanted,
+}
+
+#[derive(Clone, Copy)]
+enum Wanted {
+    Tokens(usize),
+    Logits(usize),
+    Nothing,
+}
+
+/// What is in flight.
+pub struct Flights {
+    flights: VecDeque<Flight>,
+    /// Buffers that ids come back in.
+    free: Vec<wgpu::Buffer>,
+    tickets: u64,
+}
+
+impl Flights {
+    /// Nothing in flight; a submission brings `ids` tokens back at most.
+    pub fn new(device: &Device, ids: usize) -> Result<Flights> {
+        let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let free =
+            (0..AHEAD).map(|_| device.buffer("ids back", ids as u64 * 4, read)).collect::<Result<_>>()?;
+        Ok(Flights { flights: VecDeque::new(), free, tickets: 0 })
+    }
+}
+
+/// See [`crate::backend::Backend::submit`].
+pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
+    let mut step = batch.step(|_| LAST_SAMPLED);
+    let class = gpu.class_of(&step);
+    gpu.flights.tickets += 1;
+    let ticket = gpu.flights.tickets;
+    // A stamp for each step: a submission's are those of its number.
+    let words = step_words(&step, ticket as u32 * STEPS as u32, gpu.table_words());
+    gpu.device.queue.write_buffer(gpu.buffers.step(class), 0, bytemuck::cast_slice(&words));
+
+    let outputs = batch.outputs.len();
+    let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        if batch.rows.iter().any(|row| row.input == Input::LastSampled) {
+            gpu.sampler.resolve(&mut pass, class, &step);
+        }
+        for _ in 0..batch.steps {
+            gpu.encode(&mut pass, class, &step);
+            if batch.then == Then::Sample && outputs > 0 {
+                gpu.sampler.encode(&mut pass, class, &step);
+            }
+            for row in &mut step.rows {
+                row.position += 1;
+            }
+        }
+    }
+    let (back, wanted) = match batch.then {
+        _ if outputs == 0 => (None, Wanted::Nothing),
+        Then::Sample => {
+            let tokens = outputs * batch.steps as usize;
+            let Some(back) = gpu.flights.free.pop() else {
+                return Err(Error::Other(format!("more than {AHEAD} batches are in flight")));
+            };
+            encoder.copy_buffer_to_buffer(&gpu.sampler.ids, 0, &back, 0, tokens as u64 * 4);
+            (Some(back), Wanted::Tokens(tokens))
+        }
+        Then::Logits => {
+            let shape = gpu.model.graph.shape(gpu.model.graph.output());
+            let bytes = (outputs * shape.stride() * 4) as u64;
+            let back = readback::staging(&gpu.device, bytes)?;
+            encoder.copy_buffer_to_buffer(
+                gpu.buffers.value(class, gpu.model.graph.output()),
+                0,
+                &back,
+                0,
+                bytes,
+            );
+            (Some(back), Wanted::Logits(outputs))
+        }
+    };
+    let submitted = gpu.device.queue.submit([encoder.finish()]);
+    if let Some(back) = &back {
+        back.map_async(wgpu::MapMode::Read, .., |_| {});
+    }
+    gpu.flights.flights.push_back(Flight { ticket, back, submitted, wanted });
+    gpu.device.check()?;
+    Ok(Ticket(ticket))
+}
+
+/// See [`crate::backend::Backend::collect`].
+pub fn collect(gpu: &mut Gpu, ticket: Ticket) -> Result<Collected> {
+    while let Some(flight) = gpu.flights.flights.pop_front() {
+        let found = flight.ticket == ticket.0;
+        let collected = finish(gpu, flight)?;
+        if found {
+            return Ok(collected);
+        }
+    }
+    Err(Error::Other(format!("batch {} is not in flight", ticket.0)))
+}
+
+/// Waits for a batch and reads what came of it.
+fn finish(gpu: &mut Gpu, flight: Flight) -> Result<Collected> {
+    let waited = gpu.device.wait(Some(flight.submitted));
+    let Some(back) = flight.back else { return waited.map(|()| Collected::default()) };
+    let read = waited.and_then(|()| {
+        let collected = match flight.wanted {
+            Wanted::Nothing => Collected::default(),
+            Wanted::Tokens(count) => {
+                let bytes = readback::read(&gpu.device, &back, count as u64 * 4)?;
+                Collected { tokens: bytemuck::pod_collect_to_vec(&bytes), logits: Vec::new() }
+            }
+            Wanted::Logits(rows) => {
+                let shape = gpu.model.graph.shape(gpu.model.graph.output());
+                let bytes = readback::read(&gpu.device, &back, (rows * shape.stride() * 4) as u64)?;
+                Collected { tokens: Vec::new(), logits: readback::rows(&bytes, rows, shape) }
+            }
+        };
+        Ok(collected)
+    });
+    if read.is_err() {
+        back.unmap();
+    }
+    if let Wanted::Tokens(_) = flight.wanted {
+        gpu.flights.free.push(back);
+    }
+    read
+}

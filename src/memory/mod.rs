@@ -1,0 +1,6 @@
+//! What a sequence keeps from step to step, as plain data: how its positions lie in pages, and in which format. Backends hold the
+//! bytes; nothing here knows one.
+
+mod pages;
+
+pub use pages::{PAGE, Pages};

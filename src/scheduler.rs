@@ -1,0 +1,439 @@
+//! Many sequences on one backend: which rows the next batch has, what was asked for ahead, and which pages a sequence has.
+//!
+//! A slot holds a sequence: the tokens that were given to it and those that were handed out. A request appends tokens and asks for more;
+//! requests of several slots are computed together, and join and leave between batches. Knows tokens, not text. Everything here is
+//! for one thread; whoever asks from others talks to that thread.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Limits, RuntimeConfig};
+use crate::batch::{Batch, BatchRow, Input, Then, Ticket};
+use crate::error::{Error, Result};
+use crate::memory::Pages;
+use crate::sampler::{NO_TOKEN, Sampling, no_token};
+
+/// A batch of several steps should take no longer, so that text comes evenly and little is dropped at a stop.
+const PACE: Duration = Duration::from_millis(16);
+
+/// How a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// As many tokens as were asked for.
+    Length,
+    /// The context is full.
+    Context,
+    /// The caller broke off: an end token, a stop string, Ctrl-C.
+    Stopped,
+}
+
+/// What happened in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The next token of the sequence.
+    Token(u32),
+    /// The request is done; the slot takes another.
+    Finished(Finish),
+}
+
+/// What is appended to a sequence, and what is wanted behind it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The tokens that are appended.
+    pub tokens: Vec<u32>,
+    /// How the following ones are chosen.
+    pub sampling: Sampling,
+    /// How many are wanted at most; as many as fit where there is no number.
+    pub limit: Option<usize>,
+}
+
+/// A sequence.
+#[derive(Default)]
+struct Slot {
+    open: bool,
+    /// Given or handed out.
+    tokens: Vec<u32>,
+    /// Positions whose computation was submitted; fewer than there are tokens while some wait, more while some are not handed out.
+    submitted: usize,
+    /// Positions that are known to be computed.
+    computed: usize,
+    /// The request that is under way.
+    active: Option<Active>,
+    /// Counts the requests: what was computed for an earlier one is dropped.
+    request: u64,
+}
+
+/// A request under way.
+struct Active {
+    sampling: Sampling,
+    limit: usize,
+    /// Tokens whose sampling was submitted, and those handed out.
+    drawn: usize,
+    handed: usize,
+    /// Whether the backend knows how to sample for the slot.
+    told: bool,
+}
+
+/// A batch in flight.
+struct Flight {
+    ticket: Ticket,
+    /// The slot of each output, and the request that it was for.
+    outputs: Vec<(u32, u64)>,
+    /// The positions that are computed then, of each slot.
+    reached: Vec<(u32, u64, usize)>,
+    steps: usize,
+    /// Whether it appended nothing but what it sampled.
+    decode: bool,
+}
+
+/// Slots over a backend.
+pub struct Scheduler<'a> {
+    backend: &'a mut dyn Backend,
+    config: RuntimeConfig,
+    vocab: usize,
+    limits: Limits,
+    slots: Vec<Slot>,
+    pages: Pages,
+    flights: VecDeque<Flight>,
+    /// Steps of the next batch of several, and when the last was collected.
+    steps: usize,
+    mark: Option<Instant>,
+    /// The slot whose prompt is looked at first, so that none waits for ever.
+    turn: usize,
+}
+
+impl<'a> Scheduler<'a> {
+    /// No sequence yet; `config` is what the backend was made for, `vocab` the number of tokens that there are.
+    pub fn new(backend: &'a mut dyn Backend, config: RuntimeConfig, vocab: usize) -> Scheduler<'a> {
+        let limits = backend.limits();
+        Scheduler {
+            backend,
+            config,
+            vocab,
+            limits,
+            slots: (0..config.slots).map(|_| Slot::default()).collect(),
+            pages: Pages::new(config.pages, config.slots),
+            flights: VecDeque::new(),
+            steps: 1,
+            mark: None,
+            turn: 0,
+        }
+    }
+
+    /// A slot for a new sequence; none while all are taken.
+    pub fn open(&mut self) -> Option<u32> {
+        let slot = self.slots.iter().position(|s| !s.open)?;
+        self.slots[slot].open = true;
+        Some(slot as u32)
+    }
+
+    /// Gives a slot and its pages back.
+    pub fn close(&mut self, slot: u32) {
+        self.truncate(slot, 0);
+        self.slots[slot as usize].open = false;
+    }
+
+    /// The backend.
+    pub fn backend(&mut self) -> &mut dyn Backend {
+        self.backend
+    }
+
+    /// The tokens of a sequence: given or handed out.
+    pub fn tokens(&self, slot: u32) -> &[u32] {
+        &self.slots[slot as usize].tokens
+    }
+
+    /// Whether a request of any slot is under way.
+    pub fn busy(&self) -> bool {
+        self.slots.iter().any(|s| s.active.is_some())
+    }
+
+    /// Shortens a sequence to its first `len` tokens, and ends the request that is under way there.
+    pub fn truncate(&mut self, slot: u32, len: usize) {
+        self.stop(slot);
+        let at = slot as usize;
+        let s = &mut self.slots[at];
+        s.tokens.truncate(len);
+        s.submitted = s.submitted.min(len);
+        s.computed = s.computed.min(len);
+        self.pages.shrink(slot, self.slots[at].submitted);
+    }
+
+    /// Makes `to` a copy of the first `len` tokens of `from`, which must be computed: they share their memory.
+    pub fn fork(&mut self, from: u32, to: u32, len: usize) -> Result<()> {
+        self.truncate(to, 0);
+        let source = &self.slots[from as usize];
+        let len = len.min(source.submitted).min(source.tokens.len());
+        let tokens = source.tokens[..len].to_vec();
+        if let Some((page, copy)) = self.pages.share(from, to, len)? {
+            self.backend.copy_page(page, copy)?;
+        }
+        self.backend.map_pages(to, 0, self.pages.table(to))?;
+        let target = &mut self.slots[to as usize];
+        (target.tokens, target.submitted, target.computed) = (tokens, len, len);
+        Ok(())
+    }
+
+    /// Begins a request in a slot that has none under way.
+    pub fn request(&mut self, slot: u32, request: Request) -> Result<()> {
+        request.sampling.check()?;
+        let s = &self.slots[slot as usize];
+        self.fits(s.tokens.len(), &request.tokens)?;
+        if s.tokens.len() + request.tokens.len() == 0 && request.limit != Some(0) {
+            return Err(Error::Usage("the prompt is empty: there is nothing to continue".into()));
+        }
+        let s = &mut self.slots[slot as usize];
+        s.tokens.extend(&request.tokens);
+        s.request += 1;
+        // The last token must be computed again where its logits are wanted and nothing was appended.
+        if s.submitted == s.tokens.len() && request.limit != Some(0) {
+            s.submitted -= 1;
+        }
+        let limit = request.limit.unwrap_or(usize::MAX);
+        s.active = Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, told: false });
+        Ok(())
+    }
+
+    fn fits(&self, held: usize, tokens: &[u32]) -> Result<()> {
+        let (needed, context) = (held + tokens.len(), self.config.context);
+        if needed > context {
+            return Err(Error::Usage(format!(
+                "{needed} tokens do not fit into a context of {context}; give a larger one with -c {needed}"
+            )));
+        }
+        match tokens.iter().find(|&&id| id as usize >= self.vocab) {
+            Some(id) => Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", self.vocab))),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the request that is under way in a slot: what was computed ahead for it is dropped.
+    pub fn stop(&mut self, slot: u32) {
+        let s = &mut self.slots[slot as usize];
+        s.active = None;
+        s.request += 1;
+        s.submitted = s.submitted.min(s.tokens.len());
+    }
+
+    /// Computes on, and hands out what came of it: (slot, event). Returns when a batch was collected, or when nothing is under way.
+    /// `on_event` says whether the slot goes on.
+    pub fn advance(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
+        let result = self.try_advance(on_event);
+        if result.is_err() {
+            // What is not known to be computed will be computed again.
+            self.flights.clear();
+            for s in &mut self.slots {
+                s.active = None;
+                s.request += 1;
+                s.submitted = s.computed.min(s.tokens.len());
+            }
+        }
+        result
+    }
+
+    fn try_advance(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
+        if self.flights.is_empty() {
+            self.mark = None;
+        }
+        while self.flights.len() < self.limits.ahead
+            && let Some(flight) = self.submit()?
+        {
+            self.flights.push_back(flight);
+        }
+        let Some(flight) = self.flights.pop_front() else {
+            return self.finish(on_event);
+        };
+        let collected = self.backend.collect(flight.ticket)?;
+        let now = Instant::now();
+        if let Some(mark) = self.mark.filter(|_| flight.decode) {
+            let each = (now - mark) / flight.steps as u32;
+            let wanted = (PACE.as_nanos() / each.as_nanos().max(1)) as usize;
+            // Encoding twice as many takes no longer than what is in flight.
+            self.steps = wanted.clamp(1, self.limits.steps.min(2 * self.steps));
+        }
+        self.mark = Some(now);
+        for (slot, request, reached) in flight.reached {
+            let s = &mut self.slots[slot as usize];
+            if s.request == request {
+                s.computed = reached;
+            }
+        }
+        for (i, &token) in collected.tokens.iter().enumerate() {
+            let (slot, request) = flight.outputs[i % flight.outputs.len()];
+            if self.slots[slot as usize].request == request {
+                self.hand_out(slot, token, on_event)?;
+            }
+        }
+        self.finish(on_event)
+    }
+
+    /// Appends a token to its sequence, and tells of it.
+    fn hand_out(
+        &mut self,
+        slot: u32,
+        token: u32,
+        on_event: &mut dyn FnMut(u32, Event) -> bool,
+    ) -> Result<()> {
+        if token == NO_TOKEN {
+            return Err(no_token());
+        }
+        let s = &mut self.slots[slot as usize];
+        let Some(active) = &mut s.active else { return Ok(()) };
+        s.tokens.push(token);
+        active.handed += 1;
+        if !on_event(slot, Event::Token(token)) {
+            self.stop(slot);
+            on_event(slot, Event::Finished(Finish::Stopped));
+        }
+        Ok(())
+    }
+
+    /// Tells of the requests that have all they can have.
+    fn finish(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
+        for slot in 0..self.slots.len() {
+            let s = &self.slots[slot];
+            let Some(active) = &s.active else { continue };
+            let done = match active.limit {
+                0 => s.computed >= s.tokens.len(),
+                limit => active.handed >= limit,
+            };
+            let finish = if done {
+                Finish::Length
+            } else if s.tokens.len() > self.config.context && active.handed == active.drawn {
+                Finish::Context
+            } else {
+                continue;
+            };
+            self.stop(slot as u32);
+            on_event(slot as u32, Event::Finished(finish));
+        }
+        Ok(())
+    }
+
+    /// Submits the next batch, if there is anything to compute.
+    fn submit(&mut self) -> Result<Option<Flight>> {
+        let context = self.config.context;
+        let decoding = |s: &&Slot| {
+            let goes_on = |a: &Active| a.drawn > 0 && a.drawn < a.limit;
+            s.active.as_ref().is_some_and(goes_on) && s.submitted < context
+        };
+        let count = self.slots.iter().filter(decoding).count();
+        let waiting =
+            |s: &Slot| s.active.as_ref().is_some_and(|a| a.drawn == 0) && s.submitted < s.tokens.len();
+        let prompts = self.slots.iter().any(waiting);
+        if count == 0 && !prompts {
+            return Ok(None);
+        }
+        let steps = match prompts || count > self.limits.repeated {
+            true => 1,
+            false => {
+                self.slots.iter().filter(decoding).map(|s| self.left(s)).min().unwrap_or(1).min(self.steps)
+            }
+        };
+        let mut batch =
+            Batch { rows: Vec::new(), outputs: Vec::new(), then: Then::Sample, steps: steps as u32 };
+        let mut flight =
+            Flight { ticket: Ticket(0), outputs: Vec::new(), reached: Vec::new(), steps, decode: !prompts };
+        let slots: Vec<usize> = (0..self.slots.len()).map(|i| (self.turn + i) % self.slots.len()).collect();
+        for &slot in &slots {
+            if decoding(&&self.slots[slot])
+                && batch.rows.len() < self.limits.rows
+                && batch.outputs.len() < self.limits.outputs
+            {
+                self.add_decode(slot as u32, steps, &mut batch, &mut flight)?;
+            }
+        }
+        for &slot in &slots {
+            if waiting(&self.slots[slot])
+                && batch.rows.len() < self.limits.rows
+                && batch.outputs.len() < self.limits.outputs
+            {
+                self.add_prompt(slot as u32, &mut batch, &mut flight)?;
+            }
+        }
+        self.turn = (self.turn + 1) % self.slots.len();
+        flight.ticket = self.backend.submit(&batch)?;
+        Ok(Some(flight))
+    }
+
+    /// Steps that a slot may still take.
+    fn left(&self, s: &Slot) -> usize {
+        let wanted = s.active.as_ref().map_or(0, |a| a.limit - a.drawn);
+        wanted.min(self.config.context - s.submitted)
+    }
+
+    fn add_decode(&mut self, slot: u32, steps: usize, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
+        let from = self.slots[slot as usize].submitted;
+        self.room(slot, from + steps)?;
+        let s = &mut self.slots[slot as usize];
+        let Some(active) = &mut s.active else { return Ok(()) };
+        let input = s.tokens.get(from).map_or(Input::LastSampled, |&token| Input::Token(token));
+        batch.outputs.push(batch.rows.len() as u32);
+        batch.rows.push(BatchRow { input, slot, position: from as u32 });
+        active.drawn += steps;
+        s.submitted += steps;
+        flight.outputs.push((slot, s.request));
+        flight.reached.push((slot, s.request, s.submitted));
+        Ok(())
+    }
+
+    fn add_prompt(&mut self, slot: u32, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
+        let s = &self.slots[slot as usize];
+        let from = s.submitted;
+        let to = s.tokens.len().min(from + self.limits.rows - batch.rows.len());
+        self.room(slot, to)?;
+        let s = &mut self.slots[slot as usize];
+        let Some(active) = &mut s.active else { return Ok(()) };
+        for (i, &token) in s.tokens[from..to].iter().enumerate() {
+            batch.rows.push(BatchRow { input: Input::Token(token), slot, position: (from + i) as u32 });
+        }
+        s.submitted = to;
+        flight.reached.push((slot, s.request, to));
+        if to == s.tokens.len() && active.limit > 0 {
+            if !active.told {
+                self.backend.set_slot(slot, &active.sampling, &s.tokens)?;
+                active.told = true;
+            }
+            active.drawn = 1;
+            batch.outputs.push(batch.rows.len() as u32 - 1);
+            flight.outputs.push((slot, s.request));
+        }
+        Ok(())
+    }
+
+    /// Gives a slot pages for its first `positions` positions.
+    fn room(&mut self, slot: u32, positions: usize) -> Result<()> {
+        let first = self.pages.grow(slot, positions)?;
+        let table = self.pages.table(slot);
+        if first < table.len() {
+            self.backend.map_pages(slot, first, &table[first..])?;
+        }
+        Ok(())
+    }
+
+    /// Appends `tokens` to an idle slot and hands out the logits of each, row by row, as `[rows][vocabulary]`.
+    pub fn logits(&mut self, slot: u32, tokens: &[u32], on_rows: &mut dyn FnMut(&[f32])) -> Result<()> {
+        let held = self.slots[slot as usize].tokens.len();
+        self.fits(held, tokens)?;
+        self.slots[slot as usize].tokens.extend(tokens);
+        let from = self.slots[slot as usize].submitted;
+        let most = self.limits.rows.min(self.limits.outputs).max(1);
+        let all = self.slots[slot as usize].tokens.clone();
+        for start in (from..all.len()).step_by(most) {
+            let end = all.len().min(start + most);
+            self.room(slot, end)?;
+            let row = |p: usize| BatchRow { input: Input::Token(all[p]), slot, position: p as u32 };
+            let batch = Batch {
+                rows: (start..end).map(row).collect(),
+                outputs: (held.max(start).min(end)..end).map(|p| (p - start) as u32).collect(),
+                then: Then::Logits,
+                steps: 1,
+            };
+            let ticket = self.backend.submit(&batch)?;
+            on_rows(&self.backend.collect(ticket)?.logits);
+            let s = &mut self.slots[slot as usize];
+            (s.submitted, s.computed) = (end, end);
+        }
+        Ok(())
+    }
+}
