@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
 use crate::models::Model;
-use crate::ops::{CacheRows, Value, WeightRows};
+use crate::ops::{CacheRows, Op, Value, WeightRows};
 use crate::sampler::{self, Sampling};
 
 /// The values that nodes have in a step.
@@ -88,7 +88,7 @@ impl Cpu {
     pub fn keep(&mut self, node: Node, step: &Step, rows: &[f32]) {
         let graph = &self.model.graph;
         let Some((op, inputs)) = graph.entry(node).op() else { return };
-        if op.name() != "store" {
+        if !matches!(op, Op::Store(_)) {
             return;
         }
         let Kind::Cache(cache) = &graph.entry(inputs[1]).kind else { return };

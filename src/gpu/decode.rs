@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::gpu::buffers::{Buffers, step_words};
 use crate::gpu::device::Device;
+use crate::gpu::dispatch::Extent;
 use crate::gpu::launch::BoundLaunch;
 use crate::gpu::link::Slots;
 use crate::gpu::pipelines::{Key, Pipelines};
@@ -16,7 +17,6 @@ use crate::gpu::plan::RowClass;
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Row, Rows, Step};
 use crate::models::Model;
-use crate::ops::Extent;
 use crate::sampler::{NO_TOKEN, Sampling, no_token};
 
 /// Tokens that repeat penalties look back on at most.
@@ -58,15 +58,19 @@ fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
     let slots = Slots { weight: None, input: None, output: None, copy: None, cache: "f16", subgroups };
     let part = if kernel.starts_with("argmax") { ARGMAX_PART } else { sample_part(model.vocab_size as u32) };
     let vocab = model.vocab_size;
-    let constants = [
-        ("VOCAB", vocab as f64),
-        ("VOCAB_STRIDE", vocab.next_multiple_of(8) as f64),
-        ("PART", part as f64),
-        ("PARTS", (vocab as u32).div_ceil(part) as f64),
-        ("RECENT", RECENT as f64),
-        ("RING", RING as f64),
-        ("WORKGROUP", device.caps.invocations.min(256) as f64),
-    ];
+    let mut constants = vec![("VOCAB", vocab as f64), ("WORKGROUP", device.caps.invocations.min(256) as f64)];
+    if kernel != "argmax" {
+        constants.push(("VOCAB_STRIDE", vocab.next_multiple_of(8) as f64));
+    }
+    if kernel != "penalize" {
+        constants.push(("PART", part as f64));
+    }
+    if matches!(kernel, "penalize" | "argmax" | "sample") {
+        constants.push(("RECENT", RECENT as f64));
+    }
+    if matches!(kernel, "argmax" | "sample") {
+        constants.push(("RING", RING as f64));
+    }
     Key::new(kernel, slots, &constants)
 }
 

@@ -4,6 +4,7 @@
 //! an invocation for each position multiplies a whole key while neighbours read neighbours.
 
 use crate::graph::{Graph, Node};
+use crate::ops::Op;
 
 /// Positions of a block of keys.
 const BLOCK: usize = 32;
@@ -21,7 +22,7 @@ pub fn constants(graph: &Graph, cache: Node, context: usize) -> [(&'static str, 
 /// Whether a cache holds keys.
 pub fn holds_keys(graph: &Graph, cache: Node) -> bool {
     let mut ops = graph.users(cache).iter().filter_map(|&user| graph.entry(user).op());
-    ops.any(|(op, inputs)| op.name() == "attend" && inputs[1] == cache)
+    ops.any(|(op, inputs)| matches!(op, Op::Attend(_)) && inputs[1] == cache)
 }
 
 /// Where the numbers of a position are in a cache of `cols` numbers a position, in order.

@@ -1,6 +1,6 @@
 //! Runs the same graph on wgpu.
 //!
-//! `plan` turns the graph into dispatches (with `fuse`'s patterns), as plain data; `pipelines`, `weights` and `buffers` make what they
+//! `plan` turns the graph into dispatches (by `fuse`'s patterns or node by node by `kernels`), as plain data; `pipelines`, `weights` and `buffers` make what they
 //! name; a `stage` is a dispatch bound to all of it; `decode` encodes steps ahead of their results; `trace` and `profile` look on.
 
 mod attention;
@@ -8,7 +8,9 @@ mod bandwidth;
 mod buffers;
 mod decode;
 mod device;
+mod dispatch;
 mod fuse;
+mod kernels;
 mod kv_layout;
 mod launch;
 mod link;
@@ -35,7 +37,7 @@ use crate::sampler::Sampling;
 use buffers::{Buffers, step_words};
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
 use launch::BoundLaunch;
-pub use link::{Slots, imports, kernels, link, overrides};
+pub use link::{Slots, imports, kernels, link};
 use pipelines::Pipelines;
 use plan::{Launch, Planner, RowClass};
 pub use trace::Traced;
@@ -53,6 +55,7 @@ pub struct Gpu {
     launches: [Vec<Launch>; 2],
     stages: [Vec<BoundLaunch>; 2],
     buffers: Buffers,
+    layout: Layout,
     weights: Weights,
     pipelines_ms: f64,
     decoder: decode::Decoder,
@@ -98,6 +101,7 @@ impl Gpu {
             launches,
             stages,
             buffers,
+            layout,
             weights,
             pipelines_ms,
             decoder,
