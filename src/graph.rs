@@ -118,7 +118,7 @@ pub enum Kind {
     /// Computed in every step from other nodes.
     Op {
         /// What computes it.
-        op: Box<dyn Op>,
+        op: Op,
         /// From what.
         inputs: Vec<Node>,
     },
@@ -137,9 +137,9 @@ pub struct Entry {
 
 impl Entry {
     /// The op and its inputs, for nodes that are computed.
-    pub fn op(&self) -> Option<(&dyn Op, &[Node])> {
+    pub fn op(&self) -> Option<(&Op, &[Node])> {
         match &self.kind {
-            Kind::Op { op, inputs } => Some((op.as_ref(), inputs)),
+            Kind::Op { op, inputs } => Some((op, inputs)),
             _ => None,
         }
     }
@@ -252,11 +252,12 @@ impl Graph {
     }
 
     /// Adds the node that `op` computes from `inputs`. A shape that does not fit is a mistake in the model's file: it panics.
-    pub fn op(&mut self, op: impl Op + 'static, inputs: &[Node]) -> Node {
+    pub fn op(&mut self, op: impl Into<Op>, inputs: &[Node]) -> Node {
+        let op = op.into();
         let shapes: Vec<Shape> = inputs.iter().map(|&n| self.shape(n)).collect();
         let shape = op.shape(&shapes);
         let label = self.label(op.name());
-        self.push(label, shape, Kind::Op { op: Box::new(op), inputs: inputs.to_vec() })
+        self.push(label, shape, Kind::Op { op, inputs: inputs.to_vec() })
     }
 
     /// The rows of `table` that the step's tokens or positions name.

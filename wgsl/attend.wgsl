@@ -13,11 +13,10 @@ import package::lib::kv_layout::value_index;
 override STRIDE: u32 = 64u;
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
-override HEAD_DIM: u32 = 64u;
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
 override WORKGROUP: u32 = 64u;
-override FOURS: u32 = 16u;       // HEAD_DIM / 4
+override FOURS: u32 = 16u;       // numbers of a head, in fours
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;          // [rows, STRIDE]

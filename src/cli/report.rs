@@ -8,6 +8,7 @@ use wgllm::engine::Engine;
 use wgllm::gguf::Gguf;
 use wgllm::graph::Kind;
 use wgllm::models::Model;
+use wgllm::ops::Op;
 use wgllm::session::Timings;
 
 use super::text::{bandwidth, count, duration, mib, plural, rate};
@@ -81,7 +82,7 @@ pub fn bytes_per_token(model: &Model) -> u64 {
     let mut bytes = 0;
     for (_, entry) in model.graph.nodes() {
         let Some((op, inputs)) = entry.op() else { continue };
-        if op.name() == "embed" {
+        if matches!(op, Op::Embed(_)) {
             continue;
         }
         for &input in inputs {

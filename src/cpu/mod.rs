@@ -10,7 +10,7 @@ use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Step};
 use crate::memory::PAGE;
 use crate::models::Model;
-use crate::ops::{CacheRows, Value, WeightRows};
+use crate::ops::{CacheRows, Op, Value, WeightRows};
 use crate::sampler::{self, NO_TOKEN, Sampling};
 
 /// The values that nodes have in a step.
@@ -104,7 +104,7 @@ impl Cpu {
     pub fn keep(&mut self, node: Node, step: &Step, rows: &[f32]) {
         let graph = &self.model.graph;
         let Some((op, inputs)) = graph.entry(node).op() else { return };
-        if op.name() != "store" {
+        if !matches!(op, Op::Store(_)) {
             return;
         }
         let Kind::Cache(cache) = &graph.entry(inputs[1]).kind else { return };

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::gpu::device::Device;
+use crate::gpu::dispatch::Extent;
 use crate::gpu::launch::BoundLaunch;
 use crate::gpu::link::Slots;
 use crate::gpu::pipelines::{Key, Pipelines};
 use crate::graph::{Row, Rows, Step};
-use crate::ops::Extent;
 
 /// Bytes of the buffer: several times what a large cache holds.
 const BYTES: u64 = 256 << 20;

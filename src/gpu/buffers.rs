@@ -10,10 +10,10 @@ use crate::gpu::device::Device;
 use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
 use crate::gpu::pool::Pool;
 use crate::gpu::upload::Uploader;
-use crate::gpu::weights::Weights;
+use crate::gpu::weights::{Weights, weight};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::PAGE;
-use crate::ops::{Value, WeightRows};
+use crate::ops::{Op, Rope, WeightRows};
 
 const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
@@ -113,27 +113,26 @@ impl Buffers {
                 buffers.unwritten.insert(*node, device.buffer("unwritten", 64, STORAGE)?);
             }
         }
-        let mut made: HashMap<String, wgpu::Buffer> = HashMap::new();
+        let mut made: Vec<(&Rope, Option<Node>, wgpu::Buffer)> = Vec::new();
         for (node, entry) in graph.nodes() {
             if let Kind::Cache(_) = entry.kind {
                 buffers.new_cache(device, node, entry.shape.cols, plan)?;
             }
-            let Some((op, inputs)) = entry.op() else { continue };
-            // Layers share a table: it depends on the op's numbers and its weights alone.
-            let key = format!("{op:?} {:?}", &inputs[1..]);
-            if let Some(table) = made.get(&key) {
+            let Some((Op::Rope(rope), inputs)) = entry.op() else { continue };
+            // Layers share a table: it depends on the op's numbers and its factors alone.
+            let factors = inputs.get(1).copied();
+            if let Some((.., table)) = made.iter().find(|(r, f, _)| *r == rope && *f == factors) {
                 buffers.tables.insert(node, table.clone());
                 continue;
             }
-            let weights: Vec<Value<'_>> = inputs.iter().map(|&i| value(file, graph, i)).collect();
-            if let Some(table) = op.table(plan.context, &weights) {
-                let buffer = buffers.new_scratch(device, "table", table.len() as u64 * 4)?;
-                let mut uploader = Uploader::new(device);
-                uploader.write(&buffer, 0, bytemuck::cast_slice(&table))?;
-                uploader.finish()?;
-                made.insert(key, buffer.clone());
-                buffers.tables.insert(node, buffer);
-            }
+            let divisors = factors.map(|f| WeightRows::of(file, weight(graph, f)).vector());
+            let table = rope.table(plan.context, divisors.as_deref());
+            let buffer = buffers.new_scratch(device, "table", table.len() as u64 * 4)?;
+            let mut uploader = Uploader::new(device);
+            uploader.write(&buffer, 0, bytemuck::cast_slice(&table))?;
+            uploader.finish()?;
+            made.push((rope, factors, buffer.clone()));
+            buffers.tables.insert(node, buffer);
         }
         Ok(buffers)
     }
@@ -220,14 +219,6 @@ impl Buffers {
     /// The rows of the step that a class runs next.
     pub fn step(&self, class: RowClass) -> &wgpu::Buffer {
         &self.steps[class as usize]
-    }
-}
-
-/// What an op's table may depend on: weights have values before anything is computed.
-fn value<'a>(file: &'a Gguf, graph: &Graph, node: Node) -> Value<'a> {
-    match &graph.entry(node).kind {
-        Kind::Weight(w) => Value::Weight(WeightRows::of(file, w)),
-        _ => Value::Rows { data: &[], cols: 0 },
     }
 }
 

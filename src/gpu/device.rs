@@ -87,6 +87,14 @@ pub struct Caps {
     pub buffer: u64,
 }
 
+impl Caps {
+    /// The number that kernels take whose invocations know their subgroup (`wgsl/lib/invocation_subgroup.wgsl`); 0: found out there.
+    pub fn subgroup_constant(&self) -> Option<(&'static str, f64)> {
+        let size = if self.subgroup_size_fixed { self.subgroup_size } else { 0 };
+        self.subgroups.then_some(("SUBGROUP_SIZE", size as f64))
+    }
+}
+
 /// An opened device.
 pub struct Device {
     /// wgpu's device.

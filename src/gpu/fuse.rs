@@ -7,29 +7,34 @@
 
 use crate::backend::Precision;
 use crate::gpu::attention;
+use crate::gpu::dispatch::{Dispatch, Extent};
+use crate::gpu::kernels::{activation, matvec_constants, plain};
 use crate::gpu::kv_layout;
 use crate::gpu::matvec;
-use crate::gpu::plan::{Launch, Operand, Planner, RowClass, constant, plain, replace};
+use crate::gpu::plan::{Launch, Operand, Planner, RowClass, WeightRead, replace};
 use crate::gpu::weights::weight;
-use crate::graph::{Graph, Kind, Node, Rows, Shape};
-use crate::ops::{Dispatch, Extent};
+use crate::graph::{Graph, Kind, Node, Rows};
+use crate::ops::{Op, Pairing};
 
 /// A pattern that begins with a node.
 struct Fusion {
-    /// The op of the first node.
-    first: &'static str,
+    /// Whether it may begin with a node of this op.
+    first: fn(&Op) -> bool,
     /// The dispatches of the whole pattern, if it is there and its weights are where it needs them.
     plan: fn(&Planner<'_>, Node) -> Option<Vec<Launch>>,
 }
 
 /// All patterns; the first that fits is taken.
 const FUSIONS: &[Fusion] = &[
-    Fusion { first: "embed", plan: embedding },
-    Fusion { first: "rms_norm", plan: |s, n| heads(s, &Heads::find(s.graph, n)?) },
-    Fusion { first: "rms_norm", plan: |s, n| gated(s, &Gated::find(s.graph, n)?) },
-    Fusion { first: "select", plan: |s, n| output(s, &Output::find(s.graph, n)?) },
-    Fusion { first: "attend", plan: attention::one_row },
-    Fusion { first: "linear", plan: |s, n| residual(s, &Residual::find(s.graph, n)?) },
+    Fusion { first: |op| matches!(op, Op::Embed(_)), plan: embedding },
+    Fusion { first: |op| matches!(op, Op::RmsNorm(_)), plan: |s, n| heads(s, &Heads::find(s.graph, n)?) },
+    Fusion { first: |op| matches!(op, Op::RmsNorm(_)), plan: |s, n| gated(s, &Gated::find(s.graph, n)?) },
+    Fusion { first: |op| matches!(op, Op::Select(_)), plan: |s, n| output(s, &Output::find(s.graph, n)?) },
+    Fusion { first: |op| matches!(op, Op::Attend(_)), plan: attention::one_row },
+    Fusion {
+        first: |op| matches!(op, Op::Linear(_)),
+        plan: |s, n| residual(s, &Residual::find(s.graph, n)?),
+    },
 ];
 
 /// The dispatches of the first fusion that begins with `node`.
@@ -37,8 +42,8 @@ pub fn first_match(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
     if s.class != RowClass::One {
         return None;
     }
-    let name = op_name(s.graph, node)?;
-    FUSIONS.iter().filter(|f| f.first == name).find_map(|f| (f.plan)(s, node))
+    let op = op(s.graph, node)?;
+    FUSIONS.iter().filter(|f| (f.first)(op)).find_map(|f| (f.plan)(s, node))
 }
 
 /// Weights that some fusion reads as one matrix.
@@ -79,8 +84,8 @@ impl Heads {
     fn find(g: &Graph, norm: Node) -> Option<Heads> {
         let linears: [Node; 3] = normed_linears(g, norm)?.try_into().ok()?;
         let [q, k, v] = linears;
-        let store = |n: Node| only_user(g, n).filter(|&u| op_name(g, u) == Some("store"));
-        let rope = |n: Node| only_user(g, n).filter(|&u| op_name(g, u) == Some("rope"));
+        let store = |n: Node| only_user(g, n).filter(|&u| matches!(op(g, u), Some(Op::Store(_))));
+        let rope = |n: Node| only_user(g, n).filter(|&u| matches!(op(g, u), Some(Op::Rope(_))));
         let ropes = match (rope(q), rope(k)) {
             (Some(q), Some(k)) => Some([q, k]),
             (None, None) => None,
@@ -88,15 +93,12 @@ impl Heads {
         };
         if let Some([rope_q, rope_k]) = ropes {
             // Both by the same table, in pairs of neighbours, which are also the pairs that a cache is written in.
-            let numbers = |n: Node| {
-                let (op, inputs) = g.entry(n).op()?;
-                let shapes: Vec<Shape> = inputs.iter().map(|&i| g.shape(i)).collect();
-                let constants = op.constants(&shapes);
-                let named = |name: &str| constants.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-                Some((named("HEAD_DIM"), named("ROTARY"), named("PAIR_STEP"), inputs[1..].to_vec()))
+            let shape = |n: Node| match g.entry(n).op() {
+                Some((Op::Rope(rope), inputs)) => Some((rope.0, &inputs[1..])),
+                _ => None,
             };
-            let (of_q, of_k) = (numbers(rope_q)?, numbers(rope_k)?);
-            if of_q != of_k || of_q.2 != Some(1.0) {
+            let (of_q, of_k) = (shape(rope_q)?, shape(rope_k)?);
+            if of_q != of_k || of_q.0.pairing != Pairing::Neighbours {
                 return None;
             }
         }
@@ -133,17 +135,14 @@ fn heads(s: &Planner<'_>, h: &Heads) -> Option<Vec<Launch>> {
         dispatch.constants.extend([("Q_ROWS", of(0)), ("K_ROWS", of(1))]);
         dispatch.constants.extend(kv_layout::constants(g, keys));
         let mut turns = Operand::Nothing;
-        if let Some([rope, _]) = h.ropes {
-            let (op, ins) = g.entry(rope).op()?;
-            let shapes: Vec<Shape> = ins.iter().map(|&i| g.shape(i)).collect();
-            let numbers = op.constants(&shapes);
-            dispatch
-                .constants
-                .extend(numbers.into_iter().filter(|(n, _)| matches!(*n, "HEAD_DIM" | "ROTARY")));
+        let mut rotary = [("HEAD_DIM", 2.0), ("ROTARY", 0.0)];
+        if let Some([rope, _]) = h.ropes
+            && let Some(Op::Rope(op)) = op(g, rope)
+        {
+            rotary = [("HEAD_DIM", op.0.head_dim as f64), ("ROTARY", op.0.rotary as f64)];
             turns = Operand::Table(rope);
-        } else {
-            dispatch.constants.extend([("HEAD_DIM", 2.0), ("ROTARY", 0.0)]);
         }
+        dispatch.constants.extend(rotary);
         let q = h.ropes.map_or(h.linears[0], |r| r[0]);
         let unwritten = Operand::Unwritten(h.linears[run[0]]);
         let written = |i: usize, operand: Operand| if has(i) { operand } else { unwritten };
@@ -181,7 +180,7 @@ impl Gated {
     fn find(g: &Graph, norm: Node) -> Option<Gated> {
         let linears: [Node; 2] = normed_linears(g, norm)?.try_into().ok()?;
         let gate = only_user(g, linears[0])?;
-        if op_name(g, gate) != Some("gate") || inputs(g, gate) != linears {
+        if !matches!(op(g, gate), Some(Op::Gate(_))) || inputs(g, gate) != linears {
             return None;
         }
         let weights = linears.map(|l| inputs(g, l)[1]);
@@ -194,9 +193,8 @@ fn gated(s: &Planner<'_>, f: &Gated) -> Option<Vec<Launch>> {
     let kind = kind(s, &f.weights)?;
     let mut launches = feed(s, f.norm, kind);
     let (mut dispatch, matrix) = bundle(s, &f.weights, 16)?;
-    let (op, ins) = s.graph.entry(f.gate).op()?;
-    let shapes: Vec<Shape> = ins.iter().map(|&i| s.graph.shape(i)).collect();
-    dispatch.constants.extend(op.constants(&shapes).into_iter().filter(|(n, _)| *n == "ACT"));
+    let Some(Op::Gate(gate)) = op(s.graph, f.gate) else { return None };
+    dispatch.constants.push(("ACT", activation(gate.act)));
     replace(&mut dispatch, "PAIR_STEP", weight(s.graph, f.weights[0]).rows as f64);
     let mut operands = reads(f.norm);
     operands.push((2, Operand::Value(f.gate)));
@@ -216,7 +214,7 @@ struct Output {
 
 impl Output {
     fn find(g: &Graph, select: Node) -> Option<Output> {
-        if op_name(g, select) != Some("select") {
+        if !matches!(op(g, select), Some(Op::Select(_))) {
             return None;
         }
         let norm = only_user(g, select)?;
@@ -232,6 +230,8 @@ fn output(s: &Planner<'_>, o: &Output) -> Option<Vec<Launch>> {
     if let Extent::PerRow { each, .. } = dispatch.extent {
         dispatch.extent = Extent::PerRow { rows: Rows::Outputs, each };
     }
+    let stride = s.graph.shape(o.linear).stride() as f64;
+    dispatch.constants.extend([("FIRST_OUT", 0.0), ("OUT_STRIDE", stride), ("BIAS", 0.0)]);
     let mut operands = reads(o.norm);
     operands.extend([(2, Operand::Value(o.linear)), (3, Operand::Nothing)]);
     normed(s, o.norm, &mut dispatch);
@@ -260,13 +260,13 @@ struct Residual {
 
 impl Residual {
     fn find(g: &Graph, linear: Node) -> Option<Residual> {
-        if op_name(g, linear) != Some("linear") {
+        if !matches!(op(g, linear), Some(Op::Linear(_))) {
             return None;
         }
         let add = only_user(g, linear)?;
-        let residual = match (op_name(g, add)?, inputs(g, add)) {
-            ("add", [a, b]) if *b == linear => *a,
-            ("add", [a, b]) if *a == linear => *b,
+        let residual = match (op(g, add)?, inputs(g, add)) {
+            (Op::Add(_), [a, b]) if *b == linear => *a,
+            (Op::Add(_), [a, b]) if *a == linear => *b,
             _ => return None,
         };
         let ins = inputs(g, linear);
@@ -306,7 +306,7 @@ fn kind(s: &Planner<'_>, weights: &[Node]) -> Option<&'static str> {
 }
 
 /// One matvec over weights that follow each other in one part of one matrix.
-fn bundle(s: &Planner<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (usize, usize))> {
+fn bundle(s: &Planner<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, WeightRead)> {
     let (at, first) = *s.layout.place.get(&weights[0])?;
     let matrix = &s.layout.matrices[at];
     let mut rows = 0;
@@ -319,12 +319,18 @@ fn bundle(s: &Planner<'_>, weights: &[Node], pairs: u32) -> Option<(Dispatch, (u
     if matrix.parts() != 1 || !rows.is_multiple_of(2) {
         return None;
     }
-    let numbers = [("COLS", matrix.cols), ("N", rows), ("FIRST_ROW", first), ("SINGLE", 1)];
-    let constants = numbers.map(|(name, n)| (name, n as f64)).to_vec();
+    let mut constants = matvec_constants(matrix.cols, rows, first);
+    constants.extend([
+        ("SINGLE", 1.0),
+        ("OUTPUT_ROWS", 0.0),
+        ("PAIR_STEP", 1.0),
+        ("NORM", 0.0),
+        ("EPS", 0.0),
+    ]);
     let mut dispatch =
         Dispatch { kernel: "matvec", constants, extent: Extent::PerRow { rows: Rows::Step, each: 1 } };
     matvec::shape(s.caps, matrix.format, matrix.cols, rows, pairs, &mut dispatch, Rows::Step);
-    Some((dispatch, (at, 0)))
+    Some((dispatch, WeightRead { matrix: at, part: 0, rows }))
 }
 
 /// What a matvec multiplies: the copy of `of`.
@@ -338,7 +344,7 @@ fn embedding(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
     let mut launches = plain(s, node);
     let [p] = &mut launches[..] else { return None };
     p.slots.copy = Some(kind);
-    copy_operands(s.graph, of, s.graph.shape(node).cols, &mut p.dispatch, &mut p.operands);
+    copy_operands(s.graph, of, kind, s.graph.shape(node).cols, &mut p.dispatch, &mut p.operands);
     Some(launches)
 }
 
@@ -355,32 +361,32 @@ fn feed(s: &Planner<'_>, of: Node, kind: &'static str) -> Vec<Launch> {
         extent: Extent::PerRow { rows: Rows::Step, each: (cols as u32).div_ceil(64) },
     };
     let mut operands = vec![(0, Operand::Value(source))];
-    copy_operands(s.graph, of, cols, &mut dispatch, &mut operands);
+    copy_operands(s.graph, of, kind, cols, &mut dispatch, &mut operands);
     let slots = crate::gpu::link::Slots { copy: Some(kind), ..s.slots(None) };
     vec![Launch { nodes: Vec::new(), dispatch, operands, weight: None, slots }]
 }
 
 /// The value that a copy is made from: the input of a norm, before the choice of a row; or the value itself.
 fn source(g: &Graph, of: Node) -> Node {
-    if op_name(g, of) != Some("rms_norm") {
+    if !matches!(op(g, of), Some(Op::RmsNorm(_))) {
         return of;
     }
     let x = inputs(g, of)[0];
-    if op_name(g, x) == Some("select") { inputs(g, x)[0] } else { x }
+    if matches!(op(g, x), Some(Op::Select(_))) { inputs(g, x)[0] } else { x }
 }
 
 /// Whether a fused kernel computes `node` and writes its copy, if it has one, along the way.
 fn emits(s: &Planner<'_>, node: Node) -> bool {
     let g = s.graph;
-    match op_name(g, node) {
-        Some("embed") => embedding(s, node).is_some(),
-        Some("attend") => {
+    match op(g, node) {
+        Some(Op::Embed(_)) => embedding(s, node).is_some(),
+        Some(Op::Attend(_)) => {
             attention::one_row(s, node).is_some_and(|all| all.iter().any(|p| p.slots.copy != Some("none")))
         }
-        Some("add") => inputs(g, node)
+        Some(Op::Add(_)) => inputs(g, node)
             .iter()
             .any(|&l| Residual::find(g, l).is_some_and(|a| a.add == node && residual_fits(s, &a))),
-        Some("gate") => {
+        Some(Op::Gate(_)) => {
             let norm = inputs(g, node).first().and_then(|&l| inputs(g, l).first().copied());
             norm.and_then(|n| Gated::find(g, n))
                 .is_some_and(|f| kind(s, &f.weights).is_some() && bundle(s, &f.weights, 16).is_some())
@@ -397,8 +403,8 @@ fn residual_fits(s: &Planner<'_>, a: &Residual) -> bool {
 pub fn copy_of(s: &Planner<'_>, node: Node) -> Option<(Node, &'static str)> {
     let g = s.graph;
     for user in users(g, node) {
-        let norm = if op_name(g, user) == Some("select") { only_user(g, user)? } else { user };
-        if op_name(g, norm) == Some("rms_norm") {
+        let norm = if matches!(op(g, user), Some(Op::Select(_))) { only_user(g, user)? } else { user };
+        if matches!(op(g, norm), Some(Op::RmsNorm(_))) {
             if let Some(h) = Heads::find(g, norm) {
                 let fits = h.runs(g).iter().all(|run| {
                     bundle(s, &run.iter().map(|&i| h.weights[i]).collect::<Vec<_>>(), 8).is_some()
@@ -429,22 +435,25 @@ pub fn copy_of(s: &Planner<'_>, node: Node) -> Option<(Node, &'static str)> {
 pub fn copy_operands(
     g: &Graph,
     of: Node,
+    kind: &'static str,
     cols: usize,
     dispatch: &mut Dispatch,
     operands: &mut Vec<(u32, Operand)>,
 ) {
-    let norm = (op_name(g, of) == Some("rms_norm")).then(|| inputs(g, of)[1]);
-    dispatch.constants.extend([("COPY_COLS", cols as f64), ("COPY_NORM", norm.is_some() as u32 as f64)]);
+    let norm = (matches!(op(g, of), Some(Op::RmsNorm(_)))).then(|| inputs(g, of)[1]);
+    dispatch.constants.push(("COPY_COLS", cols as f64));
+    // In f32 only what is normalised next has a copy.
+    if kind == "i8" {
+        dispatch.constants.push(("COPY_NORM", norm.is_some() as u32 as f64));
+    }
     operands.extend([(6, norm.map_or(Operand::Nothing, Operand::Vector)), (7, Operand::ActivationCopy(of))]);
 }
 
 /// The norm's own number, for the matvec that divides by the root mean square.
 fn normed(s: &Planner<'_>, norm: Node, dispatch: &mut Dispatch) {
-    if let Some((op, ins)) = s.graph.entry(norm).op() {
-        let shapes: Vec<Shape> = ins.iter().map(|&i| s.graph.shape(i)).collect();
-        let constants = op.constants(&shapes);
-        let eps = constant(&Dispatch { constants, ..dispatch.clone() }, "EPS");
-        dispatch.constants.extend([("NORM", 1.0), ("EPS", eps)]);
+    if let Some(Op::RmsNorm(op)) = op(s.graph, norm) {
+        replace(dispatch, "NORM", 1.0);
+        replace(dispatch, "EPS", op.eps as f64);
     }
 }
 
@@ -455,7 +464,7 @@ fn finish(
     nodes: Vec<Node>,
     mut dispatch: Dispatch,
     mut operands: Vec<(u32, Operand)>,
-    matrix: (usize, usize),
+    matrix: WeightRead,
     kind: &'static str,
     output: &'static str,
     value: Option<Node>,
@@ -465,22 +474,25 @@ fn finish(
         && let Some((of, kind)) = copy_of(s, value)
     {
         copy = kind;
-        copy_operands(s.graph, of, s.graph.shape(value).cols, &mut dispatch, &mut operands);
+        copy_operands(s.graph, of, kind, s.graph.shape(value).cols, &mut dispatch, &mut operands);
     }
-    let format = s.layout.matrices[matrix.0].format;
+    let held = &s.layout.matrices[matrix.matrix];
+    if kind == "f32" {
+        dispatch.constants.push(("STRIDE", held.cols.next_multiple_of(8) as f64));
+    }
     let slots = crate::gpu::link::Slots {
         input: Some(kind),
         output: Some(output),
         copy: Some(copy),
-        ..s.slots(Some(format.wgsl))
+        ..s.slots(Some(held.format.wgsl))
     };
     operands.push((0, Operand::Step));
     operands.sort_unstable_by_key(|(binding, _)| *binding);
     Launch { nodes, dispatch, operands, weight: Some(matrix), slots }
 }
 
-fn op_name(g: &Graph, node: Node) -> Option<&'static str> {
-    g.entry(node).op().map(|(op, _)| op.name())
+fn op(g: &Graph, node: Node) -> Option<&Op> {
+    g.entry(node).op().map(|(op, _)| op)
 }
 
 fn inputs(g: &Graph, node: Node) -> &[Node] {
@@ -503,11 +515,12 @@ fn only_user(g: &Graph, node: Node) -> Option<Node> {
 
 /// The linears without bias that are all who read an RMS norm.
 fn normed_linears(g: &Graph, norm: Node) -> Option<Vec<Node>> {
-    if op_name(g, norm) != Some("rms_norm") || norm == g.output() {
+    if !matches!(op(g, norm), Some(Op::RmsNorm(_))) || norm == g.output() {
         return None;
     }
     let linears: Vec<Node> = users(g, norm).collect();
-    let plain =
-        |&l: &Node| op_name(g, l) == Some("linear") && inputs(g, l).len() == 2 && inputs(g, l)[0] == norm;
+    let plain = |&l: &Node| {
+        matches!(op(g, l), Some(Op::Linear(_))) && inputs(g, l).len() == 2 && inputs(g, l)[0] == norm
+    };
     linears.iter().all(plain).then_some(linears)
 }

@@ -5,6 +5,7 @@
 
 use crate::graph::{Graph, Node};
 use crate::memory::PAGE;
+use crate::ops::Op;
 
 /// The number that kernels need to find their way in `cache`.
 pub fn constants(graph: &Graph, cache: Node) -> [(&'static str, f64); 1] {
@@ -14,7 +15,7 @@ pub fn constants(graph: &Graph, cache: Node) -> [(&'static str, f64); 1] {
 /// Whether a cache holds keys.
 pub fn holds_keys(graph: &Graph, cache: Node) -> bool {
     let mut ops = graph.users(cache).iter().filter_map(|&user| graph.entry(user).op());
-    ops.any(|(op, inputs)| op.name() == "attend" && inputs[1] == cache)
+    ops.any(|(op, inputs)| matches!(op, Op::Attend(_)) && inputs[1] == cache)
 }
 
 /// Where the numbers of a position are in a cache of `cols` numbers a position, in order; the position is in `page`.

@@ -3,11 +3,11 @@
 use crate::error::Result;
 use crate::gpu::buffers::Buffers;
 use crate::gpu::device::Device;
+use crate::gpu::dispatch::Extent;
 use crate::gpu::pipelines::{Key, Pipelines};
 use crate::gpu::plan::{Launch, RowClass};
 use crate::gpu::weights::Weights;
 use crate::graph::Step;
-use crate::ops::Extent;
 
 /// A dispatch, ready to be encoded.
 pub struct BoundLaunch {
@@ -33,8 +33,8 @@ impl BoundLaunch {
     ) -> Result<BoundLaunch> {
         let operands = p.operands.iter().map(|&(binding, o)| (binding, buffers.operand(class, weights, o)));
         let mut bound = vec![operands.collect()];
-        if let Some((matrix, part)) = p.weight {
-            bound.push((0..).zip(&weights.planes[matrix][part]).collect());
+        if let Some(w) = p.weight {
+            bound.push((0..).zip(&weights.planes[w.matrix][w.part]).collect());
         }
         Ok(BoundLaunch::bind(device, pipelines.get(&key(p)?), p.dispatch.kernel, &bound, p.dispatch.extent))
     }

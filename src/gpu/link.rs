@@ -38,10 +38,15 @@ pub fn imports(kernel: &str, slot: &str) -> bool {
     source(kernel).is_some_and(|text| text.lines().any(|l| l.starts_with(&prefix)))
 }
 
-/// The names of the numbers that a linked kernel takes.
-pub fn overrides(text: &str) -> impl Iterator<Item = &str> {
-    let names = text.lines().filter_map(|l| l.strip_prefix("override "));
-    names.filter_map(|l| l.split([':', ' ', '=', ';']).next())
+/// The numbers that a linked kernel takes: overrides, but for those that follow from others.
+pub fn required(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|l| l.strip_prefix("override ")).filter_map(|l| {
+        let (name, rest) = l.split_once(':')?;
+        let (_, value) = rest.split_once('=')?;
+        let value = value.split(';').next()?.trim();
+        // A literal is for tests without a plan; what is computed from other numbers is set by those.
+        (!value.contains([' ', '('])).then_some(name)
+    })
 }
 
 /// The storage buffers that a linked kernel declares, as (group, binding, whether it is only read).

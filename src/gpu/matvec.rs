@@ -4,8 +4,8 @@
 
 use crate::formats::Format;
 use crate::gpu::device::Caps;
+use crate::gpu::dispatch::{Dispatch, Extent};
 use crate::graph::Rows;
-use crate::ops::{Dispatch, Extent};
 
 /// Invocations that a dispatch should have: with fewer the memory waits for requests, with more for sums.
 const INVOCATIONS: u32 = 128 << 10;
@@ -56,15 +56,14 @@ pub fn shape(
         ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
         ("WORKGROUP", (tasks * split * caps.subgroup_size).min(width).max(32) as f64),
-        ("SUBGROUP_SIZE", if caps.subgroup_size_fixed { caps.subgroup_size as f64 } else { 0.0 }),
     ]);
+    dispatch.constants.extend(caps.subgroup_constant());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::formats::FORMATS;
-    use crate::gpu::plan::constant;
 
     fn caps(invocations: u32, subgroup: u32, software: bool) -> Caps {
         Caps {
@@ -85,6 +84,10 @@ mod tests {
         let mut dispatch = Dispatch { kernel: "", constants: Vec::new(), extent };
         shape(caps, format, cols, rows, pairs, &mut dispatch, Rows::Step);
         dispatch
+    }
+
+    fn constant(dispatch: &Dispatch, name: &str) -> f64 {
+        dispatch.constants.iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, v)| *v)
     }
 
     #[test]

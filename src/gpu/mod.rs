@@ -1,13 +1,15 @@
 //! Runs the same graph on wgpu.
 //!
-//! `plan` turns the graph into dispatches (with `fuse`'s patterns), as plain data; `pipelines`, `weights` and `buffers` make what they
+//! `plan` turns the graph into launches (by `fuse`'s patterns or node by node by `kernels`), as plain data; `pipelines`, `weights` and `buffers` make what they
 //! name; a bound `launch` is a dispatch with all of it; `submission` encodes batches ahead of their results, `sampler` what chooses their tokens; `trace` and `profile` look on.
 
 mod attention;
 mod bandwidth;
 mod buffers;
 mod device;
+mod dispatch;
 mod fuse;
+mod kernels;
 mod kv_layout;
 mod launch;
 mod link;
@@ -37,7 +39,7 @@ use buffers::{Buffers, step_words};
 
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
 use launch::BoundLaunch;
-pub use link::{Slots, imports, kernels, link, overrides};
+pub use link::{Slots, imports, kernels, link};
 use pipelines::Pipelines;
 use plan::{FEW, Launch, Planner, RowClass};
 use sampler::Sampler;
@@ -57,6 +59,7 @@ pub struct Gpu {
     launches: Vec<Vec<Launch>>,
     bound: Vec<Vec<BoundLaunch>>,
     buffers: Buffers,
+    layout: Layout,
     weights: Weights,
     pipelines_ms: f64,
     sampler: sampler::Sampler,
@@ -115,6 +118,7 @@ impl Gpu {
             launches,
             bound,
             buffers,
+            layout,
             weights,
             pipelines_ms,
             sampler,

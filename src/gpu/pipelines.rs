@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::gpu::device::Device;
-use crate::gpu::link::{Slots, bindings, link, overrides};
+use crate::gpu::link::{Slots, bindings, link, required};
 
 /// What tells pipelines apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,16 +22,22 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key; numbers that the kernel does not take are left out, so that one pipeline serves all that differ only in those.
+    /// A key. Fails where a number that the kernel takes is not given, one is given that it does not take, or one is given twice:
+    /// a misspelt number would be silently another.
     pub fn new(kernel: &'static str, slots: Slots, constants: &[(&'static str, f64)]) -> Result<Key> {
         let text = link(kernel, slots).map_err(Error::Other)?;
-        let taken: Vec<&str> = overrides(&text).collect();
-        let mut kept: Vec<_> = constants
-            .iter()
-            .filter(|(name, _)| taken.contains(name))
-            .map(|&(n, v)| (n, v.to_bits()))
-            .collect();
+        let mut kept: Vec<_> = constants.iter().map(|&(n, v)| (n, v.to_bits())).collect();
         kept.sort_unstable();
+        if let Some(twice) = kept.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Error::Other(format!("kernel {kernel}: the plan gives {} twice", twice[0].0)));
+        }
+        let given = |name: &str| constants.iter().any(|(n, _)| *n == name);
+        if let Some(missing) = required(&text).find(|name| !given(name)) {
+            return Err(Error::Other(format!("kernel {kernel}: the plan does not set {missing}")));
+        }
+        if let Some((surplus, _)) = constants.iter().find(|(n, _)| !required(&text).any(|r| r == *n)) {
+            return Err(Error::Other(format!("kernel {kernel}: it takes no {surplus}, which the plan sets")));
+        }
         Ok(Key { kernel, slots, constants: kept })
     }
 }
@@ -234,4 +240,34 @@ fn cache_folder() -> Option<PathBuf> {
         var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|h| h.join(".cache")))
     };
     base.map(|b| b.join("wgllm"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOTS: Slots =
+        Slots { weight: None, input: None, output: None, copy: None, cache: "f32", subgroups: false };
+    const NUMBERS: [(&str, f64); 4] = [("COLS", 8.0), ("STRIDE", 8.0), ("EPS", 1e-5), ("WORKGROUP", 64.0)];
+
+    fn refused(numbers: &[(&'static str, f64)]) -> String {
+        Key::new("rms_norm", SLOTS, numbers).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plan_sets_every_number_that_a_kernel_takes_once_and_no_other() {
+        assert!(Key::new("rms_norm", SLOTS, &NUMBERS).is_ok());
+        assert_eq!(refused(&NUMBERS[1..]), "kernel rms_norm: the plan does not set COLS");
+        let more = [&NUMBERS[..], &[("COLUMNS", 8.0)]].concat();
+        assert_eq!(refused(&more), "kernel rms_norm: it takes no COLUMNS, which the plan sets");
+        let twice = [&NUMBERS[..], &NUMBERS[..1]].concat();
+        assert_eq!(refused(&twice), "kernel rms_norm: the plan gives COLS twice");
+    }
+
+    #[test]
+    fn numbers_that_follow_from_others_are_not_set() {
+        let text = link("attend_decode", Slots { copy: Some("none"), ..SLOTS }).unwrap();
+        let names: Vec<&str> = required(&text).collect();
+        assert!(names.contains(&"FOURS") && !names.contains(&"LINES"), "{names:?}");
+    }
 }

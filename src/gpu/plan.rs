@@ -4,13 +4,12 @@
 use crate::backend::Precision;
 use crate::formats::Format;
 use crate::gpu::device::Caps;
+use crate::gpu::dispatch::Dispatch;
 use crate::gpu::fuse;
-use crate::gpu::kv_layout;
+use crate::gpu::kernels;
 use crate::gpu::link::Slots;
-use crate::gpu::matvec;
 use crate::gpu::weights::Layout;
-use crate::graph::{Graph, Kind, Node, Rows, Shape};
-use crate::ops::{Dispatch, Extent};
+use crate::graph::{Graph, Node, Rows};
 
 /// For how many rows a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +56,17 @@ pub enum Operand {
     Unwritten(Node),
 }
 
+/// The weights that a dispatch reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightRead {
+    /// Which matrix of the layout.
+    pub matrix: usize,
+    /// Which part of it.
+    pub part: usize,
+    /// How many of its rows are read for a row of the step.
+    pub rows: usize,
+}
+
 /// One dispatch.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -66,8 +76,8 @@ pub struct Launch {
     pub dispatch: Dispatch,
     /// Group 0: binding and operand.
     pub operands: Vec<(u32, Operand)>,
-    /// Group 1: the planes of this part of this matrix.
-    pub weight: Option<(usize, usize)>,
+    /// Group 1: the planes of a part of a matrix.
+    pub weight: Option<WeightRead>,
     /// What the slots stand for.
     pub slots: Slots,
 }
@@ -100,6 +110,11 @@ pub struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// The inputs of a node.
+    pub fn inputs(&self, node: Node) -> &[Node] {
+        self.graph.entry(node).op().map_or(&[], |(_, inputs)| inputs)
+    }
+
     /// What the slots stand for in a kernel that reads weights of `format`.
     pub fn slots(&self, weight: Option<&'static str>) -> Slots {
         let cache = match self.precision {
@@ -119,7 +134,7 @@ pub fn plan(s: &Planner<'_>, unfused: bool) -> Vec<Launch> {
             continue;
         }
         let fused = if unfused { None } else { fuse::first_match(s, node) };
-        let new = fused.unwrap_or_else(|| plain(s, node));
+        let new = fused.unwrap_or_else(|| kernels::plain(s, node));
         for node in new.iter().flat_map(|p| &p.nodes) {
             done[node.0] = true;
         }
@@ -128,110 +143,20 @@ pub fn plan(s: &Planner<'_>, unfused: bool) -> Vec<Launch> {
     launches
 }
 
-/// The dispatches that compute one node alone: more than one where its weight is in parts.
-pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
-    let Some((op, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
-    if op.name() == "linear" {
-        return linear(s, node);
-    }
-    let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
-    let mut dispatch = op.dispatch(&shapes, s.graph.shape(node));
-    if let Some(&cache) = inputs.iter().find(|&&n| matches!(s.graph.entry(n).kind, Kind::Cache(_))) {
-        dispatch.constants.extend(kv_layout::constants(s.graph, cache));
-        dispatch.constants.push(("KEYS", kv_layout::holds_keys(s.graph, cache) as u32 as f64));
-    }
-    let mut operands = vec![Operand::Step];
-    for i in op.bound_inputs(inputs.len()) {
-        if op.matrix_input() != Some(i) {
-            operands.push(operand(s.graph, inputs[i]));
-        }
-    }
-    match op.name() {
-        "embed" => {
-            operands.push(Operand::Value(node));
-            let mut launches = parts(s, inputs[0], node, |held| {
-                let mut dispatch = dispatch.clone();
-                dispatch.constants.push(("FIRST_ROW", held.first as f64));
-                dispatch.constants.push(("ROWS", held.rows as f64));
-                (dispatch, in_order(&operands))
-            });
-            launches.iter_mut().for_each(|p| p.slots.copy = Some("none"));
-            launches
-        }
-        name => {
-            if name == "rope" {
-                operands.push(Operand::Table(node));
-            }
-            if name == "attend" {
-                dispatch.constants.push(("FOURS", constant(&dispatch, "HEAD_DIM") / 4.0));
-            }
-            if name != "store" {
-                operands.push(Operand::Value(node));
-            }
-            if matches!(name, "rms_norm" | "layer_norm") {
-                dispatch.constants.push(("WORKGROUP", s.caps.invocations.min(256) as f64));
-            }
-            let mut operands = in_order(&operands);
-            if matches!(name, "store" | "attend") {
-                operands.push((8, Operand::Pages));
-            }
-            vec![Launch { nodes: vec![node], dispatch, operands, weight: None, slots: s.slots(None) }]
-        }
-    }
-}
-
-/// Bindings from 0 on.
-fn in_order(operands: &[Operand]) -> Vec<(u32, Operand)> {
-    (0..).zip(operands.iter().copied()).collect()
-}
-
-/// A linear alone: by matvec where there are few rows, by matmul where there are many.
-fn linear(s: &Planner<'_>, node: Node) -> Vec<Launch> {
-    let Some((op, inputs)) = s.graph.entry(node).op() else { return Vec::new() };
-    let shapes: Vec<Shape> = inputs.iter().map(|&n| s.graph.shape(n)).collect();
-    let out = s.graph.shape(node);
-    let few = s.class == RowClass::One || out.rows == Rows::Outputs;
-    let bias = inputs.get(2).map_or(Operand::Nothing, |&b| Operand::Vector(b));
-    let mut launches = parts(s, inputs[1], node, |held| {
-        let mut dispatch = op.dispatch(&shapes, out);
-        replace(&mut dispatch, "N", held.rows as f64);
-        dispatch.constants.extend([("FIRST_OUT", held.first as f64), ("FIRST_ROW", held.at as f64)]);
-        if few {
-            matvec::shape(s.caps, held.format, shapes[0].cols, held.rows, 8, &mut dispatch, out.rows);
-            let (single, outputs) = (s.class == RowClass::One, out.rows == Rows::Outputs);
-            dispatch
-                .constants
-                .extend([("SINGLE", single as u32 as f64), ("OUTPUT_ROWS", outputs as u32 as f64)]);
-            let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(node), bias];
-            return (dispatch, in_order(&operands));
-        }
-        if let Extent::Tiles { rows, tile, .. } = dispatch.extent {
-            dispatch.extent = Extent::Tiles { rows, tile, x: (held.rows as u32).div_ceil(tile) };
-        }
-        let operands = [Operand::Step, Operand::Value(inputs[0]), bias, Operand::Value(node)];
-        (dispatch, in_order(&operands))
-    });
-    if few {
-        for p in &mut launches {
-            (p.slots.input, p.slots.output) = (Some("f32"), Some("plain"));
-        }
-    }
-    launches
-}
-
 /// Rows of a weight that one part of its matrix holds.
-struct Held {
+pub struct Held {
     /// How many.
-    rows: usize,
+    pub rows: usize,
     /// The first, in the weight's own count.
-    first: usize,
+    pub first: usize,
     /// The first, in the part's count.
-    at: usize,
-    format: &'static Format,
+    pub at: usize,
+    /// How they are stored.
+    pub format: &'static Format,
 }
 
 /// A dispatch for each part of the matrix that holds rows of `weight`.
-fn parts(
+pub fn parts(
     s: &Planner<'_>,
     weight: Node,
     node: Node,
@@ -247,30 +172,17 @@ fn parts(
         if start >= end {
             continue;
         }
-        let format = matrix.format;
+        let rows = end - start;
         let (dispatch, operands) =
-            make(Held { rows: end - start, first: start - first, at: start - held.start, format });
-        let slots = s.slots(Some(format.wgsl));
-        launches.push(Launch { nodes: Vec::new(), dispatch, operands, weight: Some((at, part)), slots });
+            make(Held { rows, first: start - first, at: start - held.start, format: matrix.format });
+        let slots = s.slots(Some(matrix.format.wgsl));
+        let weight = Some(WeightRead { matrix: at, part, rows });
+        launches.push(Launch { nodes: Vec::new(), dispatch, operands, weight, slots });
     }
     if let Some(last) = launches.last_mut() {
         last.nodes.push(node);
     }
     launches
-}
-
-/// How a kernel reads a node.
-pub fn operand(graph: &Graph, node: Node) -> Operand {
-    match graph.entry(node).kind {
-        Kind::Weight(_) => Operand::Vector(node),
-        Kind::Cache(_) => Operand::Cache(node),
-        Kind::Op { .. } => Operand::Value(node),
-    }
-}
-
-/// The value of a constant that a dispatch has.
-pub fn constant(dispatch: &Dispatch, name: &str) -> f64 {
-    dispatch.constants.iter().find(|(n, _)| *n == name).map_or(0.0, |(_, v)| *v)
 }
 
 /// Gives a constant that a dispatch has another value.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{DispatchGroup, Profile, no_profile};
 use crate::error::{Error, Result};
-use crate::formats::FORMATS;
 use crate::gpu::launch::BoundLaunch;
-use crate::gpu::plan::{Launch, Operand, RowClass, constant};
+use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::{Gpu, readback};
-use crate::graph::{Row, Step};
+use crate::graph::{Node, Row, Step};
+use crate::ops::{AttentionShape, Op};
 
 /// How long a device is kept busy before the first measurement: clocks rise slowly.
 const WARM: Duration = Duration::from_millis(100);
@@ -92,26 +92,41 @@ fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
 fn tell(gpu: &Gpu, p: &Launch, step: &Step) -> DispatchGroup {
     let mut told =
         DispatchGroup { kernel: p.label(), node: node(gpu, p), count: 1, ..DispatchGroup::default() };
-    let number = |name: &str| constant(&p.dispatch, name) as usize;
-    if let Some(format) = FORMATS.iter().find(|f| p.weight.is_some() && Some(f.wgsl) == p.slots.weight) {
-        let row: usize =
-            format.planes.iter().map(|plane| format.plane_row_bytes(plane, number("COLS"))).sum();
-        // Of a table one row is read.
-        let rows = if p.dispatch.kernel == "embed" { 1 } else { number("N") };
+    if let Some(w) = p.weight {
+        let matrix = &gpu.layout.matrices[w.matrix];
+        let (format, cols) = (matrix.format, matrix.cols);
+        let row: usize = format.planes.iter().map(|plane| format.plane_row_bytes(plane, cols)).sum();
         told.format = format.name;
-        told.shape = [rows, number("COLS")];
-        told.weight_bytes = (rows * row) as u64;
+        told.shape = [w.rows, cols];
+        told.weight_bytes = (w.rows * row) as u64;
     }
-    let reads_cache =
-        p.operands.iter().any(|(_, o)| matches!(o, Operand::Cache(_))) && number("KV_HEADS") > 0;
-    if reads_cache && let Some(row) = step.rows.last() {
+    if let Some(shape) = attends(gpu, p)
+        && let Some(row) = step.rows.last()
+    {
         let seen = row.position as usize + 1;
-        let positions = if number("WINDOW") > 0 { seen.min(number("WINDOW")) } else { seen };
+        let positions = if shape.window > 0 { seen.min(shape.window as usize) } else { seen };
         // Each key and each value once, however many heads share it.
         told.cache_bytes =
-            (2 * number("KV_HEADS") * number("HEAD_DIM") * positions * gpu.buffers.cache_number) as u64;
+            (2 * shape.kv_heads * shape.head_dim * positions * gpu.buffers.cache_number) as u64;
     }
     told
+}
+
+/// How a dispatch attends, if it reads a cache.
+fn attends<'a>(gpu: &'a Gpu, p: &Launch) -> Option<&'a AttentionShape> {
+    let graph = &gpu.model.graph;
+    let op = |n: Node| graph.entry(n).op().map(|(op, _)| op);
+    if p.nodes.iter().any(|&n| matches!(op(n), Some(Op::Store(_)))) {
+        return None;
+    }
+    let cache = p.operands.iter().find_map(|(_, o)| match o {
+        Operand::Cache(node) => Some(*node),
+        _ => None,
+    })?;
+    graph.users(cache).iter().find_map(|&user| match op(user) {
+        Some(Op::Attend(attend)) => Some(&attend.0),
+        _ => None,
+    })
 }
 
 /// The node that a dispatch computes last, or works on, without its layer.

@@ -4,13 +4,13 @@
 use crate::error::Result;
 use crate::gpu::buffers::Buffers;
 use crate::gpu::device::Device;
+use crate::gpu::dispatch::Extent;
 use crate::gpu::launch::BoundLaunch;
 use crate::gpu::link::Slots;
 use crate::gpu::pipelines::{Key, Pipelines};
 use crate::gpu::plan::RowClass;
 use crate::graph::{Rows, Step};
 use crate::models::Model;
-use crate::ops::Extent;
 use crate::sampler::Sampling;
 
 /// Logits of a part that `argmax_part.wgsl` looks at.
@@ -54,13 +54,16 @@ fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
     let slots = Slots { weight: None, input: None, output: None, copy: None, cache: "f16", subgroups };
     let part = if kernel.starts_with("argmax") { ARGMAX_PART } else { sample_part(model.vocab_size as u32) };
     let vocab = model.vocab_size;
-    let constants = [
-        ("VOCAB", vocab as f64),
-        ("VOCAB_STRIDE", vocab.next_multiple_of(8) as f64),
-        ("PART", part as f64),
-        ("PARTS", (vocab as u32).div_ceil(part) as f64),
-        ("WORKGROUP", device.caps.invocations.min(256) as f64),
-    ];
+    let mut constants = Vec::new();
+    if kernel != "resolve" {
+        constants.extend([("VOCAB", vocab as f64), ("WORKGROUP", device.caps.invocations.min(256) as f64)]);
+    }
+    if !matches!(kernel, "resolve" | "argmax") {
+        constants.push(("VOCAB_STRIDE", vocab.next_multiple_of(8) as f64));
+    }
+    if !matches!(kernel, "resolve" | "penalize") {
+        constants.push(("PART", part as f64));
+    }
     Key::new(kernel, slots, &constants)
 }
 

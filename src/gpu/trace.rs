@@ -7,6 +7,7 @@ use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::{Gpu, readback};
 use crate::graph::{Node, Step};
 use crate::memory::PAGE;
+use crate::ops::Op;
 
 /// What one dispatch computed.
 pub struct Traced {
@@ -86,7 +87,7 @@ impl Gpu {
     fn caches_written(&self, launches: &Launch) -> Vec<(Node, Node)> {
         let cache = |&node: &Node| {
             let (op, inputs) = self.model.graph.entry(node).op()?;
-            (op.name() == "store").then(|| (node, inputs[1]))
+            matches!(op, Op::Store(_)).then(|| (node, inputs[1]))
         };
         launches.nodes.iter().filter_map(cache).collect()
     }

@@ -7,6 +7,7 @@ mod weights;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Entry, Graph, Rows};
+use crate::ops::{Embed, Index, Op};
 
 pub use weights::Weights;
 
@@ -92,10 +93,9 @@ impl Model {
 
 /// The number of positions, if `entry` looks up learned ones.
 fn position_table(graph: &Graph, entry: &Entry) -> Option<usize> {
-    let (op, inputs) = entry.op()?;
-    let by_position = op.name() == "embed" && op.constants(&[graph.shape(inputs[0])]).contains(&("BY", 2.0));
+    let (Op::Embed(Embed { by: Index::Position }), inputs) = entry.op()? else { return None };
     match graph.shape(inputs[0]).rows {
-        Rows::Of(rows) if by_position => Some(rows),
+        Rows::Of(rows) => Some(rows),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::formats::dot;
 use crate::graph::{Shape, Step};
-use crate::ops::{Dispatch, Extent, Op, Value, must};
+use crate::ops::{Value, must};
 
 /// How the heads of a model attend.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,19 +23,15 @@ pub struct AttentionShape {
 }
 
 /// Attention of rows of query heads to a layer's caches of keys and values.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attend(pub AttentionShape);
 
-impl Op for Attend {
-    fn name(&self) -> &'static str {
-        "attend"
-    }
-
-    fn bound(&self) -> f64 {
+impl Attend {
+    pub(super) fn bound(&self) -> f64 {
         1e-7
     }
 
-    fn shape(&self, inputs: &[Shape]) -> Shape {
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
         let s = &self.0;
         must(
             "attend",
@@ -51,19 +47,7 @@ impl Op for Attend {
         inputs[0]
     }
 
-    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
-        let s = &self.0;
-        vec![
-            ("STRIDE", inputs[0].stride() as f64),
-            ("HEADS", s.heads as f64),
-            ("KV_HEADS", s.kv_heads as f64),
-            ("HEAD_DIM", s.head_dim as f64),
-            ("SCALE", s.scale as f64),
-            ("WINDOW", s.window as f64),
-        ]
-    }
-
-    fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+    pub(super) fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let s = &self.0;
         let (keys, values) = (inputs[1].cache(), inputs[2].cache());
         let d = s.head_dim;
@@ -89,10 +73,5 @@ impl Op for Attend {
                 *y = (a / sum) as f32;
             }
         });
-    }
-
-    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
-        let extent = Extent::PerRow { rows: out.rows, each: self.0.heads as u32 };
-        Dispatch { kernel: "attend", constants: self.constants(inputs), extent }
     }
 }

@@ -1,25 +1,21 @@
 //! y[r, c] = (x[r, c] − mean) / sqrt(variance + eps) · w[c] + b[c], mean and variance over row r      Ba et al. 2016, arXiv 1607.06450
 
 use crate::graph::{Shape, Step};
-use crate::ops::{Dispatch, Extent, Op, Value, must};
+use crate::ops::{Value, must};
 
 /// Normalisation of each row to mean 0 and variance 1, then scale and bias.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     /// Added to the variance.
     pub eps: f32,
 }
 
-impl Op for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer_norm"
-    }
-
-    fn bound(&self) -> f64 {
+impl LayerNorm {
+    pub(super) fn bound(&self) -> f64 {
         1e-7
     }
 
-    fn shape(&self, inputs: &[Shape]) -> Shape {
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
         let cols = inputs[0].cols;
         must(
             "layer_norm",
@@ -29,11 +25,7 @@ impl Op for LayerNorm {
         inputs[0]
     }
 
-    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
-        vec![("COLS", inputs[0].cols as f64), ("STRIDE", inputs[0].stride() as f64), ("EPS", self.eps as f64)]
-    }
-
-    fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+    pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (x, cols) = inputs[0].rows();
         let (w, b) = (inputs[1].weight().vector(), inputs[2].weight().vector());
         for (x, y) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
@@ -43,14 +35,6 @@ impl Op for LayerNorm {
             for (c, y) in y.iter_mut().enumerate() {
                 *y = ((x[c] as f64 - mean) * scale) as f32 * w[c] + b[c];
             }
-        }
-    }
-
-    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
-        Dispatch {
-            kernel: "layer_norm",
-            constants: self.constants(inputs),
-            extent: Extent::PerRow { rows: out.rows, each: 1 },
         }
     }
 }

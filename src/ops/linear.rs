@@ -4,34 +4,23 @@ use rayon::prelude::*;
 
 use crate::formats::dot;
 use crate::graph::{Shape, Step};
-use crate::ops::{Dispatch, Extent, Op, Value, must};
+use crate::ops::{Value, must};
 
 /// A matrix product with a weight `[n, cols]`, and a bias where there is a third input.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Linear;
-
-/// Rows and columns of y that one workgroup of `matmul` computes.
-pub const TILE: u32 = 64;
 
 /// As many rows of x as a stored row of weights is multiplied with directly: decoding it costs about as much as that.
 const FEW: usize = 2;
 /// The fewest weight rows that are worth a task of their own.
 const SPLIT: usize = 16;
 
-impl Op for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn matrix_input(&self) -> Option<usize> {
-        Some(1)
-    }
-
-    fn bound(&self) -> f64 {
+impl Linear {
+    pub(super) fn bound(&self) -> f64 {
         1e-7
     }
 
-    fn shape(&self, inputs: &[Shape]) -> Shape {
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
         let [x, w] = [inputs[0], inputs[1]];
         must("linear", x.cols == w.cols, "x and weight differ in their columns");
         let crate::graph::Rows::Of(n) = w.rows else { panic!("linear: the second input is no weight") };
@@ -43,20 +32,9 @@ impl Op for Linear {
         Shape { rows: x.rows, cols: n }
     }
 
-    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
-        let out = self.shape(inputs);
-        vec![
-            ("COLS", inputs[0].cols as f64),
-            ("STRIDE", inputs[0].stride() as f64),
-            ("N", out.cols as f64),
-            ("OUT_STRIDE", out.stride() as f64),
-            ("BIAS", (inputs.len() == 3) as u32 as f64),
-        ]
-    }
-
     /// Weight rows are spread over the cores. Each is multiplied as it is stored with a few rows of x; for more of them it
     /// is decoded once.
-    fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+    pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (x, cols) = inputs[0].rows();
         let w = inputs[1].weight();
         let bias = inputs.get(2).map(|b| b.weight().vector());
@@ -78,15 +56,6 @@ impl Op for Linear {
             for (j, y) in y.iter_mut().enumerate() {
                 *y = columns[j * rows + r];
             }
-        }
-    }
-
-    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
-        let x = (out.cols as u32).div_ceil(TILE);
-        Dispatch {
-            kernel: "matmul",
-            constants: self.constants(inputs),
-            extent: Extent::Tiles { rows: out.rows, tile: TILE, x },
         }
     }
 }

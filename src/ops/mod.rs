@@ -1,9 +1,8 @@
-//! What a node computes: one file per op with its formula, its shape, its reference and its plain dispatch.
-//! Names no graphics API: a [`Dispatch`] is plain data.
+//! What a node computes: one file per op with its formula, its shape and its reference, and [`Op`] over all of them.
+//! Knows no device: how a GPU is asked for an op is `gpu/kernels/`.
 
 mod add;
 mod attend;
-mod dispatch;
 mod embed;
 mod gate;
 mod layer_norm;
@@ -17,7 +16,6 @@ mod value;
 
 pub use add::Add;
 pub use attend::{Attend, AttentionShape};
-pub use dispatch::{Dispatch, Extent, fold};
 pub use embed::{Embed, Index};
 pub use gate::Gate;
 pub use layer_norm::LayerNorm;
@@ -29,46 +27,108 @@ pub use store::Store;
 pub use unary::{Activation, Unary};
 pub use value::{CacheRows, Value, WeightRows};
 
-use std::fmt::Debug;
-
 use crate::graph::{Shape, Step};
 
-/// What a node computes from its inputs, on the CPU in the plainest way, and how a GPU is asked for the same.
-pub trait Op: Debug + Send + Sync {
-    /// The op's name, which is also the stem of its file here and of its kernel in `wgsl/`.
-    fn name(&self) -> &'static str;
+/// What a node computes from its inputs. Its fields are all that it means: nobody tells ops apart by their names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Rows of a table, by token or position.
+    Embed(Embed),
+    /// Root-mean-square normalisation.
+    RmsNorm(RmsNorm),
+    /// Normalisation to mean 0 and variance 1.
+    LayerNorm(LayerNorm),
+    /// A product with a weight matrix.
+    Linear(Linear),
+    /// Rotary positions.
+    Rope(Rope),
+    /// Rows written into a cache.
+    Store(Store),
+    /// Attention to a layer's caches.
+    Attend(Attend),
+    /// The sum of two activations.
+    Add(Add),
+    /// A gated feed-forward's middle.
+    Gate(Gate),
+    /// An activation function.
+    Unary(Unary),
+    /// The rows whose logits are asked for.
+    Select(Select),
+}
+
+/// Hands the struct inside an [`Op`] to an expression.
+macro_rules! each {
+    ($op:expr, $inner:ident => $do:expr) => {
+        match $op {
+            Op::Embed($inner) => $do,
+            Op::RmsNorm($inner) => $do,
+            Op::LayerNorm($inner) => $do,
+            Op::Linear($inner) => $do,
+            Op::Rope($inner) => $do,
+            Op::Store($inner) => $do,
+            Op::Attend($inner) => $do,
+            Op::Add($inner) => $do,
+            Op::Gate($inner) => $do,
+            Op::Unary($inner) => $do,
+            Op::Select($inner) => $do,
+        }
+    };
+}
+
+impl Op {
+    /// The op's name for people, which is also the stem of its file here.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Embed(_) => "embed",
+            Op::RmsNorm(_) => "rms_norm",
+            Op::LayerNorm(_) => "layer_norm",
+            Op::Linear(_) => "linear",
+            Op::Rope(_) => "rope",
+            Op::Store(_) => "store",
+            Op::Attend(_) => "attend",
+            Op::Add(_) => "add",
+            Op::Gate(_) => "gate",
+            Op::Unary(_) => "unary",
+            Op::Select(_) => "select",
+        }
+    }
 
     /// The largest NMSE against the reference, Σ(a−b)²/Σa², that f32 arithmetic in another order may give.
-    fn bound(&self) -> f64;
+    pub fn bound(&self) -> f64 {
+        each!(self, op => op.bound())
+    }
 
     /// The shape of the result; panics, beginning with the op's name, when the inputs do not fit together.
-    fn shape(&self, inputs: &[Shape]) -> Shape;
-
-    /// Numbers that a kernel needs, under the names of its `override`s. Names are shared by all kernels that know the op.
-    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)>;
-
-    /// Numbers for each position below `context` that depend on nothing else, where the op needs such: computed once in f64
-    /// and bound to the kernel between the inputs and the result, because a GPU's sine is not exact far from zero.
-    fn table(&self, _context: usize, _inputs: &[Value<'_>]) -> Option<Vec<f32>> {
-        None
+    pub fn shape(&self, inputs: &[Shape]) -> Shape {
+        each!(self, op => op.shape(inputs))
     }
 
-    /// Which input is a weight matrix, read through its format's decoder. Other weights are vectors of f32 to a kernel.
-    fn matrix_input(&self) -> Option<usize> {
-        None
+    /// Computes the result in the plainest way: `out` has the result's shape, row-major.
+    pub fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+        each!(self, op => op.reference(step, inputs, out))
     }
 
-    /// Which inputs the kernel binds; the others only shape the table.
-    fn bound_inputs(&self, inputs: usize) -> std::ops::Range<usize> {
-        0..inputs
+    /// Which input is a weight matrix, stored in the blocks of its format. Other weights are vectors of numbers.
+    pub fn matrix_input(&self) -> Option<usize> {
+        match self {
+            Op::Embed(_) => Some(0),
+            Op::Linear(_) => Some(1),
+            _ => None,
+        }
     }
-
-    /// Computes the result: `out` has the result's shape, row-major.
-    fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]);
-
-    /// The dispatch that computes this node alone.
-    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch;
 }
+
+macro_rules! from {
+    ($($op:ident),*) => {
+        $(impl From<$op> for Op {
+            fn from(op: $op) -> Op {
+                Op::$op(op)
+            }
+        })*
+    };
+}
+
+from!(Embed, RmsNorm, LayerNorm, Linear, Rope, Store, Attend, Add, Gate, Unary, Select);
 
 /// Panics with the op's name: the graph was built wrongly.
 pub(crate) fn must(op: &str, holds: bool, what: &str) {

@@ -1,34 +1,26 @@
 //! y[r, c] = x[r, c] · w[c] / sqrt(mean over c of x[r, c]² + eps)      Zhang & Sennrich 2019, arXiv 1910.07467
 
 use crate::graph::{Shape, Step};
-use crate::ops::{Dispatch, Extent, Op, Value, must};
+use crate::ops::{Value, must};
 
 /// Root-mean-square normalisation of each row.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RmsNorm {
     /// Added to the mean square.
     pub eps: f32,
 }
 
-impl Op for RmsNorm {
-    fn name(&self) -> &'static str {
-        "rms_norm"
-    }
-
-    fn bound(&self) -> f64 {
+impl RmsNorm {
+    pub(super) fn bound(&self) -> f64 {
         1e-7
     }
 
-    fn shape(&self, inputs: &[Shape]) -> Shape {
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
         must("rms_norm", inputs[0].cols == inputs[1].cols, "x and weight differ in their columns");
         inputs[0]
     }
 
-    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
-        vec![("COLS", inputs[0].cols as f64), ("STRIDE", inputs[0].stride() as f64), ("EPS", self.eps as f64)]
-    }
-
-    fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+    pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (x, cols) = inputs[0].rows();
         let w = inputs[1].weight().vector();
         for (x, y) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
@@ -37,14 +29,6 @@ impl Op for RmsNorm {
             for ((y, &x), &w) in y.iter_mut().zip(x).zip(&w) {
                 *y = (x as f64 * scale) as f32 * w;
             }
-        }
-    }
-
-    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
-        Dispatch {
-            kernel: "rms_norm",
-            constants: self.constants(inputs),
-            extent: Extent::PerRow { rows: out.rows, each: 1 },
         }
     }
 }

@@ -3,7 +3,7 @@
 //! for the i-th pair of each head; numbers beyond `rotary` stay as they are.      Su et al. 2021, arXiv 2104.09864
 
 use crate::graph::{Shape, Step};
-use crate::ops::{Dispatch, Extent, Op, Value, must};
+use crate::ops::{Value, must};
 
 /// Which two numbers of a head turn together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +45,15 @@ impl RopeShape {
 }
 
 /// Rotary positions on rows of heads; a second input holds factors that divide the frequencies.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rope(pub RopeShape);
 
-impl Op for Rope {
-    fn name(&self) -> &'static str {
-        "rope"
-    }
-
-    fn bound(&self) -> f64 {
+impl Rope {
+    pub(super) fn bound(&self) -> f64 {
         1e-7
     }
 
-    fn shape(&self, inputs: &[Shape]) -> Shape {
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
         let s = &self.0;
         must("rope", inputs[0].cols.is_multiple_of(s.head_dim), "the columns are not whole heads");
         must(
@@ -69,39 +65,20 @@ impl Op for Rope {
         inputs[0]
     }
 
-    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
-        let s = &self.0;
-        let step = match s.pairing {
-            Pairing::Neighbours => 1,
-            Pairing::Halves => s.rotary / 2,
-        };
-        vec![
-            ("COLS", inputs[0].cols as f64),
-            ("STRIDE", inputs[0].stride() as f64),
-            ("HEAD_DIM", s.head_dim as f64),
-            ("ROTARY", s.rotary as f64),
-            ("PAIR_STEP", step as f64),
-        ]
-    }
-
-    /// `[context][rotary / 2]` pairs of cosine and sine.
-    fn table(&self, context: usize, inputs: &[Value<'_>]) -> Option<Vec<f32>> {
-        let factors = inputs.get(1).map(|f| f.weight().vector());
+    /// `[context][rotary / 2]` pairs of cosine and sine, for frequencies divided by `factors`: they depend on the position
+    /// alone, and a GPU's sine is not exact far from zero.
+    pub fn table(&self, context: usize, factors: Option<&[f32]>) -> Vec<f32> {
         let mut table = Vec::with_capacity(context * self.0.rotary);
         for position in 0..context as u32 {
             for i in 0..self.0.rotary / 2 {
-                let (sin, cos) = self.0.angle(position, i, factors.as_deref()).sin_cos();
+                let (sin, cos) = self.0.angle(position, i, factors).sin_cos();
                 table.extend([cos as f32, sin as f32]);
             }
         }
-        Some(table)
+        table
     }
 
-    fn bound_inputs(&self, _: usize) -> std::ops::Range<usize> {
-        0..1
-    }
-
-    fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+    pub(super) fn reference(&self, step: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (x, cols) = inputs[0].rows();
         let factors = inputs.get(1).map(|f| f.weight().vector());
         out.copy_from_slice(x);
@@ -115,11 +92,5 @@ impl Op for Rope {
                 }
             }
         }
-    }
-
-    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
-        let cols = out.cols as u32 / 2;
-        let extent = Extent::Elements { rows: out.rows, cols, tile: 64 };
-        Dispatch { kernel: "rope", constants: self.constants(inputs), extent }
     }
 }

@@ -3,7 +3,7 @@
 //! SiLU: x / (1 + e⁻ˣ).      GELU: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), the form that GPT-2 was trained with.
 
 use crate::graph::{Shape, Step};
-use crate::ops::{Dispatch, Extent, Op, Value};
+use crate::ops::Value;
 
 /// An activation function. Its number is what kernels call it by (`wgsl/lib/activation.wgsl`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,37 +30,24 @@ impl Activation {
 }
 
 /// An activation function of every number.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unary {
     /// Which.
     pub act: Activation,
 }
 
-impl Op for Unary {
-    fn name(&self) -> &'static str {
-        "unary"
-    }
-
-    fn bound(&self) -> f64 {
+impl Unary {
+    pub(super) fn bound(&self) -> f64 {
         1e-7
     }
 
-    fn shape(&self, inputs: &[Shape]) -> Shape {
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
         inputs[0]
     }
 
-    fn constants(&self, inputs: &[Shape]) -> Vec<(&'static str, f64)> {
-        vec![("STRIDE", inputs[0].stride() as f64), ("ACT", self.act as u32 as f64)]
-    }
-
-    fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+    pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         for (y, &x) in out.iter_mut().zip(inputs[0].rows().0) {
             *y = self.act.of(x);
         }
-    }
-
-    fn dispatch(&self, inputs: &[Shape], out: Shape) -> Dispatch {
-        let extent = Extent::Elements { rows: out.rows, cols: out.stride() as u32 / 4, tile: 64 };
-        Dispatch { kernel: "unary", constants: self.constants(inputs), extent }
     }
 }

@@ -7,6 +7,7 @@ use wgllm::backend::{Precision, Profile};
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
 use wgllm::graph::Kind;
+use wgllm::ops::Op;
 use wgllm::sampler::Sampling;
 use wgllm::session::Session;
 
@@ -93,8 +94,8 @@ fn weights(engine: &Engine) -> (u64, u64) {
         let bytes = |cols: usize| {
             w.format.planes.iter().map(|p| w.format.plane_row_bytes(p, cols) as u64).sum::<u64>()
         };
-        match op.name() {
-            "embed" => row = bytes(w.cols),
+        match op {
+            Op::Embed(_) => row = bytes(w.cols),
             _ => matrices += bytes(w.cols) * w.rows as u64,
         }
     }

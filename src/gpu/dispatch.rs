@@ -1,4 +1,4 @@
-//! GPU work as plain data: which kernel, with which numbers, over how many workgroups. Nothing here needs a GPU.
+//! GPU work as plain data: which kernel, with which numbers, over how many workgroups.
 
 use crate::graph::{Rows, Shape, Step};
 

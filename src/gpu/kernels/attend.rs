@@ -1,0 +1,34 @@
+//! `wgsl/attend.wgsl`: attention of any rows, a workgroup for each row and head.
+
+use crate::gpu::dispatch::{Dispatch, Extent};
+use crate::gpu::kernels::{operand, single};
+use crate::gpu::kv_layout;
+use crate::gpu::plan::{Launch, Operand, Planner};
+use crate::graph::Node;
+use crate::ops::Attend;
+
+/// Positions that a workgroup looks at side by side.
+const WORKGROUP: u32 = 64;
+
+/// The dispatch of attention.
+pub fn launch(s: &Planner<'_>, node: Node, op: &Attend) -> Launch {
+    let (shape, out) = (&op.0, s.graph.shape(node));
+    let inputs = s.inputs(node);
+    let mut constants = vec![
+        ("STRIDE", out.stride() as f64),
+        ("HEADS", shape.heads as f64),
+        ("KV_HEADS", shape.kv_heads as f64),
+        ("FOURS", shape.head_dim as f64 / 4.0),
+        ("SCALE", shape.scale as f64),
+        ("WINDOW", shape.window as f64),
+        ("WORKGROUP", WORKGROUP as f64),
+    ];
+    constants.extend(kv_layout::constants(s.graph, inputs[1]));
+    let extent = Extent::PerRow { rows: out.rows, each: shape.heads as u32 };
+    let mut operands = vec![Operand::Step];
+    operands.extend(inputs.iter().map(|&input| operand(s, input)));
+    operands.push(Operand::Value(node));
+    let mut launch = single(s, node, Dispatch { kernel: "attend", constants, extent }, &operands);
+    launch.operands.push((8, Operand::Pages));
+    launch
+}

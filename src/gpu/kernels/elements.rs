@@ -1,0 +1,21 @@
+//! `wgsl/{add,gate,unary,select}.wgsl`: what is computed number by number, in vectors of four.
+
+use crate::gpu::dispatch::{Dispatch, Extent};
+use crate::gpu::kernels::{operand, single};
+use crate::gpu::plan::{Launch, Operand, Planner};
+use crate::graph::Node;
+
+/// Vectors of a workgroup.
+const TILE: u32 = 64;
+
+/// A dispatch that reads the node's inputs and writes its value, all of one stride.
+pub fn launch(s: &Planner<'_>, node: Node, kernel: &'static str, numbers: &[(&'static str, f64)]) -> Launch {
+    let out = s.graph.shape(node);
+    let mut constants = vec![("STRIDE", out.stride() as f64)];
+    constants.extend(numbers);
+    let extent = Extent::Elements { rows: out.rows, cols: out.stride() as u32 / 4, tile: TILE };
+    let mut operands = vec![Operand::Step];
+    operands.extend(s.inputs(node).iter().map(|&input| operand(s, input)));
+    operands.push(Operand::Value(node));
+    single(s, node, Dispatch { kernel, constants, extent }, &operands)
+}

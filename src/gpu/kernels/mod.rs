@@ -1,0 +1,61 @@
+//! The plain dispatches of each op, one file per family of kernels: here an op's fields become the numbers of a kernel.
+
+mod attend;
+mod elements;
+mod embed;
+mod linear;
+mod norm;
+mod rope;
+mod store;
+
+use crate::gpu::dispatch::Dispatch;
+use crate::gpu::plan::{Launch, Operand, Planner};
+use crate::graph::{Kind, Node};
+use crate::ops::{Activation, Op};
+
+pub use linear::matvec_constants;
+
+/// The dispatches that compute one node alone: more than one where its weight is in parts.
+pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
+    let Some((op, _)) = s.graph.entry(node).op() else { return Vec::new() };
+    match op {
+        Op::Embed(op) => embed::launches(s, node, op),
+        Op::RmsNorm(op) => vec![norm::rms_norm(s, node, op)],
+        Op::LayerNorm(op) => vec![norm::layer_norm(s, node, op)],
+        Op::Linear(_) => linear::launches(s, node),
+        Op::Rope(op) => vec![rope::launch(s, node, op)],
+        Op::Store(_) => vec![store::launch(s, node)],
+        Op::Attend(op) => vec![attend::launch(s, node, op)],
+        Op::Add(_) => vec![elements::launch(s, node, "add", &[])],
+        Op::Gate(op) => vec![elements::launch(s, node, "gate", &[("ACT", activation(op.act))])],
+        Op::Unary(op) => vec![elements::launch(s, node, "unary", &[("ACT", activation(op.act))])],
+        Op::Select(_) => vec![elements::launch(s, node, "select", &[])],
+    }
+}
+
+/// The number by which kernels know an activation function (`wgsl/lib/activation.wgsl`).
+pub fn activation(act: Activation) -> f64 {
+    match act {
+        Activation::Silu => 0.0,
+        Activation::Gelu => 1.0,
+    }
+}
+
+/// One dispatch without a weight matrix, bound to `operands` from binding 0 on.
+fn single(s: &Planner<'_>, node: Node, dispatch: Dispatch, operands: &[Operand]) -> Launch {
+    Launch { nodes: vec![node], dispatch, operands: in_order(operands), weight: None, slots: s.slots(None) }
+}
+
+/// Bindings from 0 on.
+fn in_order(operands: &[Operand]) -> Vec<(u32, Operand)> {
+    (0..).zip(operands.iter().copied()).collect()
+}
+
+/// How a kernel reads a node.
+fn operand(s: &Planner<'_>, node: Node) -> Operand {
+    match s.graph.entry(node).kind {
+        Kind::Weight(_) => Operand::Vector(node),
+        Kind::Cache(_) => Operand::Cache(node),
+        Kind::Op { .. } => Operand::Value(node),
+    }
+}
