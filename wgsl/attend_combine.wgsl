@@ -34,15 +34,14 @@ fn place_of(h: u32, s: u32, heads: u32) -> u32 {
     return (min(s, room - 1u) * heads + h) * (FOURS + 1u);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(at: Invocation) {
+fn run(group: vec3<u32>, at: Invocation) {
     let lane = at.local;
-    let r = at.group.y;
-    let h = at.group.x / SLICES;
+    let r = group.y;
+    let h = group.x / SLICES;
     // Of one row all is known before the step is read.
     let heads = select(step[0].x, 1u, SINGLE == 1u) * HEADS;
     let row_head = r * HEADS + h;
-    let first_four = at.group.x % SLICES * SLICE;
+    let first_four = group.x % SLICES * SLICE;
     let line = lane / SLICE;
     var ends: array<vec2<f32>, AHEAD>;        // of spans for each lane of a subgroup
     var line_ends: array<f32, AHEAD>;         // of spans for each line, with the sums that belong to them

@@ -49,11 +49,10 @@ fn score_of(h: u32, key: u32) -> f32 {
     return SCALE * sum;
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(at: Invocation) {
+fn run(group: vec3<u32>, at: Invocation) {
     let lane = at.local;
-    let r = at.group.y;
-    let h = at.group.x;
+    let r = group.y;
+    let h = group.x;
     let four = h / (HEADS / KV_HEADS) * FOURS;
     let row = step[1u + r];
     let slot = row.y;

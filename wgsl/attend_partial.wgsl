@@ -64,17 +64,16 @@ fn keep(found: vec4<f32>, part: u32, p: u32) {
     }
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(at: Invocation) {
+fn run(group: vec3<u32>, at: Invocation) {
     let lane = at.local;
-    let first_head = at.group.x * SHARE;
+    let first_head = group.x * SHARE;
     let four = first_head / (HEADS / KV_HEADS) * FOURS;
-    let r = at.group.y;
+    let r = group.y;
     let row = step[1u + r];
     let slot = row.y;
     // Spans before the window are left out: there are none where nothing is known of the step yet.
     let seen_from = select(row.z + 1u - min(row.z + 1u, WINDOW), 0u, WINDOW == 0u);
-    let start = (seen_from / SPAN + at.group.z) * SPAN;
+    let start = (seen_from / SPAN + group.z) * SPAN;
 
     // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
     let line = lane / FOURS;
@@ -216,7 +215,7 @@ fn main(at: Invocation) {
         for (var l = 0u; l < LINES; l++) {
             sum += sums[h * WORKGROUP + l * FOURS + i % FOURS];
         }
-        let place = ((at.group.z * step[0].x + r) * HEADS + first_head + h) * (FOURS + 1u);
+        let place = ((group.z * step[0].x + r) * HEADS + first_head + h) * (FOURS + 1u);
         y[place + i % FOURS] = sum;
         if (i % FOURS == 0u) {
             y[place + FOURS] = vec4<f32>(largest[h], total[h], 0.0, 0.0);

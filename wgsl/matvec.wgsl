@@ -74,9 +74,8 @@ fn products(r: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool) -> 
     return vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(at: Invocation) {
-    let group = flat(at.group);
+fn run(group_id: vec3<u32>, at: Invocation) {
+    let group = flat(group_id);
     var r = 0u;
     if (SINGLE == 0u) {
         // Workgroups past the last row, which folding may bring, compute that row once more.

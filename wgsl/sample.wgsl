@@ -11,6 +11,7 @@ import package::lib::reduce::workgroup_max_u32;
 import package::lib::reduce::workgroup_sum_f32;
 import package::lib::reduce::workgroup_sum_u32;
 import package::lib::sampling::Sampling;
+import package::lib::scan::workgroup_scan_all;
 import package::lib::scan::workgroup_scan_u32;
 
 override VOCAB: u32 = 128256u;
@@ -84,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     } else {
         if top_k > 0u {
             least = max(rank_floor, greatest(true, f32(top_k), rank_floor, most, row, lane));
-            mass = row_sums(false, least, 0u, most, row, lane).x;
+            mass = row_sums(false, least, 0u, most, row, VOCAB, lane).x;
         }
         if how.top_p < 1.0 {
             let low = max(least, top_p_floor(most, mass));
@@ -138,8 +139,8 @@ fn part_mass(part: u32, most: u32, lane: u32) -> f32 {
 fn gather(row: u32, part: u32, floor: u32, most: u32, lane: u32) -> u32 {
     var mine = 0u;
     for (var p = lane; p < PARTS; p += WORKGROUP) { mine += u32(parts[part + p].x >= floor); }
-    let parts_open = workgroup_scan_u32(mine, lane);
-    var at = parts_open.x;
+    var at = workgroup_scan_u32(mine, lane);
+    let parts_open = workgroup_scan_all();
     for (var p = lane; p < PARTS; p += WORKGROUP) {
         if parts[part + p].x >= floor {
             open[at] = p;
@@ -148,14 +149,14 @@ fn gather(row: u32, part: u32, floor: u32, most: u32, lane: u32) -> u32 {
     }
     workgroupBarrier();
     mine = 0u;
-    for (var i = lane; i < parts_open.y * PART; i += WORKGROUP) {
+    for (var i = lane; i < parts_open * PART; i += WORKGROUP) {
         let token = open[i / PART] * PART + i % PART;
         if token < VOCAB { mine += u32(order_key(logits[row + token]) >= floor); }
     }
-    let found = workgroup_scan_u32(mine, lane);
-    if found.y <= CANDIDATES {
-        at = found.x;
-        for (var i = lane; i < parts_open.y * PART; i += WORKGROUP) {
+    at = workgroup_scan_u32(mine, lane);
+    let found = workgroup_scan_all();
+    if found <= CANDIDATES {
+        for (var i = lane; i < parts_open * PART; i += WORKGROUP) {
             let token = open[i / PART] * PART + i % PART;
             if token >= VOCAB { continue; }
             let key = order_key(logits[row + token]);
@@ -168,7 +169,7 @@ fn gather(row: u32, part: u32, floor: u32, most: u32, lane: u32) -> u32 {
         }
     }
     workgroupBarrier();
-    return found.y;
+    return found;
 }
 
 // The top_k-th largest of the candidates' keys.
@@ -204,19 +205,22 @@ fn greatest(number: bool, goal: f32, low: u32, most: u32, row: u32, lane: u32) -
     var shift = (33u - countLeadingZeros(low ^ most)) & ~1u; // of the bits that may differ, an even number
     var least = 0u;
     if shift < 32u { least = (most >> shift) << shift; }
-    while shift > 0u {
-        shift -= 2u;
-        let sums = row_sums(number, least, 1u << shift, most, row, lane);
-        least += (u32(sums.x >= goal) + u32(sums.y >= goal) + u32(sums.z >= goal)) << shift;
+    // Always as many turns as there are pairs of bits: FXC takes no barrier in a loop whose length comes from a function that returns
+    // early. Turns that are left over read nothing.
+    for (var turn = 0u; turn < 16u; turn++) {
+        let undecided = shift > 0u;
+        shift -= select(0u, 2u, undecided);
+        let sums = row_sums(number, least, 1u << shift, most, row, select(0u, VOCAB, undecided), lane);
+        if undecided { least += (u32(sums.x >= goal) + u32(sums.y >= goal) + u32(sums.z >= goal)) << shift; }
     }
     return least;
 }
 
-// The number or the weight of the keys from least + 1, + 2, + 3 steps on.
-fn row_sums(number: bool, least: u32, step: u32, most: u32, row: u32, lane: u32) -> vec3<f32> {
+// The number or the weight of the keys from least + 1, + 2, + 3 steps on, of a row's first `count` tokens.
+fn row_sums(number: bool, least: u32, step: u32, most: u32, row: u32, count: u32, lane: u32) -> vec3<f32> {
     let bounds = least + step * vec3<u32>(1u, 2u, 3u);
     var sums = vec3<f32>();
-    for (var token = lane; token < VOCAB; token += WORKGROUP) {
+    for (var token = lane; token < count; token += WORKGROUP) {
         let key = order_key(logits[row + token]);
         if key >= bounds.x {
             var amount = 1.0;

@@ -134,7 +134,7 @@ mod tests {
         let text = link("matvec", SLOTS).unwrap();
         assert_eq!(text.matches("fn load_unit(").count(), 1);
         assert_eq!(text.matches("fn flat(").count(), 1);
-        let line = |t: &str| t.lines().position(|l| l.contains("fn main(")).unwrap();
+        let line = |t: &str| t.lines().position(|l| l.contains("fn run(")).unwrap();
         assert_eq!(line(&text), line(source("matvec").unwrap()));
         assert!(!text.contains("import "));
     }

@@ -1,8 +1,14 @@
 // Where an invocation stands, on adapters without subgroups: a subgroup is 32 invocations that sum in workgroup memory.
+//
+// The kernel declares WORKGROUP and `fn run(group: vec3<u32>, at: Invocation)`; the entry point is here, because its arguments differ.
 
 struct Invocation {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    local: u32,
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    run(group, Invocation(local)); // the group apart: as a part of a struct it would not count as uniform
 }
 
 const SUBGROUP_SIZE: u32 = 32u;

@@ -1,12 +1,26 @@
 // Where an invocation stands, on adapters with subgroups: a subgroup is one, whatever its size.
+//
+// The kernel declares WORKGROUP and `fn run(group: vec3<u32>, at: Invocation)`; the entry point is here, because its arguments differ.
 
 struct Invocation {
+    local: u32,
+    lane: u32,
+    lanes: u32,
+    subgroup: u32,
+    subgroups: u32,
+}
+
+// Built-ins are arguments of their own, not parts of a struct: there naga's HLSL has no word for those of subgroups.
+@compute @workgroup_size(WORKGROUP)
+fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_invocation_id) lane: u32,
     @builtin(subgroup_size) lanes: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(num_subgroups) subgroups: u32,
+) {
+    run(group, Invocation(local, lane, lanes, subgroup, subgroups));
 }
 
 fn lane_of(at: Invocation) -> u32 { return at.lane; }

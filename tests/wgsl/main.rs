@@ -1,0 +1,130 @@
+//! Every kernel with every weight format, cache and variant: it links, it is valid, and it has a translation for Vulkan, Metal
+//! and DX12. Needs no GPU. That other compilers take the translations is shown by .ci/platforms, that they are right where there is an
+//! adapter by tests/ops.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use naga::back::{PipelineConstants, msl, spv};
+use naga::valid::ModuleInfo;
+use naga::{AddressSpace, Module};
+use translate::Kernel;
+use wgllm::gpu::{Slots, link};
+
+mod translate;
+mod variants;
+
+/// Values of overrides whose defaults are nothing that the engine would give them: kernel, name, value.
+const OVERRIDES: &[(&str, &str, f64)] = &[];
+
+/// What every adapter has: invocations of a workgroup and bytes of workgroup memory (WebGPU promises them), storage buffers of a
+/// stage (SwiftShader).
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_BYTES: u32 = 16 << 10;
+const STORAGE_BUFFERS: u32 = 10;
+
+fn main() -> std::process::ExitCode {
+    let mut trials: Vec<Trial> = variants::variants().map(|(k, s)| trial(k, s)).collect();
+    trials.push(Trial::test("matrices_of_16_are_refused_for_metal", matrices_of_16_are_refused_for_metal));
+    trials.push(Trial::test(
+        "subgroups_in_a_plain_variant_are_refused",
+        subgroups_in_a_plain_variant_are_refused,
+    ));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(kernel: &'static str, slots: Slots) -> Trial {
+    let name = format!("{} translates", variants::name(kernel, slots));
+    Trial::test(name, move || {
+        let text = link(kernel, slots)?;
+        let overrides = OVERRIDES.iter().filter(|(k, ..)| *k == kernel);
+        let overrides = overrides.map(|&(_, name, value)| (name.into(), value)).collect();
+        translate(&text, slots.subgroups, &overrides)
+    })
+}
+
+/// Validates a kernel with no more than its variant may use, and translates it.
+fn translate(text: &str, subgroups: bool, overrides: &PipelineConstants) -> Result<(), Failed> {
+    let kernel = Kernel::new(text, subgroups, overrides)?;
+    within_limits(&kernel.module)?;
+    let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+    spv::write_vec(&kernel.module, &kernel.info, &options, None)?;
+    to_metal(&kernel.module, &kernel.info)?;
+    for model in kernel.shader_models() {
+        kernel.hlsl(*model)?;
+    }
+    Ok(())
+}
+
+/// Holds a kernel with its default sizes to what every adapter has.
+fn within_limits(module: &Module) -> Result<(), Failed> {
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx())?;
+    let of = |wanted: AddressSpace| {
+        let same = move |space| std::mem::discriminant(&space) == std::mem::discriminant(&wanted);
+        module.global_variables.iter().map(|(_, v)| v).filter(move |v| same(v.space))
+    };
+    let storage = of(AddressSpace::Storage { access: naga::StorageAccess::LOAD }).count();
+    let bytes: u32 = of(AddressSpace::WorkGroup).map(|v| layouter[v.ty].size).sum();
+    let invocations: u32 = module.entry_points[0].workgroup_size.iter().product();
+    for (what, found, most) in [
+        ("storage buffers", storage as u32, STORAGE_BUFFERS),
+        ("bytes of workgroup memory", bytes, WORKGROUP_BYTES),
+        ("invocations", invocations, INVOCATIONS),
+    ] {
+        if found > most {
+            return Err(format!("{found} {what}, and not every adapter has more than {most}").into());
+        }
+    }
+    Ok(())
+}
+
+fn to_metal(module: &Module, info: &ModuleInfo) -> Result<(), Failed> {
+    // What an M1 with macOS 12 takes.
+    let options = msl::Options { lang_version: (2, 4), ..Default::default() };
+    let (text, found) = msl::write_string(module, info, &options, &msl::PipelineOptions::default())?;
+    for name in found.entry_point_names {
+        name?;
+    }
+    // naga writes matrices of any size; Metal's are 8 × 8.
+    let matrices = text.split("simdgroup_").skip(1).filter_map(|rest| {
+        let name = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        ["half", "float", "bfloat"].iter().find_map(|t| name.strip_prefix(t)).filter(|size| !size.is_empty())
+    });
+    for size in matrices {
+        if size != "8x8" {
+            return Err(format!("Metal has no simdgroup matrix of {size}").into());
+        }
+    }
+    Ok(())
+}
+
+/// A product of two matrices of `SIZE` × `SIZE`.
+const MATRICES: &str = "
+enable wgpu_cooperative_matrix;
+
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn main() {
+    let m = coopLoadT<coop_matSIZE<f32, A>>(&a[0], 16u);
+    let n = coopLoad<coop_matSIZE<f32, B>>(&a[0], 16u);
+    coopStoreT(coopMultiplyAdd(m, n, coop_matSIZE<f32, C>()), &y[0], 16u);
+}
+";
+
+fn matrices_of_16_are_refused_for_metal() -> Result<(), Failed> {
+    translate(&MATRICES.replace("SIZE", "8x8"), true, &PipelineConstants::default())?;
+    match translate(&MATRICES.replace("SIZE", "16x16"), true, &PipelineConstants::default()) {
+        Err(e) if e.message().is_some_and(|m| m.contains("16x16")) => Ok(()),
+        other => Err(format!("a matrix of 16 × 16 gave {other:?}").into()),
+    }
+}
+
+fn subgroups_in_a_plain_variant_are_refused() -> Result<(), Failed> {
+    let text = "@compute @workgroup_size(64) fn main() { let sum = subgroupAdd(1u); }";
+    translate(text, true, &PipelineConstants::default())?;
+    match translate(text, false, &PipelineConstants::default()) {
+        Err(_) => Ok(()),
+        Ok(()) => Err("subgroupAdd was accepted where there are no subgroups".into()),
+    }
+}
