@@ -10,6 +10,9 @@ const SPREAD: f32 = 0.05;
 /// bits come to `SPREAD`. All other bytes of a block may be anything.
 const SCALES: &[(&str, &[(usize, f32)])] = &[
     ("Q4_0", &[(0, 8.0)]),
+    ("Q4_1", &[(0, 8.0), (2, 1.0)]),
+    ("Q5_0", &[(0, 16.0)]),
+    ("Q5_1", &[(0, 16.0), (2, 1.0)]),
     ("Q8_0", &[(0, 128.0)]),
     // Quants of 4 bits and minimums meet scales of 6 bits.
     ("Q4_K", &[(0, 16.0 / 2.0 * 64.0), (2, 64.0)]),
