@@ -16,6 +16,7 @@ pub(super) static BF16: Format = Format {
     wgsl: "bf16",
     unit: 8,
     planes: &[Plane { weights: 8, bytes: 16 }],
+    grid: None,
     repack,
     integer: false,
 };

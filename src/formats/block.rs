@@ -165,6 +165,12 @@ pub(super) fn less(values: [u8; GROUP], offset: i8) -> [i8; GROUP] {
     q
 }
 
+/// The u16 at `at`.
+#[inline(always)]
+pub(super) fn u16_at(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
+}
+
 /// The u32 at `at`.
 #[inline(always)]
 pub(super) fn u32_at(block: &[u8], at: usize) -> u32 {
@@ -181,6 +187,30 @@ pub(super) fn nibbles(block: &[u8], at: usize) -> [u8; GROUP] {
         nibbles[j + 16] = bytes[j] >> 4;
     }
     nibbles
+}
+
+/// The value of each code. A comparison with each of the 16 codes: whole vectors, unlike a load for each weight.
+#[inline(always)]
+pub(super) fn lookup(table: &[i8; 16], codes: [u8; GROUP]) -> [i8; GROUP] {
+    let mut q = [0; GROUP];
+    for (code, &value) in table.iter().enumerate() {
+        for i in 0..GROUP {
+            q[i] = if codes[i] == code as u8 { value } else { q[i] };
+        }
+    }
+    q
+}
+
+/// The 2 bits of each weight of run `run`: 128 weights are 4 runs of 32 in 32 bytes, run r in bits 2r and 2r + 1 of each.
+#[inline(always)]
+pub(super) fn pairs(block: &[u8], at: usize, run: usize) -> [u8; GROUP] {
+    let bytes = &block[at + run / 4 * 32..][..GROUP];
+    let shift = run % 4 * 2;
+    let mut pairs = [0; GROUP];
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = byte >> shift & 3;
+    }
+    pairs
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub(super) static F16: Format = Format {
     wgsl: "f16",
     unit: 8,
     planes: &[Plane { weights: 8, bytes: 16 }],
+    grid: None,
     repack,
     integer: false,
 };

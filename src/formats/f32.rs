@@ -16,6 +16,7 @@ pub(super) static F32: Format = Format {
     wgsl: "f32",
     unit: 4,
     planes: &[Plane { weights: 4, bytes: 16 }],
+    grid: None,
     repack,
     integer: false,
 };

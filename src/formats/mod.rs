@@ -12,14 +12,23 @@ mod f16;
 // Called `mod f32`, it would hide the primitive type.
 #[path = "f32.rs"]
 mod f32_;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nvfp4;
 mod planes;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
 mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
+mod tq1_0;
+mod tq2_0;
 mod types;
 
 pub use f32_::dot;
@@ -35,8 +44,17 @@ pub const FORMATS: &[&Format] = &[
     &q5_0::Q5_0,
     &q5_1::Q5_1,
     &q8_0::Q8_0,
+    &q2_k::Q2_K,
+    &q3_k::Q3_K,
     &q4_k::Q4_K,
+    &q5_k::Q5_K,
     &q6_k::Q6_K,
+    &iq4_nl::IQ4_NL,
+    &iq4_xs::IQ4_XS,
+    &mxfp4::MXFP4,
+    &nvfp4::NVFP4,
+    &tq1_0::TQ1_0,
+    &tq2_0::TQ2_0,
 ];
 
 /// The format that GGUF stores as the number `id`, if this engine computes with it.
@@ -83,6 +101,8 @@ pub struct Format {
     pub unit: usize,
     /// The planes that `repack` writes, in the order of the bindings in the WGSL file; three at most.
     pub planes: &'static [Plane],
+    /// What all weights of the format look up, bound behind the planes; the same for every tensor.
+    pub grid: Option<fn() -> &'static [u8]>,
     /// Repacks one row (`cols` weights, [`Format::row_bytes`] bytes) into its part of every plane
     /// ([`Format::plane_row_bytes`] bytes each), padding included. Panics where the lengths are others.
     pub repack: fn(row: &[u8], cols: usize, planes: &mut [&mut [u8]]),

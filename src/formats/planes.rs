@@ -30,6 +30,13 @@ pub(super) fn copy_row(row: &[u8], plane: &mut [u8]) {
     padding.fill(0);
 }
 
+/// Writes the words of a header, little-endian.
+pub(super) fn put_words(out: &mut [u8], words: &[u32]) {
+    for (out, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
+        *out = word.to_le_bytes();
+    }
+}
+
 /// The row's part of a plane of nibbles: 16 bytes for each group of 32 weights, the first groups of all units before the second
 /// ones. Padding is zeros.
 pub(super) struct Nibbles<'a> {

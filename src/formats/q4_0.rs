@@ -20,6 +20,7 @@ pub(super) static Q4_0: Format = Format {
     wgsl: "q4_0",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 4 }],
+    grid: None,
     repack,
     integer: true,
 };

@@ -20,6 +20,7 @@ pub(super) static Q4_1: Format = Format {
     wgsl: "q4_1",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 8 }],
+    grid: None,
     repack,
     integer: true,
 };

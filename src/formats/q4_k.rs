@@ -22,6 +22,7 @@ pub(super) static Q4_K: Format = Format {
     wgsl: "q4_k",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 256, bytes: 20 }],
+    grid: None,
     repack,
     integer: true,
 };

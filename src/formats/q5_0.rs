@@ -20,6 +20,7 @@ pub(super) static Q5_0: Format = Format {
     wgsl: "q5_0",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 12 }],
+    grid: None,
     repack,
     integer: true,
 };

@@ -22,6 +22,7 @@ pub(super) static Q5_1: Format = Format {
     wgsl: "q5_1",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 16 }],
+    grid: None,
     repack,
     integer: true,
 };

@@ -26,6 +26,7 @@ pub(super) static Q6_K: Format = Format {
         Plane { weights: 64, bytes: 16 },
         Plane { weights: 256, bytes: 20 },
     ],
+    grid: None,
     repack,
     integer: true,
 };

@@ -19,6 +19,7 @@ pub(super) static Q8_0: Format = Format {
     wgsl: "q8_0",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 64 }, Plane { weights: 64, bytes: 4 }],
+    grid: None,
     repack,
     integer: true,
 };
