@@ -64,15 +64,15 @@ pub(super) fn decode<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS
         let header = B::header(block);
         for (g, w) in weights.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
             let Group { q, scale, minimum } = B::group(block, &header, g);
-            let mut group = [0.0; GROUP];
-            for (i, w) in group.iter_mut().enumerate() {
-                let (scale, minimum) = if i < 16 { (scale[0], minimum[0]) } else { (scale[1], minimum[1]) };
-                *w = scale * f32::from(q[i]);
+            let (low, high) = w.split_at_mut(SUMS);
+            for i in 0..SUMS {
+                low[i] = scale[0] * f32::from(q[i]);
+                high[i] = scale[1] * f32::from(q[i + 16]);
                 if B::AFFINE {
-                    *w -= minimum;
+                    low[i] -= minimum[0];
+                    high[i] -= minimum[1];
                 }
             }
-            *w = group;
         }
     }
 }

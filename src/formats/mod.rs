@@ -12,6 +12,14 @@ mod f16;
 // Called `mod f32`, it would hide the primitive type.
 #[path = "f32.rs"]
 mod f32_;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod mxfp4;
@@ -49,6 +57,13 @@ pub const FORMATS: &[&Format] = &[
     &q4_k::Q4_K,
     &q5_k::Q5_K,
     &q6_k::Q6_K,
+    &iq1_s::IQ1_S,
+    &iq1_m::IQ1_M,
+    &iq2_xxs::IQ2_XXS,
+    &iq2_xs::IQ2_XS,
+    &iq2_s::IQ2_S,
+    &iq3_xxs::IQ3_XXS,
+    &iq3_s::IQ3_S,
     &iq4_nl::IQ4_NL,
     &iq4_xs::IQ4_XS,
     &mxfp4::MXFP4,

@@ -20,6 +20,13 @@ const SCALES: &[(&str, &[(usize, f32)])] = &[
     ("Q4_K", &[(0, 16.0 / 2.0 * 64.0), (2, 64.0)]),
     ("Q5_K", &[(0, 32.0 / 2.0 * 64.0), (2, 64.0)]),
     ("Q6_K", &[(208, 32.0 * 128.0)]),
+    // Values of a grid meet scales of 3 or 4 bits.
+    ("IQ1_S", &[(0, 15.0)]),
+    ("IQ2_XXS", &[(0, 43.0 / 4.0 * 16.0)]),
+    ("IQ2_XS", &[(0, 43.0 / 4.0 * 16.0)]),
+    ("IQ2_S", &[(0, 43.0 / 4.0 * 16.0)]),
+    ("IQ3_XXS", &[(0, 62.0 / 2.0 * 16.0)]),
+    ("IQ3_S", &[(0, 15.0 * 31.0)]),
     ("IQ4_NL", &[(0, 128.0)]),
     ("IQ4_XS", &[(0, 32.0 * 128.0)]),
     ("TQ1_0", &[(52, 1.0)]),
@@ -33,6 +40,13 @@ pub fn random_blocks(format: &Format, count: usize, seed: u64) -> Vec<u8> {
         "F32" => (0..count).flat_map(|_| random.normal().to_le_bytes()).collect(),
         "F16" => (0..count).flat_map(|_| half::f16::from_f32(random.normal()).to_le_bytes()).collect(),
         "BF16" => (0..count).flat_map(|_| half::bf16::from_f32(random.normal()).to_le_bytes()).collect(),
+        // A scale in quarters, in the highest bits of four u16.
+        "IQ1_M" => others(format, count, &mut random, |block, random| {
+            let d = random.scale(15.0).to_bits();
+            for (i, byte) in [49, 51, 53, 55].into_iter().enumerate() {
+                block[byte] = block[byte] & 15 | (d >> (4 * i) & 15) as u8 * 16;
+            }
+        }),
         // A power of two, or floats of 8 bits, for values up to 12.
         "MXFP4" => {
             others(format, count, &mut random, |block, random| block[0] = 120 + (random.bits() % 3) as u8)

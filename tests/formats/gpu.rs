@@ -51,6 +51,7 @@ fn rows_agree(adapter: &Adapter, format: &Format, cols: usize) -> Result<(), Fai
     for plane in &mut planes {
         plane.resize(plane.len().next_multiple_of(4), 0xff);
     }
+    planes.extend(format.grid.map(|grid| grid().to_vec()));
     let mut expected = vec![0.0; ROWS * cols];
     (format.decode)(&tensor, &mut expected);
     let padding = vec![0.0; format.padded_cols(cols) - cols];

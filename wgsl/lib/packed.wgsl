@@ -5,8 +5,6 @@ import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8;
 import package::weight::OFFSET;
 import package::weight::Unit;
-import package::weight::unit_four;
-import package::weight::unit_group;
 
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
