@@ -1,29 +1,76 @@
 //! How weights are stored: one file per format, and one table of every ggml tensor type.
 //!
-//! A format says how its blocks decode to f32 (what every test trusts), how a row of them is multiplied with f32, and how
-//! it is repacked into the planes that the kernels load. Its WGSL copy is `wgsl/formats/<stem>.wgsl`. Which tensor has
-//! which format is the GGUF file's affair, and which buffers hold the planes is the GPU's.
+//! A format says once how its blocks are read (`block.rs` makes `decode`, which every test trusts, and `dot` of that), and how a
+//! row is repacked into the planes that the kernels load. Its WGSL side is `wgsl/formats/<stem>.wgsl`. Which tensor has which
+//! format is the GGUF file's affair, and which buffers hold the planes is the GPU's.
 //!
 //! To add a format, write `x.rs` beside this file and `wgsl/formats/x.wgsl`, and add its row to [`FORMATS`].
 
 mod bf16;
+mod block;
 mod f16;
 // Called `mod f32`, it would hide the primitive type.
 #[path = "f32.rs"]
 mod f32_;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nvfp4;
+mod planes;
+mod q2_k;
+mod q3_k;
 mod q4_0;
+mod q4_1;
 mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
-mod row;
+mod tq1_0;
+mod tq2_0;
 mod types;
 
 pub use f32_::dot;
 pub use types::{TENSOR_TYPES, removed_type, tensor_type};
 
 /// The formats that this engine computes with.
-pub const FORMATS: &[&Format] =
-    &[&f32_::F32, &f16::F16, &bf16::BF16, &q4_0::Q4_0, &q8_0::Q8_0, &q4_k::Q4_K, &q6_k::Q6_K];
+pub const FORMATS: &[&Format] = &[
+    &f32_::F32,
+    &f16::F16,
+    &bf16::BF16,
+    &q4_0::Q4_0,
+    &q4_1::Q4_1,
+    &q5_0::Q5_0,
+    &q5_1::Q5_1,
+    &q8_0::Q8_0,
+    &q2_k::Q2_K,
+    &q3_k::Q3_K,
+    &q4_k::Q4_K,
+    &q5_k::Q5_K,
+    &q6_k::Q6_K,
+    &iq1_s::IQ1_S,
+    &iq1_m::IQ1_M,
+    &iq2_xxs::IQ2_XXS,
+    &iq2_xs::IQ2_XS,
+    &iq2_s::IQ2_S,
+    &iq3_xxs::IQ3_XXS,
+    &iq3_s::IQ3_S,
+    &iq4_nl::IQ4_NL,
+    &iq4_xs::IQ4_XS,
+    &mxfp4::MXFP4,
+    &nvfp4::NVFP4,
+    &tq1_0::TQ1_0,
+    &tq2_0::TQ2_0,
+];
 
 /// The format that GGUF stores as the number `id`, if this engine computes with it.
 pub fn by_id(id: u32) -> Option<&'static Format> {
@@ -69,6 +116,8 @@ pub struct Format {
     pub unit: usize,
     /// The planes that `repack` writes, in the order of the bindings in the WGSL file; three at most.
     pub planes: &'static [Plane],
+    /// What all weights of the format look up, bound behind the planes; the same for every tensor.
+    pub grid: Option<fn() -> &'static [u8]>,
     /// Repacks one row (`cols` weights, [`Format::row_bytes`] bytes) into its part of every plane
     /// ([`Format::plane_row_bytes`] bytes each), padding included. Panics where the lengths are others.
     pub repack: fn(row: &[u8], cols: usize, planes: &mut [&mut [u8]]),
@@ -100,59 +149,5 @@ impl Format {
     /// may have to be padded to one.
     pub fn plane_row_bytes(&self, plane: &Plane, cols: usize) -> usize {
         self.padded_cols(cols) / plane.weights * plane.bytes
-    }
-}
-
-/// Each block of `BYTES` bytes with the `WEIGHTS` weights that it decodes to.
-fn each_block<'a, const BYTES: usize, const WEIGHTS: usize>(
-    blocks: &'a [u8],
-    weights: &'a mut [f32],
-) -> impl Iterator<Item = (&'a [u8; BYTES], &'a mut [f32; WEIGHTS])> {
-    let ((blocks, odd_bytes), (weights, odd_weights)) = (blocks.as_chunks(), weights.as_chunks_mut());
-    let whole = odd_bytes.is_empty() && odd_weights.is_empty() && blocks.len() == weights.len();
-    assert!(
-        whole,
-        "decode: {} blocks of {BYTES} bytes for {} of {WEIGHTS} weights",
-        blocks.len(),
-        weights.len()
-    );
-    blocks.iter().zip(weights)
-}
-
-/// A row's blocks of `BYTES` bytes.
-fn row_blocks<const BYTES: usize>(row: &[u8]) -> &[[u8; BYTES]] {
-    let (blocks, odd_bytes) = row.as_chunks();
-    assert!(odd_bytes.is_empty(), "repack: a row of {} bytes is not whole blocks of {BYTES}", row.len());
-    blocks
-}
-
-/// A row's part of a plane, as one array of `BYTES` bytes for each of `count` blocks or units.
-fn plane_row<const BYTES: usize>(plane: &mut [u8], count: usize) -> &mut [[u8; BYTES]] {
-    assert!(plane.len() == count * BYTES, "repack: {} bytes of plane for {count} × {BYTES}", plane.len());
-    plane.as_chunks_mut().0
-}
-
-/// Copies a row that the GPU reads as it is, and pads it with zeros to the plane's end.
-fn copy_row(row: &[u8], plane: &mut [u8]) {
-    let (copied, padding) = plane.split_at_mut(row.len());
-    copied.copy_from_slice(row);
-    padding.fill(0);
-}
-
-/// The f16 in two little-endian bytes, as f32.
-fn f16_at(bytes: &[u8], at: usize) -> f32 {
-    half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
-}
-
-/// Packs 32 values of 4 bits as Q4_0 does: byte j holds value j in its low half and value j + 16 in its high half.
-fn pack_nibbles(values: &[u8; 32]) -> [u8; 16] {
-    std::array::from_fn(|j| values[j] & 15 | values[j + 16] << 4)
-}
-
-/// Makes the high half q of each byte q − 8 in two's complement: the byte without its low half is then 16 · (q − 8) as an
-/// int8, which an integer dot product takes as it is, without a shift.
-fn sign_high_halves(bytes: &mut [u8; 16]) {
-    for byte in bytes {
-        *byte ^= 0x80;
     }
 }

@@ -93,12 +93,14 @@ pub fn weight(graph: &Graph, node: Node) -> &Weight {
 
 /// Weights on a device.
 pub struct Weights {
-    /// For each matrix, for each part, its planes.
+    /// For each matrix, for each part, its planes, and its format's grid where there is one.
     pub planes: Vec<Vec<Vec<wgpu::Buffer>>>,
     /// Vectors as f32, padded with zeros to a multiple of 8.
     pub vectors: HashMap<Node, wgpu::Buffer>,
     /// Bytes on the device.
     pub bytes: u64,
+    /// The grids that are on the device, by their format's name.
+    grids: HashMap<&'static str, wgpu::Buffer>,
 }
 
 impl Weights {
@@ -117,18 +119,20 @@ impl Weights {
             .flat_map(|m| &m.nodes)
             .map(|&n| weight(graph, n).bytes().len() as u64)
             .sum();
-        let mut weights = Weights { planes: Vec::new(), vectors: HashMap::new(), bytes: 0 };
+        let mut weights =
+            Weights { planes: Vec::new(), vectors: HashMap::new(), bytes: 0, grids: HashMap::new() };
         let mut uploader = Uploader::new(device);
         let mut done = 0;
         for matrix in &layout.matrices {
             let mut parts = Vec::new();
             for part in 0..matrix.parts() {
                 let rows = matrix.part(part);
-                let planes = weights.new_planes(device, graph, matrix, rows.len())?;
+                let mut planes = weights.new_planes(device, graph, matrix, rows.len())?;
                 upload_rows(&mut uploader, file, graph, matrix, rows, &planes, &mut |bytes| {
                     done += bytes;
                     progress(done, total);
                 })?;
+                planes.extend(weights.grid(device, &mut uploader, matrix.format)?);
                 parts.push(planes);
             }
             weights.planes.push(parts);
@@ -147,6 +151,24 @@ impl Weights {
         }
         uploader.finish()?;
         Ok(weights)
+    }
+
+    /// The buffer of what a format looks up, if it has that: one for all of its tensors.
+    fn grid(
+        &mut self,
+        device: &Device,
+        uploader: &mut Uploader<'_>,
+        format: &Format,
+    ) -> Result<Option<wgpu::Buffer>> {
+        let Some(grid) = format.grid else { return Ok(None) };
+        if let Some(buffer) = self.grids.get(format.name) {
+            return Ok(Some(buffer.clone()));
+        }
+        let buffer = storage(device, format.name, grid().len() as u64)?;
+        uploader.write(&buffer, 0, grid())?;
+        self.bytes += buffer.size();
+        self.grids.insert(format.name, buffer.clone());
+        Ok(Some(buffer))
     }
 
     fn new_planes(

@@ -51,18 +51,25 @@ pub fn trials() -> Vec<Trial> {
 /// The format's decoder of rows of `cols` weights with all that it imports, and the entry points `decode` and, for integer
 /// formats, `dot_i8`.
 pub fn shader(format: &Format, cols: usize) -> Result<String, Failed> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wgsl");
-    let mut modules = vec![
-        format!("const COLS: u32 = {cols}u;\n"),
-        fs::read_to_string(folder.join("formats").join(format.wgsl).with_extension("wgsl"))?,
-        fs::read_to_string(folder.join("lib/row.wgsl"))?,
-    ];
-    if format.integer {
-        modules.extend([fs::read_to_string(folder.join("lib/quants.wgsl"))?, DOT.into()]);
+    let mut names = vec![format!("formats/{}", format.wgsl)];
+    let mut text = format!("const COLS: u32 = {cols}u;\n{DECODE}{}", if format.integer { DOT } else { "" });
+    let mut next = 0;
+    while let Some(name) = names.get(next).cloned() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("wgsl").join(&name).with_extension("wgsl");
+        for line in fs::read_to_string(path)?.lines() {
+            // `import package::lib::row::row_units;` is all of lib/row.wgsl; what it calls `weight` is the format itself.
+            let module = line.strip_prefix("import package::lib::").and_then(|rest| rest.split("::").next());
+            let module = module.map(|module| format!("lib/{module}"));
+            match module {
+                Some(module) if !names.contains(&module) => names.push(module),
+                Some(_) => (),
+                None if line.starts_with("import package::weight::") => (),
+                None => text.extend([line, "\n"]),
+            }
+        }
+        next += 1;
     }
-    modules.push(DECODE.into());
-    let text = modules.concat();
-    Ok(text.lines().filter(|line| !line.starts_with("import ")).flat_map(|line| [line, "\n"]).collect())
+    Ok(text)
 }
 
 fn translates(format: &Format) -> Result<(), Failed> {

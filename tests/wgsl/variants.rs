@@ -1,5 +1,7 @@
 //! The variants of every kernel: all that its slots may stand for, on adapters with and without subgroups.
 
+use std::collections::BTreeSet;
+
 use wgllm::formats::FORMATS;
 use wgllm::gpu::{Slots, imports, kernels};
 
@@ -23,7 +25,9 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
         let has = imports(kernel, slot) || (kernel == "matvec" && slot == "copy");
         if has { all.iter().copied().map(Some).collect() } else { vec![None] }
     };
-    let formats: Vec<&str> = FORMATS.iter().map(|f| f.wgsl).collect();
+    // Formats may share a decoder.
+    let formats: BTreeSet<&str> = FORMATS.iter().map(|f| f.wgsl).collect();
+    let formats: Vec<&str> = formats.into_iter().collect();
     let caches: &[&'static str] =
         if imports(kernel, "cache") || kernel == "matvec" { &["f16", "f32"] } else { &["f32"] };
     let mut variants = Vec::new();

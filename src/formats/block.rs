@@ -1,0 +1,226 @@
+//! What a format says of its blocks, once, and what follows from it: `decode`, and Σ w·x over a row of them.
+//!
+//! Every quantised format is the same thing underneath: each 16 weights have a scale and a minimum, and each weight has a small
+//! integer ([`Group`]). A format says how these are read from a block; the weights are decoded in registers and, for a
+//! product, never written to memory. The loops are compiled for several sets of vector instructions; which one runs is chosen
+//! from what the machine has.
+
+use multiversion::multiversion;
+
+/// Weights of a group.
+pub(super) const GROUP: usize = 32;
+
+/// Sums side by side: more exact than one, and whole vectors on any machine.
+pub(super) const SUMS: usize = 16;
+
+/// 32 consecutive weights: `w[i] = scale[i / 16] · q[i] − minimum[i / 16]`.
+pub(super) struct Group {
+    pub q: [i8; GROUP],
+    pub scale: [f32; 2],
+    pub minimum: [f32; 2],
+}
+
+impl Group {
+    /// A group with one scale and no minimum.
+    #[inline(always)]
+    pub fn scaled(scale: f32, q: [i8; GROUP]) -> Group {
+        Group { q, scale: [scale; 2], minimum: [0.0; 2] }
+    }
+}
+
+/// How the groups of a block of `BYTES` bytes and `WEIGHTS` weights are read. Both functions must be inlined: on their own they are
+/// compiled for the plainest machine.
+pub(super) trait Block<const BYTES: usize, const WEIGHTS: usize> {
+    /// Whether any minimum is not zero.
+    const AFFINE: bool = false;
+    /// Whether all 32 weights of a group share a scale.
+    const ONE_SCALE: bool = true;
+    /// What is read once for all groups of a block.
+    type Header;
+
+    /// Reads what the groups share.
+    fn header(block: &[u8; BYTES]) -> Self::Header;
+
+    /// Reads group `g`: weights 32·g to 32·g + 31.
+    fn group(block: &[u8; BYTES], header: &Self::Header, g: usize) -> Group;
+}
+
+/// Decodes whole blocks to f32, exactly.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]
+pub(super) fn decode<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
+    blocks: &[u8],
+    weights: &mut [f32],
+) {
+    let ((blocks, odd_bytes), (weights, odd_weights)) =
+        (blocks.as_chunks::<BYTES>(), weights.as_chunks_mut::<WEIGHTS>());
+    let whole = odd_bytes.is_empty() && odd_weights.is_empty() && blocks.len() == weights.len();
+    assert!(
+        whole,
+        "decode: {} blocks of {BYTES} bytes for {} of {WEIGHTS} weights",
+        blocks.len(),
+        weights.len()
+    );
+    for (block, weights) in blocks.iter().zip(weights) {
+        let header = B::header(block);
+        for (g, w) in weights.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+            let Group { q, scale, minimum } = B::group(block, &header, g);
+            let (low, high) = w.split_at_mut(SUMS);
+            for i in 0..SUMS {
+                low[i] = scale[0] * f32::from(q[i]);
+                high[i] = scale[1] * f32::from(q[i + 16]);
+                if B::AFFINE {
+                    low[i] -= minimum[0];
+                    high[i] -= minimum[1];
+                }
+            }
+        }
+    }
+}
+
+/// Σ w·x over a row of whole blocks, in f32.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]
+pub(super) fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
+    row: &[u8],
+    x: &[f32],
+) -> f32 {
+    let ((blocks, odd_bytes), (xs, odd_x)) = (row.as_chunks::<BYTES>(), x.as_chunks::<WEIGHTS>());
+    let whole = odd_bytes.is_empty() && odd_x.is_empty() && blocks.len() == xs.len();
+    assert!(whole, "dot: {} bytes of weights for {} numbers", row.len(), x.len());
+    let mut sums = [0.0; SUMS];
+    for (block, x) in blocks.iter().zip(xs) {
+        let header = B::header(block);
+        for (g, x) in x.as_chunks::<GROUP>().0.iter().enumerate() {
+            let Group { q, scale, minimum } = B::group(block, &header, g);
+            let q = |i: usize| f32::from(q[i]);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum += if B::AFFINE {
+                    (scale[0] * q(i) - minimum[0]) * x[i] + (scale[1] * q(i + 16) - minimum[1]) * x[i + 16]
+                } else if B::ONE_SCALE {
+                    scale[0] * (q(i) * x[i] + q(i + 16) * x[i + 16])
+                } else {
+                    scale[0] * (q(i) * x[i]) + scale[1] * (q(i + 16) * x[i + 16])
+                };
+            }
+        }
+    }
+    sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() as f32
+}
+
+/// How a float of `BYTES` bytes is read, of the formats that have no blocks. Must be inlined, too.
+pub(super) trait Float<const BYTES: usize> {
+    /// The number.
+    fn number(bytes: [u8; BYTES]) -> f32;
+}
+
+/// Decodes floats to f32, exactly.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]
+pub(super) fn decode_floats<F: Float<BYTES>, const BYTES: usize>(row: &[u8], weights: &mut [f32]) {
+    let (floats, odd_bytes) = row.as_chunks::<BYTES>();
+    let same = odd_bytes.is_empty() && floats.len() == weights.len();
+    assert!(same, "decode: {} bytes for {} floats of {BYTES}", row.len(), weights.len());
+    for (w, &bytes) in weights.iter_mut().zip(floats) {
+        *w = F::number(bytes);
+    }
+}
+
+/// Σ w·x over a row of floats: 16 at a time, the last ones filled up with zeros.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]
+pub(super) fn dot_floats<F: Float<BYTES>, const BYTES: usize>(row: &[u8], x: &[f32]) -> f32 {
+    let (floats, odd_bytes) = row.as_chunks::<BYTES>();
+    let same = odd_bytes.is_empty() && floats.len() == x.len();
+    assert!(same, "dot: {} bytes of weights for {} numbers", row.len(), x.len());
+    let ((floats, odd_floats), (xs, odd_x)) = (floats.as_chunks::<SUMS>(), x.as_chunks::<SUMS>());
+    let mut sums = [0.0; SUMS];
+    for (floats, x) in floats.iter().zip(xs) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += F::number(floats[i]) * x[i];
+        }
+    }
+    for ((sum, &bytes), x) in sums.iter_mut().zip(odd_floats).zip(odd_x) {
+        *sum += F::number(bytes) * x;
+    }
+    sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() as f32
+}
+
+/// The f16 at `at`, as f32: a scale, most often a normal number, which takes two operations.
+#[inline(always)]
+pub(super) fn f16_at(block: &[u8], at: usize) -> f32 {
+    let bytes = [block[at], block[at + 1]];
+    let bits = i32::from(i16::from_le_bytes(bytes));
+    // Exponents 0 and 31 are those of other numbers. All others have a bias of 15 here and of 127 there.
+    if (bits + 0x400) & 0x7800 != 0 {
+        f32::from_bits(((bits << 13) as u32 & 0x8fff_e000) + (112 << 23))
+    } else {
+        half::f16::from_le_bytes(bytes).to_f32()
+    }
+}
+
+/// Each value less `offset`. A loop: what `map` makes of an array is not inlined into loops for vectors.
+#[inline(always)]
+pub(super) fn less(values: [u8; GROUP], offset: i8) -> [i8; GROUP] {
+    let mut q = [0; GROUP];
+    for i in 0..GROUP {
+        q[i] = values[i] as i8 - offset;
+    }
+    q
+}
+
+/// The u16 at `at`.
+#[inline(always)]
+pub(super) fn u16_at(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
+}
+
+/// The u32 at `at`.
+#[inline(always)]
+pub(super) fn u32_at(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+/// The 32 nibbles of the 16 bytes at `at`, the low halves first: byte j holds nibbles j and j + 16.
+#[inline(always)]
+pub(super) fn nibbles(block: &[u8], at: usize) -> [u8; GROUP] {
+    let bytes = &block[at..at + 16];
+    let mut nibbles = [0; GROUP];
+    for j in 0..16 {
+        nibbles[j] = bytes[j] & 15;
+        nibbles[j + 16] = bytes[j] >> 4;
+    }
+    nibbles
+}
+
+/// The value of each code. A comparison with each of the 16 codes: whole vectors, unlike a load for each weight.
+#[inline(always)]
+pub(super) fn lookup(table: &[i8; 16], codes: [u8; GROUP]) -> [i8; GROUP] {
+    let mut q = [0; GROUP];
+    for (code, &value) in table.iter().enumerate() {
+        for i in 0..GROUP {
+            q[i] = if codes[i] == code as u8 { value } else { q[i] };
+        }
+    }
+    q
+}
+
+/// The 2 bits of each weight of run `run`: 128 weights are 4 runs of 32 in 32 bytes, run r in bits 2r and 2r + 1 of each.
+#[inline(always)]
+pub(super) fn pairs(block: &[u8], at: usize, run: usize) -> [u8; GROUP] {
+    let bytes = &block[at + run / 4 * 32..][..GROUP];
+    let shift = run % 4 * 2;
+    let mut pairs = [0; GROUP];
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = byte >> shift & 3;
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_scale_is_the_same_number_in_f32() {
+        for bits in 0..=u16::MAX {
+            let expected = half::f16::from_bits(bits).to_f32();
+            let found = super::f16_at(&bits.to_le_bytes(), 0);
+            assert!(found.to_bits() == expected.to_bits(), "{bits:#x}: {found:e}, expected {expected:e}");
+        }
+    }
+}

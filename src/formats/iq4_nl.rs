@@ -1,0 +1,56 @@
+//! IQ4_NL: 32 weights share one f16 scale, and a weight's 4 bits choose one of 16 values that are not evenly spaced.
+//!
+//! A block of 18 bytes (`block_iq4_nl` in ggml-common.h): 0–1 d (f16) · 2–17 codes (32 × 4 bits, as in Q4_0).
+//! `w[i] = d · VALUES[code[i]]`.
+//!
+//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`]. Plane 1: the d of each block.
+
+use super::block::{self, Block, Group, f16_at, lookup, nibbles};
+use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
+use super::{Format, Plane};
+
+/// What the codes of IQ4_NL and IQ4_XS stand for (`kvalues_iq4nl` in ggml-common.h).
+pub(super) const VALUES: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+pub(super) static IQ4_NL: Format = Format {
+    name: "IQ4_NL",
+    id: 20,
+    weights: 32,
+    bytes: 18,
+    decode: block::decode::<Iq4, 18, 32>,
+    dot: block::dot::<Iq4, 18, 32>,
+    wgsl: "iq4_nl",
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 4 }],
+    grid: None,
+    repack,
+    integer: true,
+};
+
+struct Iq4;
+
+impl Block<18, 32> for Iq4 {
+    type Header = ();
+
+    #[inline(always)]
+    fn header(_: &[u8; 18]) {}
+
+    #[inline(always)]
+    fn group(block: &[u8; 18], _: &(), _: usize) -> Group {
+        Group::scaled(f16_at(block, 0), lookup(&VALUES, nibbles(block, 2)))
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<18>(row);
+    let [codes, scales] = planes_of("IQ4_NL", planes);
+    let units = blocks.len().div_ceil(2);
+    let mut codes = Nibbles::new(codes, units);
+    let scales = plane_row::<2>(scales, 2 * units);
+    scales.fill([0; 2]);
+    for (i, block) in blocks.iter().enumerate() {
+        codes.put(i, &nibbles(block, 2));
+        scales[i].copy_from_slice(&block[..2]);
+    }
+}

@@ -1,0 +1,64 @@
+//! IQ4_XS: 256 weights in 8 sub-blocks of 32, each with a 6-bit scale; a weight's 4 bits choose one of the values of IQ4_NL.
+//!
+//! A block of 136 bytes (`block_iq4_xs` in ggml-common.h): 0–1 d (f16) · 2–3 the high 2 bits of the scales (u16) · 4–7 the low 4 bits
+//! of the scales · 8–135 codes (of each 16 bytes a sub-block, as in Q4_0). `w[i] = d · (scale[s] − 32) · VALUES[code[i]]`, `s = i / 32`.
+//!
+//! A unit is two sub-blocks. Plane 0: [`Nibbles`]. Plane 1, for each block three u32: the 8 scales less 32, then d as f32.
+
+use super::block::{self, Block, Group, f16_at, lookup, nibbles, u16_at};
+use super::iq4_nl::VALUES;
+use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
+use super::{Format, Plane};
+
+pub(super) static IQ4_XS: Format = Format {
+    name: "IQ4_XS",
+    id: 23,
+    weights: 256,
+    bytes: 136,
+    decode: block::decode::<Iq4, 136, 256>,
+    dot: block::dot::<Iq4, 136, 256>,
+    wgsl: "iq4_xs",
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 256, bytes: 12 }],
+    grid: None,
+    repack,
+    integer: true,
+};
+
+struct Iq4;
+
+impl Block<136, 256> for Iq4 {
+    type Header = f32;
+
+    #[inline(always)]
+    fn header(block: &[u8; 136]) -> f32 {
+        f16_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn group(block: &[u8; 136], d: &f32, s: usize) -> Group {
+        Group::scaled(d * f32::from(scale(block, s)), lookup(&VALUES, nibbles(block, 8 + 16 * s)))
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<136>(row);
+    let [codes, headers] = planes_of("IQ4_XS", planes);
+    let mut codes = Nibbles::new(codes, 4 * blocks.len());
+    let headers = plane_row::<12>(headers, blocks.len());
+    for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
+        for s in 0..8 {
+            codes.put(8 * i + s, &nibbles(block, 8 + 16 * s));
+            header[s] = scale(block, s) as u8;
+        }
+        header[8..].copy_from_slice(&f16_at(block, 0).to_le_bytes());
+    }
+}
+
+/// The scale of sub-block `s` less 32.
+#[inline(always)]
+fn scale(block: &[u8; 136], s: usize) -> i8 {
+    let low = block[4 + s / 2] >> (s % 2 * 4) & 15;
+    let high = (u16_at(block, 2) >> (2 * s) & 3) as u8;
+    (low | high << 4) as i8 - 32
+}

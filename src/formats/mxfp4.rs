@@ -1,0 +1,66 @@
+//! MXFP4: 32 weights are floats of 4 bits (E2M1) and share a power of two (E8M0), as in the OCP Microscaling Formats specification 1.0.
+//!
+//! A block of 17 bytes (`block_mxfp4` in ggml-common.h): 0 e · 1–16 codes (32 × 4 bits, as in Q4_0).
+//! `w[i] = 2^(e − 128) · VALUES[code[i]]`: the values are twice those of E2M1, so that all are whole.
+//!
+//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`], with code 0 for −0 too. Plane 1: the
+//! e of each block.
+
+use super::block::{self, Block, Group, lookup, nibbles};
+use super::planes::{Nibbles, planes_of, row_blocks};
+use super::{Format, Plane};
+
+/// What the codes of MXFP4 and NVFP4 stand for, times two.
+pub(super) const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+pub(super) static MXFP4: Format = Format {
+    name: "MXFP4",
+    id: 39,
+    weights: 32,
+    bytes: 17,
+    decode: block::decode::<Mxfp4, 17, 32>,
+    dot: block::dot::<Mxfp4, 17, 32>,
+    wgsl: "mxfp4",
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 2 }],
+    grid: None,
+    repack,
+    integer: true,
+};
+
+struct Mxfp4;
+
+impl Block<17, 32> for Mxfp4 {
+    type Header = ();
+
+    #[inline(always)]
+    fn header(_: &[u8; 17]) {}
+
+    #[inline(always)]
+    fn group(block: &[u8; 17], _: &(), _: usize) -> Group {
+        Group::scaled(half_power(block[0]), lookup(&VALUES, nibbles(block, 1)))
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<17>(row);
+    let [codes, exponents] = planes_of("MXFP4", planes);
+    let units = blocks.len().div_ceil(2);
+    let mut codes = Nibbles::new(codes, units);
+    exponents.fill(0);
+    for (i, block) in blocks.iter().enumerate() {
+        codes.put(i, &plain_zeros(nibbles(block, 1)));
+        exponents[i] = block[0];
+    }
+}
+
+/// Code 0 for −0, too: the kernels negate a magnitude bytewise, and of 0 that would carry.
+pub(super) fn plain_zeros(codes: [u8; 32]) -> [u8; 32] {
+    codes.map(|code| if code == 8 { 0 } else { code })
+}
+
+/// 2^(e − 128), subnormal for e below 2.
+#[inline(always)]
+fn half_power(e: u8) -> f32 {
+    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 })
+}

@@ -1,0 +1,55 @@
+//! Q4_1: 32 weights share one f16 scale and one f16 offset.
+//!
+//! A block of 20 bytes (`block_q4_1` in ggml-common.h): 0–1 d (f16) · 2–3 m (f16) · 4–19 q (32 × 4 bits, as in Q4_0).
+//! `w[i] = d · q[i] + m`.
+//!
+//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`], the high ones signed.
+//! Plane 1: d and m of each block.
+
+use super::block::{self, Block, Group, f16_at, less, nibbles};
+use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
+use super::{Format, Plane};
+
+pub(super) static Q4_1: Format = Format {
+    name: "Q4_1",
+    id: 3,
+    weights: 32,
+    bytes: 20,
+    decode: block::decode::<Q4, 20, 32>,
+    dot: block::dot::<Q4, 20, 32>,
+    wgsl: "q4_1",
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 8 }],
+    grid: None,
+    repack,
+    integer: true,
+};
+
+struct Q4;
+
+impl Block<20, 32> for Q4 {
+    const AFFINE: bool = true;
+    type Header = ();
+
+    #[inline(always)]
+    fn header(_: &[u8; 20]) {}
+
+    #[inline(always)]
+    fn group(block: &[u8; 20], _: &(), _: usize) -> Group {
+        let q = less(nibbles(block, 4), 0);
+        Group { q, scale: [f16_at(block, 0); 2], minimum: [-f16_at(block, 2); 2] }
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<20>(row);
+    let [quants, scales] = planes_of("Q4_1", planes);
+    let units = blocks.len().div_ceil(2);
+    let mut quants = Nibbles::new(quants, units);
+    let scales = plane_row::<4>(scales, 2 * units);
+    scales.fill([0; 4]);
+    for (i, block) in blocks.iter().enumerate() {
+        quants.put_signed(i, &nibbles(block, 4));
+        scales[i].copy_from_slice(&block[..4]);
+    }
+}

@@ -1,0 +1,67 @@
+//! Q5_0: 32 weights share one f16 scale.
+//!
+//! A block of 22 bytes (`block_q5_0` in ggml-common.h): 0–1 d (f16) · 2–5 the fifth bits of q (bit i: weight i) · 6–21 the low
+//! 4 bits of q, as in Q4_0. `w[i] = d · (q[i] − 16)`.
+//!
+//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`] of 5 bits. Plane 1, for each
+//! unit three u32: the other bit of each weight of the first block, of the second one, and the d of both.
+
+use super::block::{self, Block, Group, f16_at, less, nibbles, u32_at};
+use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
+use super::{Format, Plane};
+
+pub(super) static Q5_0: Format = Format {
+    name: "Q5_0",
+    id: 6,
+    weights: 32,
+    bytes: 22,
+    decode: block::decode::<Q5, 22, 32>,
+    dot: block::dot::<Q5, 22, 32>,
+    wgsl: "q5_0",
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 12 }],
+    grid: None,
+    repack,
+    integer: true,
+};
+
+struct Q5;
+
+impl Block<22, 32> for Q5 {
+    type Header = ();
+
+    #[inline(always)]
+    fn header(_: &[u8; 22]) {}
+
+    #[inline(always)]
+    fn group(block: &[u8; 22], _: &(), _: usize) -> Group {
+        Group::scaled(f16_at(block, 0), less(five_bits(u32_at(block, 2), nibbles(block, 6)), 16))
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<22>(row);
+    let [quants, headers] = planes_of("Q5_0", planes);
+    let units = blocks.len().div_ceil(2);
+    let mut quants = Nibbles::new(quants, units);
+    let headers = plane_row::<12>(headers, units);
+    headers.fill([0; 12]);
+    for (i, block) in blocks.iter().enumerate() {
+        let (header, second) = (&mut headers[i / 2], i % 2);
+        let bits = quants.put_five_bits(i, &five_bits(u32_at(block, 2), nibbles(block, 6)));
+        header[4 * second..][..4].copy_from_slice(&bits.to_le_bytes());
+        header[8 + 2 * second..][..2].copy_from_slice(&block[..2]);
+    }
+}
+
+/// The 32 values of 5 bits whose low ones are `nibbles` and whose highest are those of `high`.
+#[inline(always)]
+pub(super) fn five_bits(high: u32, nibbles: [u8; 32]) -> [u8; 32] {
+    let bytes = high.to_le_bytes();
+    let mut q = nibbles;
+    for i in 0..32 {
+        // A byte to each weight and a comparison: whole vectors, unlike a shift by i.
+        q[i] |= u8::from(bytes[i / 8] & 1 << (i % 8) != 0) << 4;
+    }
+    q
+}

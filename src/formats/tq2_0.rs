@@ -1,0 +1,54 @@
+//! TQ2_0: 256 weights of −1, 0 or 1 share one f16 scale.
+//!
+//! A block of 66 bytes (`block_tq2_0` in ggml-common.h): 0–63 q (256 × 2 bits, in runs of 32: see [`pairs`]) · 64–65 d (f16).
+//! `w[i] = d · (q[i] − 1)`.
+//!
+//! A unit is 64 weights. Plane 0: a u32 for each 16 weights, see [`pack_pairs`](super::planes::pack_pairs). Plane 1: the d of each block.
+
+use super::block::{self, Block, Group, f16_at, less, pairs};
+use super::planes::{plane_row, planes_of, row_blocks};
+use super::q2_k::put_pairs;
+use super::{Format, Plane};
+
+pub(super) static TQ2_0: Format = Format {
+    name: "TQ2_0",
+    id: 35,
+    weights: 256,
+    bytes: 66,
+    decode: block::decode::<Tq2, 66, 256>,
+    dot: block::dot::<Tq2, 66, 256>,
+    wgsl: "tq2_0",
+    unit: 64,
+    planes: &[Plane { weights: 64, bytes: 16 }, Plane { weights: 256, bytes: 2 }],
+    grid: None,
+    repack,
+    integer: true,
+};
+
+struct Tq2;
+
+impl Block<66, 256> for Tq2 {
+    type Header = f32;
+
+    #[inline(always)]
+    fn header(block: &[u8; 66]) -> f32 {
+        f16_at(block, 64)
+    }
+
+    #[inline(always)]
+    fn group(block: &[u8; 66], d: &f32, run: usize) -> Group {
+        Group::scaled(*d, less(pairs(block, 0, run), 1))
+    }
+}
+
+fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
+    let blocks = row_blocks::<66>(row);
+    let [quants, scales] = planes_of("TQ2_0", planes);
+    let quants = plane_row::<4>(quants, 16 * blocks.len());
+    for (i, (block, scale)) in blocks.iter().zip(plane_row::<2>(scales, blocks.len())).enumerate() {
+        for run in 0..8 {
+            put_pairs(&mut quants[16 * i + 2 * run..], &pairs(block, 0, run));
+        }
+        scale.copy_from_slice(&block[64..]);
+    }
+}

@@ -1,0 +1,52 @@
+// Q2_K: w[i] = d · scale · q[i] − dmin · minimum, 0 ≤ q[i] ≤ 3, scale and minimum 4 bits for each 16 weights. A unit is four of the 16
+// groups of a block.
+// weight_pairs[unit]: word g the q of group g: byte i holds, from its lowest bits up, those of weights i, i + 4, i + 8, i + 12
+// weight_headers, for each block five words: one for each unit, a byte for each group, its scale (low half) and its minimum (high half);
+//   then d (f16, low half) and dmin (f16, high half)
+
+import package::lib::quants::Quants;
+import package::lib::quants::dot16_i8;
+import package::lib::row::row_units;
+
+@group(1) @binding(0) var<storage, read> weight_pairs: array<vec4<u32>>;
+@group(1) @binding(1) var<storage, read> weight_headers: array<u32>;
+
+const UNIT: u32 = 64u;
+
+struct Unit {
+    pairs: vec4<u32>,
+    scale: vec4<f32>,   // d · scale
+    minimum: vec4<f32>, // dmin · minimum
+}
+
+fn load_unit(row: u32, unit: u32) -> Unit {
+    let header = (row * (row_units() / 4u) + unit / 4u) * 5u;
+    let steps = weight_headers[header + unit % 4u];
+    let d = unpack2x16float(weight_headers[header + 4u]);
+    let scale = d.x * vec4<f32>(unpack4xU8(steps & 0x0f0f0f0fu));
+    let minimum = d.y * vec4<f32>(unpack4xU8((steps >> 4u) & 0x0f0f0f0fu));
+    return Unit(weight_pairs[row * row_units() + unit], scale, minimum);
+}
+
+// Weights 4·four to 4·four + 3 of the unit.
+fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
+    let g = four / 4u;
+    let q = unpack4xU8((u.pairs[g] >> (2u * (four % 4u))) & 0x03030303u);
+    return u.scale[g] * vec4<f32>(q) - u.minimum[g];
+}
+
+// Σ w[i] · x[i] over the unit.
+fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
+    let products = vec4<f32>(
+        dot16_i8(quants(u.pairs.x), x.q0),
+        dot16_i8(quants(u.pairs.y), x.q1),
+        dot16_i8(quants(u.pairs.z), x.q2),
+        dot16_i8(quants(u.pairs.w), x.q3),
+    );
+    return dot(u.scale * x.scale, products) - dot(u.minimum, x.sum);
+}
+
+// q of a group.
+fn quants(pairs: u32) -> vec4<u32> {
+    return vec4(pairs, pairs >> 2u, pairs >> 4u, pairs >> 6u) & vec4(0x03030303u);
+}
