@@ -60,6 +60,12 @@ const KNOWN: &[Pre] = &[
         whole_words: false,
     },
     Pre {
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"],
+        cuts: &[Cut { pattern: r"\p{N}", tail: Tail::Leave }, GPT2],
+        adds_bos: false,
+        whole_words: false,
+    },
+    Pre {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         cuts: &[Cut {
             pattern: r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
