@@ -1,4 +1,23 @@
-//! Numbers as people read them.
+//! Texts that people give, and numbers as they read them.
+
+use wgllm::{Error, Result};
+
+/// The text of a file or of standard input, which `source` names, without the mark that some editors put in front of UTF-8.
+pub fn decode(source: &str, bytes: Vec<u8>) -> Result<String> {
+    const MARK: &str = "\u{feff}";
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.strip_prefix(MARK).map(str::to_owned).unwrap_or(text)),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let what = match error.as_bytes() {
+                [0xFF, 0xFE, ..] => "it begins like UTF-16 (little-endian); save it as UTF-8".to_owned(),
+                [0xFE, 0xFF, ..] => "it begins like UTF-16 (big-endian); save it as UTF-8".to_owned(),
+                _ => format!("not UTF-8 at byte {at}"),
+            };
+            Err(Error::Other(format!("{source}: {what}")))
+        }
+    }
+}
 
 /// A whole number with its thousands apart: 4,096.
 pub fn count(n: impl TryInto<u64>) -> String {
@@ -92,6 +111,21 @@ mod tests {
         for (got, expected) in cases {
             assert_eq!(got, expected);
         }
+    }
+
+    #[test]
+    fn a_mark_in_front_is_no_text_and_utf_16_is_named() {
+        let read = |bytes: &[u8]| decode("a file", bytes.into()).map_err(|error| error.to_string());
+        assert_eq!(read(b"\xef\xbb\xbfhi\xef\xbb\xbf"), Ok("hi\u{feff}".into()));
+        assert_eq!(read(b""), Ok(String::new()));
+        for bytes in [&b"\xff\xfeh\0i\0"[..], b"\xfe\xff\0h\0i"] {
+            let error = read(bytes).unwrap_err();
+            assert!(
+                error.contains("a file") && error.contains("UTF-16") && error.contains("UTF-8"),
+                "{error}"
+            );
+        }
+        assert!(read(b"abc\xe9").unwrap_err().contains("byte 3"));
     }
 
     #[test]

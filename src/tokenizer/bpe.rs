@@ -1,99 +1,178 @@
-//! Byte-level byte-pair encoding with ranked merges: `gpt2` vocabularies.
-//!
-//! The merging itself is the `tokenizers` crate's; here are the checks it leaves out and the bytes behind letters.
+//! Byte-pair encoding with ranked merges: `gpt2` and `gemma4` vocabularies.
 
-use tokenizers::Model as _;
-use tokenizers::models::bpe::{BPE, BpeBuilder, Merges, Vocab};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
-use super::pre::{Cuts, Pre};
-use super::vocabulary::{Kind, Vocabulary};
+use rayon::prelude::*;
+
+use super::cuts::Cuts;
+use super::merge::{NONE, Symbol, merge};
+use super::pre::{Letters, Pre, Whole};
+use super::spm;
+use super::vocabulary::{Bytes, Vocabulary, shown};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
 /// The merges of a vocabulary and the words they apply to.
 #[derive(Debug)]
 pub(super) struct Bpe {
-    merges: BPE,
     cuts: Cuts,
-    /// Bytes for which the vocabulary has no token: the crate would drop them.
-    missing: Vec<u8>,
+    letters: Alphabet,
+    /// Words that become one token without any merge.
+    whole: HashMap<Box<[u8]>, u32>,
+    /// The rank and the result of two neighbours.
+    merges: HashMap<(u32, u32), (u32, u32)>,
+}
+
+/// What a word is before the first merge.
+#[derive(Debug)]
+enum Alphabet {
+    /// The token of each byte.
+    Bytes(Bytes),
+    /// The token of each character that has one, and what stands for the others.
+    Characters { tokens: HashMap<char, u32>, bytes: Bytes, unknown: Option<u32> },
 }
 
 impl Bpe {
     /// Reads `tokenizer.ggml.merges`.
     pub fn new(meta: &Metadata, vocabulary: &Vocabulary<'_>, pre: &Pre) -> Result<Bpe> {
-        let (merges, mut words) = merges(meta, vocabulary)?;
-        // Control tokens stay out unless the merges make them: no word of a user's text may become one.
-        for (&text, &id) in &vocabulary.ids {
-            if !matches!(vocabulary.kinds[id as usize], Kind::Control | Kind::Unknown) {
-                words.insert(text.to_owned(), id);
+        let merges = merges(meta, vocabulary)?;
+        let letters = match pre.letters {
+            Letters::Bytes => {
+                let token =
+                    |byte: usize| vocabulary.text_id(LETTERS[byte].encode_utf8(&mut [0; 4]).as_bytes());
+                Alphabet::Bytes(Box::new(std::array::from_fn(token)))
             }
-        }
-        let missing =
-            (0..=255).filter(|&byte| !words.contains_key(&*LETTERS[byte as usize].to_string())).collect();
-        let merges = BpeBuilder::new()
-            .vocab_and_merges(words, merges)
-            .ignore_merges(pre.whole_words)
-            .build()
-            .map_err(|error| Error::Model(format!("tokenizer.ggml.merges: {error}")))?;
-        Ok(Bpe { merges, cuts: Cuts::new(pre)?, missing })
+            Letters::Characters => {
+                let letter = |(&text, &id): (&&[u8], &u32)| {
+                    let mut chars = std::str::from_utf8(text).ok()?.chars();
+                    let letter = chars.next().filter(|_| chars.next().is_none())?;
+                    vocabulary.is_text(id).then_some((letter, id))
+                };
+                Alphabet::Characters {
+                    tokens: vocabulary.ids.iter().filter_map(letter).collect(),
+                    bytes: vocabulary.bytes(),
+                    unknown: vocabulary.unknown,
+                }
+            }
+        };
+        // Control tokens stay out: no word of a user's text may become one.
+        let tokens = vocabulary.ids.iter().filter(|&(_, &id)| vocabulary.is_text(id));
+        let whole = match pre.whole {
+            Whole::Never => HashMap::new(),
+            Whole::Always => tokens.map(|(text, &id)| (pre.letters.piece(text).into(), id)).collect(),
+            Whole::LineFeeds => tokens
+                .filter(|(text, _)| text.iter().all(|&byte| byte == b'\n'))
+                .map(|(&text, &id)| (text.into(), id))
+                .collect(),
+        };
+        Ok(Bpe { cuts: Cuts::new(pre.names[0], pre.cuts)?, letters, whole, merges })
     }
 
     /// Appends the ids of a text without special tokens.
     pub fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        if let Some(byte) = text.bytes().find(|byte| self.missing.contains(byte)) {
-            return Err(Error::Model(format!(
-                "the vocabulary has no token for byte 0x{byte:02X} of the text"
-            )));
-        }
-        let mut word = String::new();
-        for bytes in self.cuts.words(text) {
-            word.clear();
-            word.extend(bytes.bytes().map(|byte| LETTERS[byte as usize]));
-            let tokens = self.merges.tokenize(&word).map_err(|error| Error::Other(error.to_string()))?;
-            ids.extend(tokens.iter().map(|token| token.id));
+        match &self.letters {
+            Alphabet::Bytes(tokens) => {
+                for word in self.cuts.words(text) {
+                    if let Some(&id) = self.whole.get(word.as_bytes()) {
+                        ids.push(id);
+                        continue;
+                    }
+                    let symbol = |(at, byte): (usize, u8)| match tokens[byte as usize] {
+                        Some(id) => Ok(Symbol { id, start: at, end: at + 1 }),
+                        None => Err(Error::Model(format!(
+                            "the vocabulary has no token for byte 0x{byte:02X} of the text"
+                        ))),
+                    };
+                    let symbols = word.bytes().enumerate().map(symbol).collect::<Result<_>>()?;
+                    ids.extend(self.merge(symbols).iter().map(|symbol| symbol.id));
+                }
+            }
+            Alphabet::Characters { tokens, bytes, unknown } => {
+                for word in self.cuts.words(&text.replace(' ', spm::SPACE)) {
+                    if let Some(&id) = self.whole.get(word.as_bytes()) {
+                        ids.push(id);
+                        continue;
+                    }
+                    let symbol = |(start, letter): (usize, char)| Symbol {
+                        id: tokens.get(&letter).copied().unwrap_or(NONE),
+                        start,
+                        end: start + letter.len_utf8(),
+                    };
+                    for symbol in self.merge(word.char_indices().map(symbol).collect()) {
+                        if symbol.id != NONE {
+                            ids.push(symbol.id);
+                            continue;
+                        }
+                        let letter = &word[symbol.start..symbol.end];
+                        let found: Option<Vec<u32>> =
+                            letter.bytes().map(|byte| bytes[byte as usize]).collect();
+                        match found.or_else(|| unknown.map(|id| vec![id])) {
+                            Some(found) => ids.extend(found),
+                            None => return Err(spm::no_token(letter)),
+                        }
+                    }
+                }
+            }
         }
         Ok(())
     }
+
+    fn merge(&self, symbols: Vec<Symbol>) -> Vec<Symbol> {
+        merge(symbols, |a, b| {
+            let &(rank, id) = self.merges.get(&(a.id, b.id))?;
+            Some((Reverse(rank), id))
+        })
+    }
 }
 
-/// The bytes that an ordinary token prints. Texts with letters of no byte, such as added tokens, print as
-/// they are.
-pub(super) fn piece(text: &str) -> Vec<u8> {
-    let bytes: Option<Vec<u8>> = text.chars().map(byte).collect();
-    bytes.unwrap_or_else(|| text.as_bytes().to_vec())
+impl Letters {
+    /// The bytes that an ordinary token prints.
+    pub fn piece(self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Letters::Bytes => piece(text),
+            Letters::Characters => spm::piece(text),
+        }
+    }
 }
 
-/// The merges by rank, and the tokens they are made of and make.
-fn merges(meta: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<(Merges, Vocab)> {
+/// The bytes that an ordinary token of a byte-level vocabulary prints. Texts with letters of no byte, such as added
+/// tokens, print as they are.
+pub(super) fn piece(text: &[u8]) -> Vec<u8> {
+    let letters = std::str::from_utf8(text).ok();
+    let bytes = letters.and_then(|letters| letters.chars().map(byte).collect());
+    bytes.unwrap_or_else(|| text.to_vec())
+}
+
+/// The merges by the ids of what they are made of: their rank, and what they make. Of two that are alike the first
+/// counts, as in llama.cpp.
+fn merges(meta: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<HashMap<(u32, u32), (u32, u32)>> {
     let Some(lines) = meta.strings("tokenizer.ggml.merges")? else {
         return Err(Error::Model("tokenizer.ggml.merges is missing".into()));
     };
-    let mut merges = Merges::with_capacity(lines.len());
-    let mut words = Vocab::with_capacity(vocabulary.ids.len());
-    for (rank, line) in lines.enumerate() {
-        let bad = |what| {
-            let line = String::from_utf8_lossy(line);
-            Error::Model(format!("tokenizer.ggml.merges[{rank}] is {line:?}, {what}"))
-        };
-        let text = std::str::from_utf8(line).map_err(|_| bad("which is not UTF-8"))?;
+    let lines: Vec<&[u8]> = lines.collect();
+    // Half a million merges are three lookups each in a vocabulary that no cache holds: worth all cores.
+    let found = lines.par_iter().enumerate().map(|(rank, &line)| {
+        let bad = |what| Error::Model(format!("tokenizer.ggml.merges[{rank}] is {}, {what}", shown(line)));
         let (left, right) =
-            halves(text).ok_or_else(|| bad("expected two tokens and a space between them"))?;
-        for piece in [left, right, &[left, right].concat()] {
-            let id = vocabulary.ids.get(piece);
-            let &id = id.ok_or_else(|| bad("but the vocabulary lacks one of the two or what they make"))?;
-            if matches!(vocabulary.kinds[id as usize], Kind::Control | Kind::Unknown) {
-                words.insert(piece.to_owned(), id);
-            }
-        }
-        merges.push((left.to_owned(), right.to_owned()));
+            halves(line).ok_or_else(|| bad("expected two tokens and a space between them"))?;
+        let id = |text: &[u8]| {
+            let id = vocabulary.ids.get(text).copied();
+            id.ok_or_else(|| bad("but the vocabulary lacks one of the two or what they make"))
+        };
+        Ok(((id(left)?, id(right)?), id(&[left, right].concat())?))
+    });
+    let found: Vec<_> = found.collect::<Result<_>>()?;
+    let mut merges = HashMap::with_capacity(found.len());
+    for ((pair, made), rank) in found.into_iter().zip(0..) {
+        merges.entry(pair).or_insert((rank, made));
     }
-    Ok((merges, words))
+    Ok(merges)
 }
 
 /// The two tokens of a merge. The space between them is never the first character.
-fn halves(merge: &str) -> Option<(&str, &str)> {
-    let (space, _) = merge.char_indices().skip(1).find(|(_, letter)| *letter == ' ')?;
+fn halves(merge: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = 1 + merge.get(1..)?.iter().position(|&byte| byte == b' ')?;
     Some((&merge[..space], &merge[space + 1..]))
 }
 
@@ -114,10 +193,20 @@ const LETTERS: [char; 256] = {
     letters
 };
 
+/// The byte of each letter, by its code point; those of no byte are none.
+const BYTES: [Option<u8>; 0x144] = {
+    let mut bytes = [None; 0x144];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[LETTERS[byte] as usize] = Some(byte as u8);
+        byte += 1;
+    }
+    bytes
+};
+
 /// The byte that a letter stands for.
 fn byte(letter: char) -> Option<u8> {
-    let byte = LETTERS.iter().position(|&other| other == letter)?;
-    u8::try_from(byte).ok()
+    BYTES.get(letter as usize).copied().flatten()
 }
 
 const fn is_visible(byte: u8) -> bool {

@@ -4,22 +4,28 @@
 //! the text of any ids, and which ids end a generation. It leaves reading the file to [`gguf`](crate::gguf),
 //! roles and templates to the chat code, and printing to the caller.
 //!
-//! `vocabulary` reads and checks the keys, `special` finds special tokens in a text, `pre` cuts the rest into
-//! words, `bpe` and `spm` turn text into ids, `stream` puts bytes together to characters.
+//! `vocabulary` reads and checks the keys, `special` finds special tokens in a text, `pre` and `cuts` cut the rest
+//! into words, `bpe` and `spm` turn text into ids by `merge`, `stream` puts bytes together to characters. `json` takes
+//! a `tokenizer.json` instead of a GGUF file.
 
 mod bpe;
+mod cuts;
+mod json;
+mod merge;
 mod pre;
 mod special;
 mod spm;
 mod stream;
 mod vocabulary;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
-use crate::gguf::Metadata;
+use crate::gguf::{Metadata, Value};
 use bpe::Bpe;
-use special::{Part, Specials};
+use json::Json;
+pub use json::Roles;
+use special::{Part, Specials, Strips};
 use spm::Spm;
 pub use stream::Stream;
 use vocabulary::{Defaults, Vocabulary};
@@ -34,6 +40,8 @@ pub struct Tokenizer {
     /// What each token prints: bytes, because a token may end within a character. Control tokens print
     /// nothing.
     pieces: Vec<Box<[u8]>>,
+    /// The texts of control tokens, which print nothing.
+    controls: BTreeMap<u32, Box<str>>,
     bos: Option<u32>,
     eos: Option<u32>,
     adds_bos: bool,
@@ -59,9 +67,23 @@ pub struct Encode {
 enum Words {
     Bpe(Box<Bpe>),
     Spm(Spm),
+    Json(Box<Json>),
 }
 
 impl Tokenizer {
+    /// Whether a file has a tokenizer, at no cost: [`Tokenizer::from_metadata`] builds it.
+    pub fn is_in(meta: &Metadata) -> bool {
+        match meta.get("tokenizer.ggml.model").map(|model| model.str()) {
+            Some(model) => !matches!(model, Some("none" | "no_vocab")),
+            None => meta.get("tokenizer.ggml.tokens").is_some(),
+        }
+    }
+
+    /// The names that `tokenizer.ggml.pre` may have, as [`Tokenizer::from_metadata`] knows them.
+    pub fn known_pres() -> impl Iterator<Item = &'static str> {
+        pre::names()
+    }
+
     /// The tokenizer of a file, or `None` where the file has none (`tokenizer.ggml.model` is `none` or
     /// absent).
     ///
@@ -76,37 +98,57 @@ impl Tokenizer {
             Some("llama") => ("llama", None, vocabulary::SPM),
             Some("gpt2") => {
                 let pre = pre::find(meta.str("tokenizer.ggml.pre")?, &mut warnings)?;
-                ("gpt2", Some(pre), Defaults { adds_bos: pre.adds_bos, ..vocabulary::BPE })
+                ("gpt2", Some(pre), vocabulary::BPE)
             }
+            Some("gemma4") => ("gemma4", Some(pre::find(Some("gemma4"), &mut warnings)?), vocabulary::GEMMA4),
             Some(other) => {
-                let what =
-                    format!("tokenizer.ggml.model {other:?} is not known; known are gpt2, llama, none");
+                let what = format!(
+                    "tokenizer.ggml.model {other:?} is not known; known are gpt2, llama, gemma4, none"
+                );
                 return Err(Error::Model(what));
             }
         };
+        let defaults = pre.map_or(defaults, |pre| Defaults {
+            adds_bos: pre.adds_bos,
+            insists_on_bos: pre.insists_on_bos,
+            ..defaults
+        });
         let vocabulary = Vocabulary::read(meta, defaults, &mut warnings)?;
-        let asks_for_space = meta.bool("tokenizer.ggml.add_space_prefix")?;
-        if pre.is_some() && asks_for_space == Some(true) {
-            warnings
-                .push("tokenizer.ggml.add_space_prefix is ignored: gpt2 vocabularies add no space".into());
-        }
-        let (words, pieces) = match pre {
+        let (words, pieces, pads) = match pre {
             Some(pre) => {
-                (Words::Bpe(Box::new(Bpe::new(meta, &vocabulary, pre)?)), vocabulary.pieces(bpe::piece)?)
+                // Nothing is put in front of these, whatever the key says, as in llama.cpp.
+                if let Ok(Some(true)) = meta.bool("tokenizer.ggml.add_space_prefix") {
+                    warnings.push(format!(
+                        "tokenizer.ggml.add_space_prefix is ignored: {model} vocabularies add no space"
+                    ));
+                }
+                let bpe = Bpe::new(meta, &vocabulary, pre)?;
+                (Words::Bpe(Box::new(bpe)), vocabulary.pieces(|text| pre.letters.piece(text))?, false)
             }
-            None => (Words::Spm(Spm::new(meta, &vocabulary)?), vocabulary.pieces(spm::piece)?),
+            None => {
+                let pads = meta.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+                let spm = Spm::new(meta, &vocabulary, &mut warnings)?;
+                (Words::Spm(spm), vocabulary.pieces(spm::piece)?, pads)
+            }
         };
+        let pre = match pre {
+            Some(pre) if model == "gemma4" => pre.names[0].to_owned(),
+            _ => text(meta, "tokenizer.ggml.pre").unwrap_or_else(|| "default".into()),
+        };
+        let specials =
+            Specials::new(&vocabulary, strips(&pre, &text(meta, "general.name").unwrap_or_default()));
         Ok(Some(Tokenizer {
             model: model.to_owned(),
-            pre: meta.str("tokenizer.ggml.pre")?.unwrap_or("default").to_owned(),
+            pre,
             words,
-            specials: Specials::new(&vocabulary, strips_right(meta)?),
+            specials,
             pieces,
+            controls: vocabulary.controls(),
             bos: vocabulary.bos,
             eos: vocabulary.eos,
             adds_bos: vocabulary.adds_bos,
             adds_eos: vocabulary.adds_eos,
-            pads: pre.is_none() && asks_for_space.unwrap_or(true),
+            pads,
             ends: vocabulary.ends,
             warnings,
         }))
@@ -120,11 +162,19 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, how: Encode) -> Result<Vec<u32>> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         ids.extend(self.bos.filter(|_| how.bos && self.adds_bos));
-        for part in self.specials.split(text, how.special) {
+        let parts = match &self.words {
+            Words::Json(json) => {
+                json.encode(text, how.special, &mut ids)?;
+                Vec::new()
+            }
+            Words::Bpe(_) | Words::Spm(_) => self.specials.split(text, how.special),
+        };
+        for part in parts {
             match (part, &self.words) {
                 (Part::Token(id), _) => ids.push(id),
                 (Part::Text(text), Words::Bpe(bpe)) => bpe.encode(text, &mut ids)?,
                 (Part::Text(text), Words::Spm(spm)) => spm.encode(text, self.pads, &mut ids)?,
+                (Part::Text(_), Words::Json(_)) => {}
             }
         }
         ids.extend(self.eos.filter(|_| how.bos && self.adds_eos));
@@ -169,6 +219,11 @@ impl Tokenizer {
         self.eos
     }
 
+    /// The text of a control token, such as `<|im_end|>`, which prints nothing otherwise.
+    pub fn control_text(&self, id: u32) -> Option<&str> {
+        self.controls.get(&id).map(|text| &**text)
+    }
+
     /// Whether [`Encode::bos`] adds BOS.
     pub fn adds_bos(&self) -> bool {
         self.adds_bos
@@ -198,9 +253,27 @@ impl Tokenizer {
     }
 }
 
-/// Phi-3's special tokens swallow the white space behind them. GGUF has no key for that; llama.cpp goes by
-/// the name.
-fn strips_right(meta: &Metadata) -> Result<bool> {
-    let name = meta.str("general.name")?.unwrap_or_default().to_lowercase();
-    Ok(name.contains("phi-3") || name.contains("phi3"))
+/// A string for which any will do: what is not UTF-8 is shown, what is no string is none.
+fn text(meta: &Metadata, key: &str) -> Option<String> {
+    match meta.get(key)? {
+        Value::Str(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
+    }
+}
+
+/// What white space special tokens swallow. GGUF has no key for that; llama.cpp goes by names, and so must a reader of
+/// the same files: Phi-3's swallow what is behind them, except for its three oldest; masks of encoders what is before
+/// them.
+fn strips(pre: &str, name: &str) -> impl Fn(&str) -> Strips {
+    let name = name.to_lowercase();
+    let phi3 = name.contains("phi-3") || name.contains("phi3");
+    let mask = match pre {
+        "jina-v2-es" | "jina-v2-de" => Some("<mask>"),
+        _ if name.contains("modern-bert") => Some("[MASK]"),
+        _ => None,
+    };
+    move |text| Strips {
+        left: mask == Some(text),
+        right: phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text),
+    }
 }

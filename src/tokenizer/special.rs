@@ -13,6 +13,8 @@ pub(super) struct Specials(BTreeMap<usize, SameLength>);
 struct SameLength {
     /// Whether a token starts with this byte.
     starts: [bool; 256],
+    /// Whether one of them is found in any text.
+    always: bool,
     tokens: HashMap<Box<[u8]>, Special>,
 }
 
@@ -21,8 +23,14 @@ struct Special {
     id: u32,
     /// Found in any text, not only where special tokens are asked for.
     always: bool,
-    /// Swallows the white space behind it.
-    strips_right: bool,
+    strips: Strips,
+}
+
+/// White space that a token swallows: before it, behind it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Strips {
+    pub left: bool,
+    pub right: bool,
 }
 
 /// A stretch of a text.
@@ -40,23 +48,31 @@ struct Hit {
 }
 
 impl Specials {
-    /// The control, unknown and user-defined tokens of a vocabulary. `strips_right`: they swallow white
-    /// space.
-    pub fn new(vocabulary: &Vocabulary<'_>, strips_right: bool) -> Specials {
+    /// No tokens at all, for a tokenizer that finds its own.
+    pub fn none() -> Specials {
+        Specials(BTreeMap::new())
+    }
+
+    /// The control, unknown and user-defined tokens of a vocabulary; `strips` says of a text what white space it
+    /// swallows.
+    pub fn new(vocabulary: &Vocabulary<'_>, strips: impl Fn(&str) -> Strips) -> Specials {
         let mut lengths = BTreeMap::new();
-        for ((&text, kind), id) in vocabulary.texts.iter().zip(&vocabulary.kinds).zip(0..) {
+        for ((&text, &kind), id) in vocabulary.texts.iter().zip(&vocabulary.kinds).zip(0..) {
             if !matches!(kind, Kind::Control | Kind::Unknown | Kind::UserDefined) {
                 continue;
             }
-            let Some(&start) = text.as_bytes().first() else { continue };
-            let length = lengths
-                .entry(text.len())
-                .or_insert_with(|| SameLength { starts: [false; 256], tokens: HashMap::new() });
+            // What is not UTF-8 could be found in the middle of a character.
+            let Ok(name) = std::str::from_utf8(text) else { continue };
+            let Some(&start) = text.first() else { continue };
+            let length = lengths.entry(text.len()).or_insert_with(|| SameLength {
+                starts: [false; 256],
+                always: false,
+                tokens: HashMap::new(),
+            });
+            let always = kind == Kind::UserDefined;
             length.starts[start as usize] = true;
-            // Phi-3's three oldest tokens are excepted, as in llama.cpp.
-            let strips_right = strips_right && !["<unk>", "<s>", "<|endoftext|>"].contains(&text);
-            let special = Special { id, always: *kind == Kind::UserDefined, strips_right };
-            length.tokens.insert(text.as_bytes().into(), special);
+            length.always |= always;
+            length.tokens.insert(text.into(), Special { id, always, strips: strips(name) });
         }
         Specials(lengths)
     }
@@ -83,7 +99,7 @@ impl Specials {
         let mut hits = Vec::new();
         let mut taken = vec![false; text.len()];
         for (&length, same) in self.0.iter().rev() {
-            if !special && !same.tokens.values().any(|token| token.always) {
+            if !special && !same.always {
                 continue;
             }
             let mut start = 0;
@@ -96,7 +112,10 @@ impl Specials {
                     continue;
                 };
                 let mut end = start + length;
-                while token.strips_right && end < text.len() && !taken[end] && is_space(text[end]) {
+                while token.strips.left && start > 0 && !taken[start - 1] && is_space(text[start - 1]) {
+                    start -= 1;
+                }
+                while token.strips.right && end < text.len() && !taken[end] && is_space(text[end]) {
                     end += 1;
                 }
                 taken[start..end].fill(true);

@@ -2,18 +2,18 @@
 //! merges.
 //!
 //! Of all neighbours that make a token together, those with the best score merge first, the leftmost where
-//! scores are equal. The `tokenizers` crate ranks pairs and not what they make, which differs where several
-//! pairs make the same token ("a"+"aa", "aa"+"a"); so the merging is here.
+//! scores are equal.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, HashMap};
+use std::cmp::Ordering;
+use std::collections::HashMap;
 
-use super::vocabulary::{Kind, Vocabulary, byte};
+use super::merge::{NONE, Symbol, merge};
+use super::vocabulary::{Bytes, Kind, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
 /// What stands for a space in the texts of the vocabulary: U+2581.
-const SPACE: &str = "▁";
+pub(super) const SPACE: &str = "▁";
 
 /// The tokens that text can become, with their scores.
 #[derive(Debug)]
@@ -21,8 +21,7 @@ pub(super) struct Spm {
     tokens: HashMap<Box<str>, Token>,
     /// The length in bytes of the longest token.
     longest: usize,
-    /// The byte token of each byte, if there is one.
-    bytes: Vec<Option<u32>>,
+    bytes: Bytes,
     unknown: Option<u32>,
 }
 
@@ -32,72 +31,48 @@ struct Token {
     score: f32,
 }
 
-/// A stretch of the text that is one character or one token so far; empty after it merged into the one
-/// before.
-struct Symbol {
-    start: usize,
-    end: usize,
-    prev: Option<usize>,
-    next: Option<usize>,
-}
-
-/// Two neighbours that make a token.
-struct Pair {
-    score: f32,
-    left: usize,
-    right: usize,
-    /// Length in bytes of both: if it has changed since, one of them has merged with another.
-    len: usize,
-}
+/// A score, by size.
+#[derive(PartialEq)]
+struct Score(f32);
 
 impl Spm {
-    /// Reads `tokenizer.ggml.scores`.
-    pub fn new(meta: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Spm> {
+    /// Reads `tokenizer.ggml.scores`. Without them all tokens are alike, as the GGUF specification says.
+    pub fn new(meta: &Metadata, vocabulary: &Vocabulary<'_>, warnings: &mut Vec<String>) -> Result<Spm> {
         let count = vocabulary.texts.len();
-        let Some(scores) = meta.f32s("tokenizer.ggml.scores")? else {
-            return Err(Error::Model("tokenizer.ggml.scores is missing".into()));
-        };
-        if scores.len() != count {
+        let scores = scores(meta)?.unwrap_or_else(|| {
+            warnings.push("tokenizer.ggml.scores is missing: all tokens are taken as equally good".into());
+            vec![0.0; count]
+        });
+        if scores.len() < count {
             return Err(Error::Model(format!(
                 "tokenizer.ggml.scores has {} entries, expected one for each of {count} tokens",
                 scores.len()
             )));
         }
-        if let Some(id) = scores.iter().position(|score| score.is_nan()) {
+        if let Some(id) = scores[..count].iter().position(|score| score.is_nan()) {
             return Err(Error::Model(format!("tokenizer.ggml.scores[{id}] is not a number")));
         }
-        let mut bytes = vec![None; 256];
         let mut tokens = HashMap::with_capacity(count);
         for (&text, &id) in &vocabulary.ids {
-            match vocabulary.kinds[id as usize] {
-                Kind::Normal | Kind::UserDefined | Kind::Unused => {
-                    // Adding zero makes -0 equal to 0, as a comparison in C does.
-                    tokens.insert(text.into(), Token { id, score: scores[id as usize] + 0.0 });
-                }
-                Kind::Byte => {
-                    if let Some(byte) = byte(text) {
-                        bytes[byte as usize] = Some(id);
-                    }
-                }
-                // No text may become one of these.
-                Kind::Control | Kind::Unknown => {}
+            // A token that is not UTF-8 is never the whole of any characters: it can only be printed.
+            let Ok(text) = std::str::from_utf8(text) else { continue };
+            if matches!(vocabulary.kinds[id as usize], Kind::Normal | Kind::UserDefined | Kind::Unused) {
+                // Adding zero makes -0 equal to 0, as a comparison in C does.
+                tokens.insert(text.into(), Token { id, score: scores[id as usize] + 0.0 });
             }
         }
-        let longest = vocabulary.texts.iter().map(|text| text.len()).max().unwrap_or(0);
-        Ok(Spm { tokens, longest, bytes, unknown: vocabulary.unknown })
+        let longest = tokens.keys().map(|text: &Box<str>| text.len()).max().unwrap_or(0);
+        Ok(Spm { tokens, longest, bytes: vocabulary.bytes(), unknown: vocabulary.unknown })
     }
 
     /// Appends the ids of a text without special tokens. `pad`: as if a space stood in front of it.
     pub fn encode(&self, text: &str, pad: bool, ids: &mut Vec<u32>) -> Result<()> {
         let text = [if pad { SPACE } else { "" }, &text.replace(' ', SPACE)].concat();
-        let symbols = self.merge(&text);
-        let mut at = Some(0).filter(|_| !symbols.is_empty());
         let mut after_unknown = false;
-        while let Some(symbol) = at.map(|at| &symbols[at]) {
+        for symbol in self.merge(&text) {
             let piece = &text[symbol.start..symbol.end];
-            at = symbol.next;
-            if let Some(token) = self.tokens.get(piece) {
-                ids.push(token.id);
+            if symbol.id != NONE {
+                ids.push(symbol.id);
                 after_unknown = false;
             } else if let Some(bytes) =
                 piece.bytes().map(|byte| self.bytes[byte as usize]).collect::<Option<Vec<_>>>()
@@ -106,11 +81,7 @@ impl Spm {
                 after_unknown = false;
             } else {
                 // Without byte tokens SentencePiece makes one unknown token of a run of unknown characters.
-                let Some(unknown) = self.unknown else {
-                    return Err(Error::Model(format!(
-                        "the vocabulary has no token for {piece:?} and none for bytes"
-                    )));
-                };
+                let Some(unknown) = self.unknown else { return Err(no_token(piece)) };
                 ids.extend((!after_unknown).then_some(unknown));
                 after_unknown = true;
             }
@@ -118,76 +89,73 @@ impl Spm {
         Ok(())
     }
 
-    /// The characters of the text, merged until no two neighbours make a token. O(n log n).
+    /// The characters of the text, merged until no two neighbours make a token.
     fn merge(&self, text: &str) -> Vec<Symbol> {
-        let mut symbols: Vec<Symbol> = text
-            .char_indices()
-            .enumerate()
-            .map(|(at, (start, letter))| {
-                let end = start + letter.len_utf8();
-                Symbol { start, end, prev: at.checked_sub(1), next: (end < text.len()).then_some(at + 1) }
-            })
-            .collect();
-        let mut pairs: BinaryHeap<Pair> = (1..symbols.len())
-            .filter_map(|right| self.pair(text, &symbols, Some(right - 1), Some(right)))
-            .collect();
-        while let Some(Pair { left, right, len, .. }) = pairs.pop() {
-            let (a, b) = (&symbols[left], &symbols[right]);
-            if a.start == a.end || b.start == b.end || b.end - a.start != len || a.next != Some(right) {
-                continue;
+        let symbol = |(start, letter): (usize, char)| {
+            let end = start + letter.len_utf8();
+            let id = self.tokens.get(&text[start..end]).map_or(NONE, |token| token.id);
+            Symbol { id, start, end }
+        };
+        merge(text.char_indices().map(symbol).collect(), |a, b| {
+            if b.end - a.start > self.longest {
+                return None;
             }
-            let (end, next) = (b.end, b.next);
-            symbols[left].end = end;
-            symbols[left].next = next;
-            symbols[right].end = symbols[right].start;
-            if let Some(next) = next {
-                symbols[next].prev = Some(left);
-            }
-            pairs.extend(self.pair(text, &symbols, symbols[left].prev, Some(left)));
-            pairs.extend(self.pair(text, &symbols, Some(left), next));
-        }
-        symbols
+            let token = self.tokens.get(&text[a.start..b.end])?;
+            Some((Score(token.score), token.id))
+        })
     }
+}
 
-    fn pair(
-        &self,
-        text: &str,
-        symbols: &[Symbol],
-        left: Option<usize>,
-        right: Option<usize>,
-    ) -> Option<Pair> {
-        let (left, right) = (left?, right?);
-        let (start, end) = (symbols[left].start, symbols[right].end);
-        let token = (end - start <= self.longest).then(|| self.tokens.get(&text[start..end]))??;
-        Some(Pair { score: token.score, left, right, len: end - start })
-    }
+/// What is wrong where a text has a part that is no token and cannot be written in bytes.
+pub(super) fn no_token(piece: &str) -> Error {
+    Error::Model(format!("the vocabulary has no token for {piece:?} and none for bytes"))
 }
 
 /// The bytes that an ordinary token prints.
-pub(super) fn piece(text: &str) -> Vec<u8> {
-    text.replace(SPACE, " ").into_bytes()
+pub(super) fn piece(text: &[u8]) -> Vec<u8> {
+    let space = SPACE.as_bytes();
+    let mut piece = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, behind)) = rest.split_first() {
+        rest = match rest.strip_prefix(space) {
+            Some(behind) => {
+                piece.push(b' ');
+                behind
+            }
+            None => {
+                piece.push(first);
+                behind
+            }
+        };
+    }
+    piece
 }
 
-impl Ord for Pair {
-    /// The best score is greatest, and of equal scores the leftmost.
-    fn cmp(&self, other: &Pair) -> Ordering {
-        self.score.total_cmp(&other.score).then(Reverse(self.left).cmp(&Reverse(other.left)))
+/// The scores as floats; whole numbers are scores too.
+fn scores(meta: &Metadata) -> Result<Option<Vec<f32>>> {
+    let key = "tokenizer.ggml.scores";
+    match meta.f32s(key) {
+        Err(error) => match meta.i32s(key) {
+            Ok(Some(scores)) => Ok(Some(scores.into_iter().map(|score| score as f32).collect())),
+            _ => Err(error),
+        },
+        scores => scores,
     }
 }
 
-impl PartialOrd for Pair {
-    fn partial_cmp(&self, other: &Pair) -> Option<Ordering> {
+impl Ord for Score {
+    fn cmp(&self, other: &Score) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Score) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Pair {
-    fn eq(&self, other: &Pair) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Pair {}
+impl Eq for Score {}
 
 #[cfg(test)]
 mod tests {
@@ -218,9 +186,9 @@ mod tests {
                 .into_iter()
                 .map(|(text, score)| (text.into(), Token { id: 0, score: score.into() }))
                 .collect();
-            let spm = Spm { tokens, longest: 10, bytes: vec![None; 256], unknown: None };
+            let spm = Spm { tokens, longest: 10, bytes: Box::new([None; 256]), unknown: None };
             let pieces = spm.merge(&text).into_iter().map(|symbol| text[symbol.start..symbol.end].to_owned());
-            let pieces: Vec<String> = pieces.filter(|piece| !piece.is_empty()).collect();
+            let pieces: Vec<String> = pieces.collect();
             prop_assert_eq!(pieces, merge_slowly(&spm, &text));
         }
     }

@@ -3,7 +3,7 @@
 //! Keys and defaults are llama.cpp's (`llama_vocab::impl::load`). Merges and scores are read where they are
 //! used.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
@@ -28,23 +28,37 @@ pub(super) enum Kind {
 /// What holds where the file is silent.
 #[derive(Clone, Copy)]
 pub(super) struct Defaults {
-    pub bos: u32,
-    pub eos: u32,
+    pub bos: Option<u32>,
+    pub eos: Option<u32>,
     pub unknown: Option<u32>,
     pub adds_bos: bool,
+    /// Whether it adds BOS even where the file says no.
+    pub insists_on_bos: bool,
     /// Whether `bos` and `eos` hold for ordinary tokens too. Token 11 is Falcon's end of text, but GPT-2's
     /// comma.
     pub any_kind: bool,
-    /// Whether the vocabulary makes no sense without kinds.
-    pub needs_kinds: bool,
 }
 
 /// Defaults of `llama` vocabularies.
-pub(super) const SPM: Defaults =
-    Defaults { bos: 1, eos: 2, unknown: Some(0), adds_bos: true, any_kind: true, needs_kinds: true };
-/// Defaults of `gpt2` vocabularies; the pre-tokenizer may change `adds_bos`.
-pub(super) const BPE: Defaults =
-    Defaults { bos: 11, eos: 11, unknown: None, adds_bos: false, any_kind: false, needs_kinds: false };
+pub(super) const SPM: Defaults = Defaults {
+    bos: Some(1),
+    eos: Some(2),
+    unknown: Some(0),
+    adds_bos: true,
+    insists_on_bos: false,
+    any_kind: true,
+};
+/// Defaults of `gpt2` vocabularies; the pre-tokenizer may change whether BOS is added.
+pub(super) const BPE: Defaults = Defaults {
+    bos: Some(11),
+    eos: Some(11),
+    unknown: None,
+    adds_bos: false,
+    insists_on_bos: false,
+    any_kind: false,
+};
+/// Defaults of `gemma4` vocabularies, whose files name their tokens.
+pub(super) const GEMMA4: Defaults = Defaults { bos: None, eos: None, ..BPE };
 
 /// Tokens that end a generation whatever the keys say. A token with such a text is taken as a control token.
 const ENDS: &[&str] = &[
@@ -77,17 +91,44 @@ const ENDS: &[&str] = &[
 const FILL_IN: &[(&str, &[&str], bool)] = &[
     (
         "fim_pre_token_id",
-        &["<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>"],
+        &[
+            "<|fim_prefix|>",
+            "<fim-prefix>",
+            "<fim_prefix>",
+            "<｜fim▁begin｜>",
+            "<PRE>",
+            "▁<PRE>",
+            "<|code_prefix|>",
+            "<|prefix|>",
+        ],
         false,
     ),
     (
         "fim_suf_token_id",
-        &["<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>"],
+        &[
+            "<|fim_suffix|>",
+            "<fim-suffix>",
+            "<fim_suffix>",
+            "<｜fim▁hole｜>",
+            "<SUF>",
+            "▁<SUF>",
+            "<|code_suffix|>",
+            "<|suffix|>",
+        ],
         false,
     ),
     (
         "fim_mid_token_id",
-        &["<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>"],
+        &[
+            "<|fim_middle|>",
+            "<fim-middle>",
+            "<fim_middle>",
+            "<｜fim▁end｜>",
+            "<MID>",
+            "▁<MID>",
+            "<|code_middle|>",
+            "<|middle|>",
+        ],
         false,
     ),
     ("fim_pad_token_id", &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"], true),
@@ -95,14 +136,17 @@ const FILL_IN: &[(&str, &[&str], bool)] = &[
     ("fim_sep_token_id", &["<|file_sep|>"], true),
 ];
 
-/// Texts, kinds and special ids. Texts are borrowed from the file.
+/// The token of each byte that has one.
+pub(super) type Bytes = Box<[Option<u32>; 256]>;
+
+/// Texts, kinds and special ids. Texts are borrowed from the file; they need not be UTF-8.
 pub(super) struct Vocabulary<'a> {
     /// The text of each id.
-    pub texts: Vec<&'a str>,
+    pub texts: Vec<&'a [u8]>,
     /// The kind of each id.
     pub kinds: Vec<Kind>,
     /// The id of each text that is not empty.
-    pub ids: HashMap<&'a str, u32>,
+    pub ids: HashMap<&'a [u8], u32>,
     pub bos: Option<u32>,
     pub eos: Option<u32>,
     pub unknown: Option<u32>,
@@ -115,19 +159,38 @@ impl<'a> Vocabulary<'a> {
     /// Reads all keys but the merges and scores.
     pub fn read(meta: &'a Metadata, defaults: Defaults, warnings: &mut Vec<String>) -> Result<Self> {
         let texts = texts(meta)?;
+        let count = texts.len();
         let ids = ids(&texts)?;
-        let mut kinds = kinds(meta, texts.len(), defaults.needs_kinds, warnings)?;
-        let ends = ends(meta, &ids, &mut kinds)?;
-        let special = |key, default: Option<u32>| {
-            let default = default.filter(|&id| {
-                kinds.get(id as usize).is_some_and(|&kind| defaults.any_kind || kind == Kind::Control)
-            });
-            Ok::<_, Error>(id(meta, key, texts.len())?.or(default))
+        let bos = id(meta, "bos_token_id", count)?;
+        let eos = id(meta, "eos_token_id", count)?;
+        // A vocabulary that cannot become "unknown" does not mind what the key says.
+        let unknown = match defaults.unknown {
+            Some(default) => id(meta, "unknown_token_id", count)?.or(Some(default)),
+            None => id(meta, "unknown_token_id", count).unwrap_or(None),
         };
-        let bos = special("bos_token_id", Some(defaults.bos))?;
-        let eos = special("eos_token_id", Some(defaults.eos))?;
-        let unknown = special("unknown_token_id", defaults.unknown)?;
-        let adds_bos = meta.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.adds_bos);
+        let kinds = match kinds(meta, count)? {
+            Some(kinds) => kinds,
+            None => {
+                warnings.push(
+                    "tokenizer.ggml.token_type is missing: what tokens are is told by their texts".into(),
+                );
+                guess(&texts, &[bos.or(defaults.bos), eos.or(defaults.eos)], unknown, defaults.any_kind)
+            }
+        };
+        let default = |id: Option<u32>| {
+            let kind = id.and_then(|id| kinds.get(id as usize));
+            id.filter(|_| kind.is_some_and(|&kind| defaults.any_kind || kind == Kind::Control))
+        };
+        let (bos, eos) = (bos.or(default(defaults.bos)), eos.or(default(defaults.eos)));
+        let unknown = unknown.filter(|&id| (id as usize) < count);
+        let stated = meta.bool("tokenizer.ggml.add_bos_token")?;
+        let adds_bos = defaults.insists_on_bos || stated.unwrap_or(defaults.adds_bos);
+        if stated == Some(false) && adds_bos {
+            warnings.push(
+                "tokenizer.ggml.add_bos_token is false: it is ignored, since models of this kind need BOS"
+                    .into(),
+            );
+        }
         let adds_eos = meta.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
         for (adds, id, name) in [(adds_bos, bos, "bos"), (adds_eos, eos, "eos")] {
             if adds && id.is_none() {
@@ -137,83 +200,151 @@ impl<'a> Vocabulary<'a> {
                 )));
             }
         }
-        let mut vocabulary = Vocabulary { texts, kinds, ids, bos, eos, unknown, adds_bos, adds_eos, ends };
-        vocabulary.ends.extend(eos);
-        vocabulary.keep_harmony_end();
+        let mut vocabulary =
+            Vocabulary { texts, kinds, ids, bos, eos, unknown, adds_bos, adds_eos, ends: BTreeSet::new() };
+        vocabulary.find_ends(|key| match id(meta, key, count) {
+            // These cannot change what a text becomes: a wrong one is as good as none.
+            Err(error) if key.starts_with("fim_") => {
+                warnings.push(format!("{error}: ignored"));
+                Ok(None)
+            }
+            id => id,
+        })?;
         Ok(vocabulary)
     }
 
+    /// The id of a text, if it is a token that a user's text may become.
+    pub fn text_id(&self, text: &[u8]) -> Option<u32> {
+        self.ids.get(text).copied().filter(|&id| self.is_text(id))
+    }
+
+    /// Whether a user's text may become this token.
+    pub fn is_text(&self, id: u32) -> bool {
+        !matches!(self.kinds[id as usize], Kind::Control | Kind::Unknown)
+    }
+
+    /// The tokens such as `<0x0A>`.
+    pub fn bytes(&self) -> Bytes {
+        let token = |byte: usize| {
+            let id = self.ids.get(format!("<0x{byte:02X}>").as_bytes()).copied();
+            id.filter(|&id| self.kinds[id as usize] == Kind::Byte)
+        };
+        Box::new(std::array::from_fn(token))
+    }
+
     /// What each token prints, by its kind; `normal` decodes the text of an ordinary token.
-    pub fn pieces(&self, normal: fn(&str) -> Vec<u8>) -> Result<Vec<Box<[u8]>>> {
-        let piece = |(id, (&text, kind)): (usize, (&&str, &Kind))| match kind {
+    pub fn pieces(&self, normal: impl Fn(&[u8]) -> Vec<u8>) -> Result<Vec<Box<[u8]>>> {
+        let piece = |(id, (&text, kind)): (usize, (&&[u8], &Kind))| match kind {
             Kind::Normal => Ok(normal(text).into()),
-            Kind::UserDefined => Ok(text.as_bytes().into()),
+            Kind::UserDefined => Ok(text.into()),
             Kind::Control | Kind::Unknown | Kind::Unused => Ok([].into()),
             Kind::Byte => match byte(text) {
                 Some(byte) => Ok([byte].into()),
                 None => Err(Error::Model(format!(
-                    "tokenizer.ggml.tokens[{id}] is {text:?}, expected a byte like <0x0A>"
+                    "tokenizer.ggml.tokens[{id}] is {}, expected a byte like <0x0A>",
+                    shown(text)
                 ))),
             },
         };
         self.texts.iter().zip(&self.kinds).enumerate().map(piece).collect()
     }
 
-    /// In gpt-oss and Solar vocabularies `<|end|>` ends a message, not the generation.
-    fn keep_harmony_end(&mut self) {
-        let ends = |text| self.ids.get(text).is_some_and(|id| self.ends.contains(id));
-        let harmony = ends("<|return|>") && ends("<|call|>");
+    /// The texts of the control tokens.
+    pub fn controls(&self) -> BTreeMap<u32, Box<str>> {
+        let controls =
+            self.texts.iter().zip(&self.kinds).zip(0..).filter(|((_, kind), _)| **kind == Kind::Control);
+        controls.map(|((text, _), id)| (id, String::from_utf8_lossy(text).into())).collect()
+    }
+
+    /// Finds the tokens that end a generation by their texts and by the ids that `stated` gives for a key, and makes
+    /// control tokens of those that look like it.
+    pub fn find_ends(&mut self, mut stated: impl FnMut(&str) -> Result<Option<u32>>) -> Result<()> {
+        for text in ENDS {
+            if let Some(&id) = self.ids.get(text.as_bytes()) {
+                self.ends.insert(id);
+                self.kinds[id as usize] = Kind::Control;
+            }
+        }
+        for &(key, texts, is_end) in FILL_IN {
+            let stated = stated(key)?;
+            let found = texts.iter().find_map(|text| self.ids.get(text.as_bytes()).copied());
+            let found = found.filter(|_| stated.is_none());
+            if let Some(id) = found {
+                self.kinds[id as usize] = Kind::Control;
+            }
+            self.ends.extend(stated.or(found).filter(|_| is_end));
+        }
+        for key in ["eot_token_id", "eom_token_id"] {
+            self.ends.extend(stated(key)?);
+        }
+        self.ends.extend(self.eos);
+        self.keep_what_only_looks_like_an_end();
+        Ok(())
+    }
+
+    /// In gpt-oss and Solar vocabularies `<|end|>` ends a message, not the generation; in Gemma 4's `</s>` is a tag of
+    /// HTML.
+    fn keep_what_only_looks_like_an_end(&mut self) {
+        let ends = |text: &str| self.ids.get(text.as_bytes()).is_some_and(|id| self.ends.contains(id));
+        let harmony = ends("<|return|>") && (ends("<|call|>") || ends("<|calls|>"));
         let solar = ends("<|flush|>") && (ends("<|call|>") || ends("<|calls|>"));
-        if let Some(id) = self.ids.get("<|end|>").filter(|_| harmony || solar) {
+        let gemma = ends("<|tool_response>");
+        if let Some(id) = self.ids.get("<|end|>".as_bytes()).filter(|_| harmony || solar) {
             self.ends.remove(id);
+        }
+        if let Some(&id) = self.ids.get("</s>".as_bytes()).filter(|_| gemma)
+            && self.ends.remove(&id)
+        {
+            self.kinds[id as usize] = Kind::Normal;
         }
     }
 }
 
+/// A token's text for people.
+pub(super) fn shown(text: &[u8]) -> String {
+    match std::str::from_utf8(text) {
+        Ok(text) => format!("{text:?}"),
+        Err(_) => format!("\"{}\"", text.escape_ascii()),
+    }
+}
+
 /// The texts of `tokenizer.ggml.tokens`.
-fn texts(meta: &Metadata) -> Result<Vec<&str>> {
+fn texts(meta: &Metadata) -> Result<Vec<&[u8]>> {
     let Some(tokens) = meta.strings("tokenizer.ggml.tokens")? else {
         return Err(Error::Model("tokenizer.ggml.tokens is missing".into()));
     };
     if tokens.len() == 0 || u32::try_from(tokens.len()).is_err() {
         return Err(Error::Model(format!("tokenizer.ggml.tokens has {} tokens", tokens.len())));
     }
-    let text = |(id, bytes)| {
-        std::str::from_utf8(bytes).map_err(|_| {
-            Error::Model(format!("tokenizer.ggml.tokens[{id}] is not UTF-8: {:?}", bytes.escape_ascii()))
-        })
-    };
-    tokens.enumerate().map(text).collect()
+    Ok(tokens.collect())
 }
 
 /// The id of each text. Empty texts have none: they can neither be found nor printed.
-fn ids<'a>(texts: &[&'a str]) -> Result<HashMap<&'a str, u32>> {
+fn ids<'a>(texts: &[&'a [u8]]) -> Result<HashMap<&'a [u8], u32>> {
     let mut ids = HashMap::with_capacity(texts.len());
     for (&text, id) in texts.iter().zip(0u32..) {
         if let Some(first) = ids.insert(text, id).filter(|_| !text.is_empty()) {
             return Err(Error::Model(format!(
-                "tokenizer.ggml.tokens[{id}] is {text:?}, as is token {first}"
+                "tokenizer.ggml.tokens[{id}] is {}, as is token {first}",
+                shown(text)
             )));
         }
     }
-    ids.remove("");
+    ids.remove(&[][..]);
     Ok(ids)
 }
 
-fn kinds(meta: &Metadata, tokens: usize, needed: bool, warnings: &mut Vec<String>) -> Result<Vec<Kind>> {
-    let Some(types) = meta.i32s("tokenizer.ggml.token_type")? else {
-        if needed {
-            return Err(Error::Model("tokenizer.ggml.token_type is missing".into()));
-        }
-        warnings.push("tokenizer.ggml.token_type is missing: every token is taken as ordinary text".into());
-        return Ok(vec![Kind::Normal; tokens]);
-    };
-    if types.len() != tokens {
+/// The kinds that the file states.
+fn kinds(meta: &Metadata, tokens: usize) -> Result<Option<Vec<Kind>>> {
+    let Some(mut types) = meta.i32s("tokenizer.ggml.token_type")? else { return Ok(None) };
+    if types.len() < tokens {
         return Err(Error::Model(format!(
             "tokenizer.ggml.token_type has {} entries, expected one for each of {tokens} tokens",
             types.len()
         )));
     }
+    // Padding behind the vocabulary belongs to no token.
+    types.truncate(tokens);
     let kind = |(id, number)| match number {
         1 => Ok(Kind::Normal),
         2 => Ok(Kind::Unknown),
@@ -224,27 +355,19 @@ fn kinds(meta: &Metadata, tokens: usize, needed: bool, warnings: &mut Vec<String
         6 => Ok(Kind::Byte),
         _ => Err(Error::Model(format!("tokenizer.ggml.token_type[{id}] is {number}, expected 0 to 6"))),
     };
-    types.into_iter().enumerate().map(kind).collect()
+    types.into_iter().enumerate().map(kind).collect::<Result<_>>().map(Some)
 }
 
-/// The tokens that end a generation, EOS excepted; makes control tokens of those that look like it.
-fn ends(meta: &Metadata, ids: &HashMap<&str, u32>, kinds: &mut [Kind]) -> Result<BTreeSet<u32>> {
-    let mut ends: BTreeSet<u32> = ENDS.iter().filter_map(|text| ids.get(text).copied()).collect();
-    for &end in &ends {
-        kinds[end as usize] = Kind::Control;
-    }
-    for &(key, texts, is_end) in FILL_IN {
-        let stated = id(meta, key, kinds.len())?;
-        let found = texts.iter().find_map(|text| ids.get(text).copied()).filter(|_| stated.is_none());
-        if let Some(id) = found {
-            kinds[id as usize] = Kind::Control;
-        }
-        ends.extend(stated.or(found).filter(|_| is_end));
-    }
-    for key in ["eot_token_id", "eom_token_id"] {
-        ends.extend(id(meta, key, kinds.len())?);
-    }
-    Ok(ends)
+/// Kinds where the file is silent: ordinary text. In `llama` vocabularies what is written like a byte is one, and the
+/// special tokens are those of the ids.
+fn guess(texts: &[&[u8]], special: &[Option<u32>], unknown: Option<u32>, llama: bool) -> Vec<Kind> {
+    let kind = |(&text, id): (&&[u8], u32)| match llama {
+        true if unknown == Some(id) => Kind::Unknown,
+        true if special.contains(&Some(id)) => Kind::Control,
+        true if byte(text).is_some() => Kind::Byte,
+        _ => Kind::Normal,
+    };
+    texts.iter().zip(0..).map(kind).collect()
 }
 
 /// The id under `tokenizer.ggml.<key>`, if the file has it.
@@ -259,7 +382,8 @@ fn id(meta: &Metadata, key: &str, tokens: usize) -> Result<Option<u32>> {
 }
 
 /// The byte that a text such as `<0x0A>` stands for.
-pub(super) fn byte(text: &str) -> Option<u8> {
-    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
+pub(super) fn byte(text: &[u8]) -> Option<u8> {
+    let digits = text.strip_prefix(b"<0x")?.strip_suffix(b">")?;
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == 2)?;
+    u8::from_str_radix(digits, 16).ok()
 }
