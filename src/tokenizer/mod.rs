@@ -19,7 +19,8 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use bpe::Bpe;
-use special::{Part, Specials};
+pub use special::Part;
+use special::Specials;
 use spm::Spm;
 pub use stream::Stream;
 use vocabulary::{Defaults, Vocabulary};
@@ -129,6 +130,16 @@ impl Tokenizer {
         }
         ids.extend(self.eos.filter(|_| how.bos && self.adds_eos));
         Ok(ids)
+    }
+
+    /// A text cut at its special tokens, control tokens among them: for what a template wrote.
+    pub fn split<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+        self.specials.split(text, true)
+    }
+
+    /// The texts of the tokens that are recognised only where [`Encode::special`] asks for it.
+    pub fn control_tokens(&self) -> impl Iterator<Item = &str> {
+        self.specials.control_tokens()
     }
 
     /// The text of a whole sequence. Control tokens print nothing, broken UTF-8 and ids beyond the vocabulary
