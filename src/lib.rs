@@ -3,7 +3,7 @@
 //!
 //! A [`gguf`] file's metadata tells [`models`] which [`graph`] of [`ops`] to write; its tensors are stored in [`formats`]. A
 //! [`backend`], the [`cpu`] or the [`gpu`], runs the graph; a [`session`] feeds it tokens of the [`tokenizer`] and samples its logits
-//! ([`sampler`]). [`engine`] puts all of that together, [`check`] holds one backend to the other.
+//! ([`sampler`]). A [`chat`] template makes the text of a conversation. [`engine`] puts all of that together, [`check`] holds one backend to the other.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -30,6 +30,7 @@
 
 pub mod backend;
 pub mod batch;
+pub mod chat;
 pub mod check;
 pub mod cpu;
 pub mod engine;

@@ -17,6 +17,7 @@ mod report;
 mod reporter;
 mod run;
 mod stop;
+mod template;
 mod text;
 mod tokenize;
 
@@ -53,6 +54,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Print the token ids of a text, or the text of token ids
     Tokenize(tokenize::Tokenize),
+    /// Print what the model is given of a conversation
+    Template(template::Template),
     /// Write the logits of every position of a prompt to an NPY file
     Logits(logits::Logits),
     /// Compare a GPU with the CPU, node by node
@@ -97,6 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Some(Command::Devices(devices)) => devices.run(),
         Some(Command::Inspect(inspect)) => inspect.run(),
         Some(Command::Tokenize(tokenize)) => tokenize.run(),
+        Some(Command::Template(template)) => template.run(),
         Some(Command::Logits(logits)) => logits.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Bench(bench)) => bench.run(),

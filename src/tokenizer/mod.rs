@@ -25,7 +25,8 @@ use crate::gguf::{Metadata, Value};
 use bpe::Bpe;
 use json::Json;
 pub use json::Roles;
-use special::{Part, Specials, Strips};
+pub use special::Part;
+use special::{Specials, Strips};
 use spm::Spm;
 pub use stream::Stream;
 use vocabulary::{Defaults, Vocabulary};
@@ -179,6 +180,16 @@ impl Tokenizer {
         }
         ids.extend(self.eos.filter(|_| how.bos && self.adds_eos));
         Ok(ids)
+    }
+
+    /// A text cut at its special tokens, control tokens among them: for what a template wrote.
+    pub fn split<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
+        self.specials.split(text, true)
+    }
+
+    /// The texts of the tokens that are recognised only where [`Encode::special`] asks for it.
+    pub fn control_tokens(&self) -> impl Iterator<Item = &str> {
+        self.specials.control_tokens()
     }
 
     /// The text of a whole sequence. Control tokens print nothing, broken UTF-8 and ids beyond the vocabulary

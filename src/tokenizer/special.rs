@@ -35,8 +35,10 @@ pub(super) struct Strips {
 
 /// A stretch of a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'t> {
+pub enum Part<'t> {
+    /// Ordinary text.
     Text(&'t str),
+    /// A special token.
     Token(u32),
 }
 
@@ -93,6 +95,12 @@ impl Specials {
             parts.push(Part::Text(&text[at..]));
         }
         parts
+    }
+
+    /// The texts of tokens that are not found in any text.
+    pub fn control_tokens(&self) -> impl Iterator<Item = &str> {
+        let tokens = self.0.values().flat_map(|same| &same.tokens);
+        tokens.filter(|(_, special)| !special.always).filter_map(|(text, _)| std::str::from_utf8(text).ok())
     }
 
     fn find(&self, text: &[u8], special: bool) -> Vec<Hit> {

@@ -1,0 +1,33 @@
+//! Conversations as models meet them: golden renderings, Python's ways, people's text that stays text, and templates that
+//! mean harm.
+
+#[path = "../common/fixtures.rs"]
+mod fixtures;
+mod golden;
+mod guard;
+#[path = "../models/heap.rs"]
+mod heap;
+mod hostile;
+mod python;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+type Outcome = Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let mut trials = golden::trials();
+    trials.extend(guard::trials());
+    trials.extend(python::trials());
+    trials.extend(hostile::trials());
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
+    if holds { Ok(()) } else { Err(what().into()) }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Outcome {
+    must(got == expected, || format!("{what}:\n     got {got:?}\nexpected {expected:?}"))
+}
