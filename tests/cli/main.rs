@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Trial::test("logits_are_written_for_every_position", commands::logits),
         Trial::test("bench_prints_the_columns_and_keys_of_llama_bench", commands::bench),
         Trial::test("flags_are_read_from_the_environment", run::environment),
+        Trial::test("a_variable_that_is_set_to_nothing_is_not_set", run::empty_environment),
+        Trial::test("a_text_that_begins_with_a_dash_is_a_text", run::dashes),
     ];
     trials.push(
         Trial::test("ctrl_c_ends_a_generation_with_its_timings", run::ctrl_c)

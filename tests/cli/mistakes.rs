@@ -11,7 +11,12 @@ pub fn mistakes() -> Outcome {
         (vec!["-b", "opencl"], 2, "known are auto, metal, vulkan, dx12, cpu"),
         (vec!["-p", "a", "-f", "b"], 2, "cannot be used with"),
         (vec!["-m", MODEL], 2, "give a prompt with -p TEXT, -f FILE, or -f -"),
-        (vec!["-m", MODEL, "-p", "x", "--temp", "warm"], 2, "expected a number, 0 or more"),
+        (vec!["-m", MODEL, "-p", "x", "--temp", "warm"], 2, "expected a number; 0 takes"),
+        (vec!["-m", MODEL, "-p", "x", "--top-p", "-1"], 2, "expected a number from 0 to 1"),
+        (vec!["-m", MODEL, "-p", "x", "--repeat-penalty", "-1"], 2, "expected a number above 0"),
+        (vec!["-m", MODEL, "-p", "x", "-c", "-1"], 2, "invalid value '-1' for '--ctx-size <N>'"),
+        (vec!["-m", MODEL, "-p", "x", "--device", " "], 2, "the device's name is empty"),
+        (vec!["-m", MODEL, "-p", "x", "-1"], 2, "unexpected argument '-1'"),
         (vec!["-m", MODEL, "-p", "x", "--top-p", "1.5"], 2, "expected a number from 0 to 1"),
         (vec!["-m", MODEL, "-p", "x", "-n", "-2"], 2, "-2"),
         (
