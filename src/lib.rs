@@ -39,6 +39,7 @@ pub mod gpu;
 pub mod graph;
 pub mod models;
 pub mod ops;
+pub mod replace;
 pub mod sampler;
 pub mod session;
 pub mod tokenizer;

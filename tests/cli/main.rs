@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Trial::test("tokenize_prints_ids_and_their_text", commands::tokenize),
         Trial::test("inspect_prints_metadata_and_tensors", commands::inspect),
         Trial::test("logits_are_written_for_every_position", commands::logits),
+        Trial::test("logits_leave_what_is_there_until_they_are_whole", commands::logits_overwrites_nothing),
         Trial::test("bench_prints_the_columns_and_keys_of_llama_bench", commands::bench),
         Trial::test("flags_are_read_from_the_environment", run::environment),
         Trial::test("a_variable_that_is_set_to_nothing_is_not_set", run::empty_environment),
