@@ -1,6 +1,7 @@
 //! The program as its user meets it: text, JSON, exit codes and error texts, driven through the binary on the model that the
 //! repository carries.
 
+mod cache;
 mod commands;
 mod mistakes;
 mod program;
@@ -54,6 +55,11 @@ fn main() -> ExitCode {
         let device = number.clone();
         trials
             .push(Trial::test(format!("a_profile_is_printed_on {name}"), move || commands::profile(&device)));
+        let device = number.clone();
+        let replaced = format!("a_pipeline_cache_that_is_not_taken_is_replaced_on {name}");
+        // Only Vulkan's drivers hand their cache out.
+        let none = adapter.info.api != "vulkan";
+        trials.push(Trial::test(replaced, move || cache::replaced(&device)).with_ignored_flag(none));
         trials.push(Trial::test(format!("check_agrees_on {name}"), move || commands::check(&number)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
