@@ -132,10 +132,11 @@ impl Kept {
     /// Makes the recent tokens less likely, each once, however often it occurs (Keskar et al. 2019, arXiv 1909.05858).
     fn penalize(&mut self, recent: &[u32], sampling: &Sampling) {
         let window = &recent[recent.len().saturating_sub(sampling.repeat_last_n as usize)..];
-        for (i, token) in window.iter().enumerate() {
-            if let Some((of, _)) = self.0.get_mut(*token as usize).filter(|(key, _)| *key > 0)
-                && !window[..i].contains(token)
-            {
+        let mut seen = vec![false; self.0.len()];
+        for &token in window {
+            let Some(seen) = seen.get_mut(token as usize) else { continue };
+            let (of, _) = &mut self.0[token as usize];
+            if !std::mem::replace(seen, true) && *of > 0 {
                 let (logit, penalty) = (value(*of), sampling.repeat_penalty);
                 *of = key(if logit > 0.0 { logit / penalty } else { logit * penalty });
             }
@@ -315,6 +316,17 @@ mod tests {
             sample(&[1.0, 2.0], &[9, u32::MAX], &Sampling { temperature: 0.0, ..sampling }, 0).unwrap(),
             1
         );
+    }
+
+    #[test]
+    fn a_window_of_all_takes_time_in_proportion_to_its_length() {
+        // Every token once: comparing each with all before it would take 10¹⁰ comparisons.
+        let logits: Vec<f32> = logits(150_000, 5);
+        let recent: Vec<u32> = (0..150_000).collect();
+        let sampling = Sampling { repeat_penalty: 1.1, repeat_last_n: u32::MAX, ..Sampling::greedy() };
+        let start = std::time::Instant::now();
+        sample(&logits, &recent, &sampling, 0).unwrap();
+        assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
     }
 
     #[test]
