@@ -90,13 +90,14 @@ struct SamplingFlags {
         allow_hyphen_values = true
     )]
     stop: Vec<String>,
-    /// Go on behind the model's end token
+    /// Make the model's end tokens impossible, so that it goes on to the limit
     #[arg(long)]
     ignore_eos: bool,
 }
 
 impl SamplingFlags {
-    fn sampling(&self, carried: bool) -> Sampling {
+    fn sampling(&self, carried: bool, tokenizer: Option<&Tokenizer>) -> Sampling {
+        let ends = tokenizer.filter(|_| self.ignore_eos).map(Tokenizer::end_tokens);
         Sampling {
             temperature: self.temp.unwrap_or(if carried { 0.7 } else { 0.8 }),
             top_k: self.top_k,
@@ -105,6 +106,7 @@ impl SamplingFlags {
             repeat_penalty: self.repeat_penalty,
             repeat_last_n: u32::try_from(self.repeat_last_n).unwrap_or(u32::MAX),
             seed: u64::try_from(self.seed).unwrap_or_else(|_| random_seed()),
+            banned: ends.into_iter().flatten().copied().collect(),
         }
     }
 }
@@ -134,7 +136,7 @@ impl Run {
             engine.backend.can_profile()?;
         }
         let (ids, text) = self.tokens(text, engine.tokenizer.as_ref())?;
-        let sampling = self.choice.sampling(self.model.is_carried());
+        let sampling = self.choice.sampling(self.model.is_carried(), engine.tokenizer.as_ref());
         self.reporter.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
         self.generate(&mut engine, &ids, &text, &sampling)
     }

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Trial::test("the_carried_model_tells_its_story_word_for_word", run::story),
         Trial::test("json_has_every_key_and_the_same_text", run::json),
         Trial::test("a_generation_ends_for_the_reason_it_says", run::reasons),
+        Trial::test("ignore_eos_makes_the_end_token_impossible", run::ignore_eos),
         Trial::test("the_same_seed_gives_the_same_text", run::seed),
         Trial::test("a_prompt_comes_from_the_line_a_file_or_standard_input", run::prompts),
         Trial::test("auto_says_that_it_chose_the_cpu", run::fallback),

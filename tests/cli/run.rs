@@ -88,6 +88,25 @@ pub fn reasons() -> Outcome {
     Ok(())
 }
 
+pub fn ignore_eos() -> Outcome {
+    never_ends(&["-b", "cpu"])
+}
+
+/// The story's end token is the likeliest behind its last word; with the flag, others come.
+fn never_ends(on: &[&str]) -> Outcome {
+    let args = ["-m", MODEL, "-p", PROMPT, "--temp", "0", "--ignore-eos", "-n", "210", "--json"];
+    let json = parse(&succeed(&mut command(&[&args, on].concat()))?.out)?;
+    let tokens = json["tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    equal(tokens.len(), 210)?;
+    for end in ["<|endoftext|>", "</s>"] {
+        let id = succeed(&mut command(&["tokenize", "-m", MODEL, "--special", "--no-bos", "-p", end]))?.out;
+        if let Ok(id) = id.trim().parse::<u64>() {
+            must(tokens.iter().all(|t| t.as_u64() != Some(id)), || format!("{end} in {tokens:?}"))?;
+        }
+    }
+    Ok(())
+}
+
 pub fn seed() -> Outcome {
     same_seed_same_text(&["-b", "cpu"])
 }
