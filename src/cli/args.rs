@@ -43,8 +43,8 @@ pub struct Hardware {
     #[arg(long, visible_alias = "ubatch-size", env = "WGLLM_BATCH_SIZE", hide_env = true, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     pub batch_size: usize,
     /// Threads of the CPU; -1 is one for each core
-    #[arg(short, long, env = "WGLLM_THREADS", hide_env = true, value_name = "N", default_value_t = -1)]
-    pub threads: i32,
+    #[arg(short, long, env = "WGLLM_THREADS", hide_env = true, value_name = "N", default_value_t = -1, value_parser = threads)]
+    threads: i32,
     /// Do not use f16 arithmetic
     #[arg(long, env = "WGLLM_NO_F16", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub no_f16: bool,
@@ -270,9 +270,47 @@ fn gpu_layers(text: &str) -> Result<Layers, String> {
     }
 }
 
+/// The largest count: positions and rows are u32 on a device, and sums of a few counts must not wrap.
+pub const MOST: usize = i32::MAX as usize;
+
+/// Reads a count.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n <= MOST).ok_or_else(|| format!("expected a whole number, {MOST} at most"))
+}
+
 /// Reads a count that may not be 0.
 pub fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number above 0".into())
+    let number = count(text).ok().filter(|&n| n > 0);
+    number.ok_or_else(|| format!("expected a whole number above 0, {MOST} at most"))
+}
+
+/// Reads a number of threads: where there are many more than cores, starting them alone takes minutes.
+fn threads(text: &str) -> Result<i32, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = cores.max(512);
+    let number: Option<i32> = text.parse().ok();
+    let number = number.filter(|&n| usize::try_from(n).is_ok_and(|n| n <= most) || n == -1);
+    number.ok_or_else(|| {
+        format!("expected a whole number, {most} at most; this machine has {cores} cores, and -1 takes them")
+    })
+}
+
+/// Refuses a context that no use of the model needs, before anything is made of that size.
+///
+/// Models are made to reach a few times as far as they were trained; 32 times as far leaves nothing to be wished for.
+pub fn check_context(file: &Gguf, context: usize) -> Result<()> {
+    let own = match file.metadata().get("general.architecture").and_then(|v| v.str()) {
+        Some(architecture) => file.metadata().u32(&format!("{architecture}.context_length")).ok().flatten(),
+        None => None,
+    };
+    let own = own.unwrap_or(0) as usize;
+    let most = own.saturating_mul(32).clamp(1 << 20, MOST);
+    if context <= most {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "a context of {context} positions: the model was made for {own}, and {most} is the most that is given; choose fewer"
+    )))
 }
 
 /// Reads a temperature: what is below 0 counts as 0, as in llama.cpp.

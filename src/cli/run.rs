@@ -35,7 +35,7 @@ pub struct Run {
     #[arg(short = 'n', long = "predict", visible_alias = "max-tokens", env = "WGLLM_N_PREDICT", hide_env = true, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..))]
     predict: i64,
     /// Positions of the context; 0 is what the model was made for [default: that, but 4096 at most]
-    #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N")]
+    #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N", value_parser = args::count)]
     ctx_size: Option<usize>,
     #[command(flatten)]
     backend: BackendFlag,
