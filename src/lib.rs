@@ -42,6 +42,7 @@ pub mod graph;
 pub mod memory;
 pub mod models;
 pub mod ops;
+pub mod replace;
 pub mod sampler;
 pub mod scheduler;
 pub mod session;

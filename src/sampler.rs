@@ -1,6 +1,6 @@
 //! From logits to a token. This is the reference of the GPU's sampler (`wgsl/sample.wgsl`), which works the same way.
 //!
-//! Penalties, top-k, top-p, min-p, then temperature, as in llama.cpp. Each of the three truncations is a least logit, so that
+//! Banned tokens, penalties, top-k, top-p, min-p, then temperature, as in llama.cpp. Each of the three truncations is a least logit, so that
 //! nothing is sorted; tokens that tie with the last one kept are kept. The draw is the largest of logit / temperature + noise,
 //! with Gumbel noise that depends on nothing but the seed, the position and the token: that is a sample of the
 //! softmax (Gumbel 1954), needs no running sum, and gives the same text for the same seed.
@@ -32,6 +32,8 @@ pub struct Sampling {
     pub repeat_last_n: u32,
     /// The seed of the noise.
     pub seed: u64,
+    /// Tokens that are never chosen, as with a logit of -infinity; ids beyond the vocabulary change nothing.
+    pub banned: Vec<u32>,
 }
 
 impl Default for Sampling {
@@ -44,6 +46,7 @@ impl Default for Sampling {
             repeat_penalty: 1.0,
             repeat_last_n: 64,
             seed: 0,
+            banned: Vec::new(),
         }
     }
 }
@@ -93,7 +96,7 @@ impl Sampling {
     }
 }
 
-/// The error for a row of logits without a single number.
+/// The error for a row of logits without a single number among the tokens that are not banned.
 pub fn no_token() -> Error {
     Error::Model(
         "every logit is NaN, so there is no token to choose; `wgllm check` finds the node it begins at"
@@ -104,6 +107,7 @@ pub fn no_token() -> Error {
 /// Chooses a token; `position` is where the logits were computed, `recent` ends with the last token.
 pub fn sample(logits: &[f32], recent: &[u32], sampling: &Sampling, position: u32) -> Result<u32> {
     let mut kept = Kept::all(logits);
+    kept.ban(&sampling.banned);
     if sampling.penalizes() {
         kept.penalize(recent, sampling);
     }
@@ -130,13 +134,23 @@ impl Kept {
         Kept(logits.iter().zip(0..).map(|(&logit, token)| (key(logit), token)).collect())
     }
 
+    /// Takes tokens out of the running, as if their logits were no numbers.
+    fn ban(&mut self, banned: &[u32]) {
+        for &token in banned {
+            if let Some((key, _)) = self.0.get_mut(token as usize) {
+                *key = 0;
+            }
+        }
+    }
+
     /// Makes the recent tokens less likely, each once, however often it occurs (Keskar et al. 2019, arXiv 1909.05858).
     fn penalize(&mut self, recent: &[u32], sampling: &Sampling) {
         let window = &recent[recent.len().saturating_sub(sampling.repeat_last_n as usize)..];
-        for (i, token) in window.iter().enumerate() {
-            if let Some((of, _)) = self.0.get_mut(*token as usize).filter(|(key, _)| *key > 0)
-                && !window[..i].contains(token)
-            {
+        let mut seen = vec![false; self.0.len()];
+        for &token in window {
+            let Some(seen) = seen.get_mut(token as usize) else { continue };
+            let (of, _) = &mut self.0[token as usize];
+            if !std::mem::replace(seen, true) && *of > 0 {
                 let (logit, penalty) = (value(*of), sampling.repeat_penalty);
                 *of = key(if logit > 0.0 { logit / penalty } else { logit * penalty });
             }
@@ -227,6 +241,7 @@ mod tests {
         repeat_penalty: 1.0,
         repeat_last_n: 64,
         seed: 7,
+        banned: Vec::new(),
     };
 
     fn kept(logits: &[f32], sampling: &Sampling) -> Vec<u32> {
@@ -316,6 +331,33 @@ mod tests {
             sample(&[1.0, 2.0], &[9, u32::MAX], &Sampling { temperature: 0.0, ..sampling }, 0).unwrap(),
             1
         );
+    }
+
+    #[test]
+    fn a_window_of_all_takes_time_in_proportion_to_its_length() {
+        // Every token once: comparing each with all before it would take 10¹⁰ comparisons.
+        let logits: Vec<f32> = logits(150_000, 5);
+        let recent: Vec<u32> = (0..150_000).collect();
+        let sampling = Sampling { repeat_penalty: 1.1, repeat_last_n: u32::MAX, ..Sampling::greedy() };
+        let start = std::time::Instant::now();
+        sample(&logits, &recent, &sampling, 0).unwrap();
+        assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_banned_token_is_never_chosen() {
+        let logits = logits(40, 9);
+        let best = sample(&logits, &[], &Sampling::greedy(), 0).unwrap();
+        let banned = vec![best, 3, 5, 40, u32::MAX];
+        for open in [OPEN, Sampling::greedy(), Sampling::default()] {
+            let sampling = Sampling { banned: banned.clone(), repeat_penalty: 1.5, ..open };
+            for draw in 0..500 {
+                let token = sample(&logits, &[best, 3, 7], &sampling, draw).unwrap();
+                assert!(!banned.contains(&token), "token {token}, {sampling:?}");
+            }
+        }
+        let all = Sampling { banned: (0..40).collect(), ..OPEN };
+        assert!(sample(&logits, &[], &all, 0).is_err());
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub struct Hardware {
     /// Adapter by its number in `wgllm devices`, or by a part of its name
     #[arg(long, env = "WGLLM_DEVICE", hide_env = true, value_name = "N|NAME")]
     pub device: Option<String>,
-    /// Layers on the GPU: all or 0 (also -ngl)
-    #[arg(long, env = "WGLLM_N_GPU_LAYERS", hide_env = true, value_name = "all|0|N", value_parser = gpu_layers)]
-    pub n_gpu_layers: Option<usize>,
+    /// Layers on the GPU: all, 0, or auto, which is -1 and leaves it to the backend (also -ngl)
+    #[arg(long, env = "WGLLM_N_GPU_LAYERS", hide_env = true, value_name = "all|0|auto|N", value_parser = gpu_layers)]
+    n_gpu_layers: Option<Layers>,
     /// Arithmetic: fast (what the adapter does best) or f32 (the reference's)
     #[arg(long, env = "WGLLM_PRECISION", hide_env = true, value_name = "P", default_value = "fast", value_parser = precision)]
     pub precision: Precision,
@@ -43,8 +43,8 @@ pub struct Hardware {
     #[arg(long, visible_alias = "ubatch-size", env = "WGLLM_BATCH_SIZE", hide_env = true, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     pub batch_size: usize,
     /// Threads of the CPU; -1 is one for each core
-    #[arg(short, long, env = "WGLLM_THREADS", hide_env = true, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    pub threads: i32,
+    #[arg(short, long, env = "WGLLM_THREADS", hide_env = true, value_name = "N", default_value_t = -1, value_parser = threads)]
+    threads: i32,
     /// Do not use f16 arithmetic
     #[arg(long, env = "WGLLM_NO_F16", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub no_f16: bool,
@@ -84,7 +84,7 @@ impl Hardware {
 
     /// What `-ngl` makes of the backend: it is all of them or none, and never ignored.
     fn backend_for_layers(&self, backend: Choice, file: &Gguf) -> Result<Choice> {
-        let Some(layers) = self.n_gpu_layers else { return Ok(backend) };
+        let Some(Layers::Count(layers)) = self.n_gpu_layers else { return Ok(backend) };
         match (layers, backend) {
             (0, Choice::Auto) if self.device.is_none() => return Ok(Choice::Cpu),
             (0, Choice::Cpu) => return Ok(Choice::Cpu),
@@ -137,8 +137,8 @@ impl Hardware {
 /// A text from the command line, a file or standard input.
 #[derive(Args)]
 pub struct Text {
-    /// Text; `-` reads standard input
-    #[arg(short, long, value_name = "TEXT", conflicts_with = "file")]
+    /// Text, whatever it begins with; `-` alone reads standard input
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// File with the text; `-` reads standard input
     #[arg(short, long, value_name = "FILE")]
@@ -250,30 +250,91 @@ fn precision(name: &str) -> Result<Precision, String> {
     }
 }
 
-fn gpu_layers(text: &str) -> Result<usize, String> {
+/// What `-ngl` asks for.
+#[derive(Clone, Copy, Debug)]
+enum Layers {
+    /// What `-b` makes of it.
+    Auto,
+    /// So many.
+    Count(usize),
+}
+
+fn gpu_layers(text: &str) -> Result<Layers, String> {
     match text {
-        "all" => Ok(usize::MAX),
-        number => number.parse().map_err(|_| "give all, 0, or a number of layers".into()),
+        "all" => Ok(Layers::Count(usize::MAX)),
+        "auto" | "-1" => Ok(Layers::Auto),
+        number => number
+            .parse()
+            .map(Layers::Count)
+            .map_err(|_| "give all, 0, auto (or -1), or a number of layers".into()),
     }
+}
+
+/// The largest count: positions and rows are u32 on a device, and sums of a few counts must not wrap.
+pub const MOST: usize = i32::MAX as usize;
+
+/// Reads a count.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n <= MOST).ok_or_else(|| format!("expected a whole number, {MOST} at most"))
 }
 
 /// Reads a count that may not be 0.
 pub fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number above 0".into())
+    let number = count(text).ok().filter(|&n| n > 0);
+    number.ok_or_else(|| format!("expected a whole number above 0, {MOST} at most"))
 }
 
-/// Reads a number from 0 up.
-pub fn not_negative(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok().filter(|x: &f32| x.is_finite() && *x >= 0.0);
-    number.ok_or_else(|| "expected a number, 0 or more".into())
+/// Reads a number of threads: where there are many more than cores, starting them alone takes minutes.
+fn threads(text: &str) -> Result<i32, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = cores.max(512);
+    let number: Option<i32> = text.parse().ok();
+    let number = number.filter(|&n| usize::try_from(n).is_ok_and(|n| n <= most) || n == -1);
+    number.ok_or_else(|| {
+        format!("expected a whole number, {most} at most; this machine has {cores} cores, and -1 takes them")
+    })
+}
+
+/// Refuses a context that no use of the model needs, before anything is made of that size.
+///
+/// Models are made to reach a few times as far as they were trained; 32 times as far leaves nothing to be wished for.
+pub fn check_context(file: &Gguf, context: usize) -> Result<()> {
+    let own = match file.metadata().get("general.architecture").and_then(|v| v.str()) {
+        Some(architecture) => file.metadata().u32(&format!("{architecture}.context_length")).ok().flatten(),
+        None => None,
+    };
+    let own = own.unwrap_or(0) as usize;
+    let most = own.saturating_mul(32).clamp(1 << 20, MOST);
+    if context <= most {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "a context of {context} positions: the model was made for {own}, and {most} is the most that is given; choose fewer"
+    )))
+}
+
+/// Reads a temperature: what is below 0 counts as 0, as in llama.cpp.
+pub fn temperature(text: &str) -> Result<f32, String> {
+    finite(text).map(|t| t.max(0.0)).ok_or_else(|| "expected a number; 0 takes the likeliest token".into())
+}
+
+/// Reads a number of ranks: what is below 0 counts as 0, which is all, as in llama.cpp.
+pub fn ranks(text: &str) -> Result<u32, String> {
+    let number: Option<i64> = text.parse().ok();
+    let number = number.and_then(|n| u32::try_from(n.max(0)).ok());
+    number.ok_or_else(|| "expected a whole number below 2^32; 0 is all".into())
 }
 
 /// Reads a number above 0.
 pub fn positive(text: &str) -> Result<f32, String> {
-    not_negative(text).ok().filter(|&x| x > 0.0).ok_or_else(|| "expected a number above 0".into())
+    finite(text).filter(|&x| x > 0.0).ok_or_else(|| "expected a number above 0".into())
 }
 
 /// Reads a number from 0 to 1.
 pub fn share(text: &str) -> Result<f32, String> {
-    not_negative(text).ok().filter(|&x| x <= 1.0).ok_or_else(|| "expected a number from 0 to 1".into())
+    finite(text).filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "expected a number from 0 to 1".into())
+}
+
+fn finite(text: &str) -> Option<f32> {
+    text.parse().ok().filter(|x: &f32| x.is_finite())
 }

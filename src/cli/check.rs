@@ -18,6 +18,9 @@ use super::{Outcome, ids, report};
 /// Ids of the prefill step where none are given: odd, and more than one tile of small kernels.
 const IDS: usize = 23;
 
+/// Single-row steps: every value of each is kept until the end.
+const MOST_STEPS: i64 = 1 << 16;
+
 /// The arguments of `check`.
 #[derive(Args)]
 pub struct Check {
@@ -28,9 +31,9 @@ pub struct Check {
     backend: Vec<Choice>,
     #[command(flatten)]
     prompt: Prompt,
-    /// Single-row steps behind the prompt
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    decode: usize,
+    /// Single-row steps behind the prompt, 65536 at most
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=MOST_STEPS))]
+    decode: u32,
     /// Seed of the ids, where none are given
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -61,7 +64,8 @@ impl Check {
             Some(ids) => ids,
             None => ids::random(self.seed, IDS, Model::from_gguf(&file, self.layers)?.vocab_size),
         };
-        let report = check(file, &options, &ids, self.decode)?;
+        args::check_context(&file, ids.len() + self.decode as usize)?;
+        let report = check(file, &options, &ids, self.decode as usize)?;
         let mut out = std::io::stdout().lock();
         match self.json {
             true => writeln!(out, "{}", to_json(&report))?,

@@ -1,14 +1,15 @@
 //! `wgllm logits`: the logits of every position of a prompt, for comparison with other programs.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use wgllm::Error;
 use wgllm::engine::Options;
+use wgllm::gguf::Gguf;
+use wgllm::replace::Replacement;
 use wgllm::session::Session;
+use wgllm::{Error, Result};
 
 use super::Outcome;
 use super::args::{BackendFlag, Hardware, Prompt};
@@ -37,15 +38,18 @@ impl Logits {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
         let file = self.model.open()?;
+        self.check_out(&file)?;
         let Some(ids) = self.prompt.ids(&file)? else {
             return Err(Error::Usage("give a prompt with --ids, -p or -f".into()).into());
         };
         let options = self.hardware.options(self.backend.backend, &file)?;
         let options = Options { context: Some(ids.len()), ..options };
+        let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
+        // Before the model is loaded: a folder that cannot be written is found at once.
+        let out = Replacement::create(&self.out).map_err(failed)?;
         let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
         let vocab = engine.model.vocab_size;
-        let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
-        let mut npy = Npy::create(&self.out, ids.len(), vocab).map_err(failed)?;
+        let mut npy = Npy::begin(out, ids.len(), vocab).map_err(failed)?;
         let mut written = Ok(());
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, vocab);
         session.logits(&ids, &mut |rows| {
@@ -57,24 +61,37 @@ impl Logits {
         self.reporter.say(format_args!("{}: float32 [{}][{vocab}]", self.out.display(), ids.len()));
         Ok(ExitCode::SUCCESS)
     }
+
+    /// Refuses an output that is one of the files which are read.
+    fn check_out(&self, file: &Gguf) -> Result<()> {
+        let Ok(out) = self.out.canonicalize() else { return Ok(()) };
+        let mut inputs = file.files().chain(self.prompt.text.file.as_deref());
+        match inputs.find(|input| input.canonicalize().is_ok_and(|input| input == out)) {
+            Some(input) => {
+                let what = "it is read for this and would be overwritten; give another file";
+                Err(Error::Usage(format!("--out {} is {}: {what}", self.out.display(), input.display())))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// A matrix of float32 in NumPy's format, version 1.0 (numpy.lib.format), written row by row.
-struct Npy(BufWriter<File>);
+struct Npy(BufWriter<Replacement>);
 
 impl Npy {
-    fn create(path: &Path, rows: usize, cols: usize) -> io::Result<Npy> {
-        let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&header(rows, cols))?;
-        Ok(Npy(file))
+    fn begin(out: Replacement, rows: usize, cols: usize) -> io::Result<Npy> {
+        let mut out = BufWriter::new(out);
+        out.write_all(&header(rows, cols))?;
+        Ok(Npy(out))
     }
 
     fn write(&mut self, values: &[f32]) -> io::Result<()> {
         values.iter().try_for_each(|v| self.0.write_all(&v.to_le_bytes()))
     }
 
-    fn finish(mut self) -> io::Result<()> {
-        self.0.flush()
+    fn finish(self) -> io::Result<()> {
+        self.0.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
     }
 }
 

@@ -25,7 +25,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use wgllm::Error;
 
 /// Runs language models from GGUF files on any GPU, and checks every step of them against the CPU.
@@ -93,7 +94,9 @@ type Outcome = Result<ExitCode, Quit>;
 
 /// Runs the command that `args` ask for. Help and usage errors end the process here, as clap does.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
-    let cli = Cli::parse_from(args.into_iter().map(long_name));
+    let mut command = as_typed(Cli::command());
+    let matches = command.try_get_matches_from_mut(long_names(args)).unwrap_or_else(|e| e.exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.format(&mut command).exit());
     match cli.command {
         None => cli.run.run(),
         Some(Command::Run(run)) => run.run(),
@@ -117,17 +120,33 @@ const LONG_NAMES: &[(&str, &str)] = &[
     ("-pg", "--prompt-gen"),
 ];
 
-fn long_name(arg: OsString) -> OsString {
-    match LONG_NAMES.iter().find(|(short, _)| OsStr::new(short) == arg) {
-        Some((_, long)) => long.into(),
-        None => arg,
-    }
+/// Flags whose value is a text: what follows them is never a flag.
+const TEXTS: &[&str] = &["-p", "--prompt", "-r", "--stop", "--reverse-prompt"];
+
+fn long_names(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut text_follows = false;
+    args.into_iter().map(move |arg| {
+        let is_text = std::mem::replace(&mut text_follows, TEXTS.iter().any(|flag| *flag == arg));
+        match LONG_NAMES.iter().find(|(short, _)| !is_text && OsStr::new(short) == arg) {
+            Some((_, long)) => long.into(),
+            None => arg,
+        }
+    })
+}
+
+/// A number below 0 is a value, not a flag, and an environment variable that is set to nothing is not set: in every command.
+fn as_typed(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let without_empty = |arg: Arg| match arg.get_env().is_some_and(is_empty) {
+        true => arg.env(Resettable::<clap::builder::OsStr>::Reset),
+        false => arg,
+    };
+    command.allow_negative_numbers(true).mut_args(without_empty).mut_subcommands(as_typed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definitions_of_all_commands_are_consistent() {
@@ -137,7 +156,14 @@ mod tests {
     #[test]
     fn flags_of_several_letters_are_those_of_llama_cpp() {
         let args = ["wgllm", "-ngl", "all", "-ub", "64", "-ctk", "f16"].map(OsString::from);
-        let cli = Cli::try_parse_from(args.into_iter().map(long_name));
+        let cli = Cli::try_parse_from(long_names(args));
         assert!(cli.is_ok(), "{:?}", cli.err().map(|e| e.to_string()));
+    }
+
+    #[test]
+    fn what_follows_a_flag_of_text_is_text() {
+        let args = ["wgllm", "-p", "-ub", "--stop", "-ngl", "-ub", "64"].map(OsString::from);
+        let names: Vec<OsString> = long_names(args).collect();
+        assert_eq!(names, ["wgllm", "-p", "-ub", "--stop", "-ngl", "--batch-size", "64"]);
     }
 }

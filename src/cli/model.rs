@@ -9,7 +9,7 @@ use wgllm::Result;
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
 
-use super::args::Hardware;
+use super::args::{self, Hardware};
 use super::report;
 use super::reporter::Reporter;
 
@@ -38,6 +38,9 @@ impl ModelFlag {
 
 /// Prepares the model of `file` for running, with a progress bar, and says what it runs on.
 pub fn load(file: Gguf, options: &Options, hardware: &Hardware, reporter: &Reporter) -> Result<Engine> {
+    if let Some(context) = options.context {
+        args::check_context(&file, context)?;
+    }
     hardware.set_threads()?;
     let bar = reporter.bytes_bar("loading");
     let engine = Engine::with_file(file, options, &mut |done, total| {

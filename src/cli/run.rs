@@ -32,10 +32,10 @@ pub struct Run {
     #[command(flatten)]
     prompt: Prompt,
     /// Tokens to generate at most; -1 goes on to the model's end token or the end of the context
-    #[arg(short = 'n', long = "predict", visible_alias = "max-tokens", env = "WGLLM_N_PREDICT", hide_env = true, value_name = "N", default_value_t = -1, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    #[arg(short = 'n', long = "predict", visible_alias = "max-tokens", env = "WGLLM_N_PREDICT", hide_env = true, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..))]
     predict: i64,
     /// Positions of the context; 0 is what the model was made for [default: that, but 4096 at most]
-    #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N")]
+    #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N", value_parser = args::count)]
     ctx_size: Option<usize>,
     #[command(flatten)]
     backend: BackendFlag,
@@ -60,11 +60,11 @@ pub struct Run {
 #[derive(Args)]
 #[command(next_help_heading = "Sampling")]
 struct SamplingFlags {
-    /// Temperature; 0 takes the most likely token [default: 0.8; 0.7 for the carried model]
-    #[arg(long, visible_alias = "temperature", env = "WGLLM_TEMP", hide_env = true, value_name = "T", value_parser = args::not_negative)]
+    /// Temperature; 0 and below take the most likely token [default: 0.8; 0.7 for the carried model]
+    #[arg(long, visible_alias = "temperature", env = "WGLLM_TEMP", hide_env = true, value_name = "T", value_parser = args::temperature)]
     temp: Option<f32>,
-    /// Choose among this many of the likeliest tokens; 0 is all
-    #[arg(long, env = "WGLLM_TOP_K", hide_env = true, value_name = "K", default_value_t = 40)]
+    /// Choose among this many of the likeliest tokens; 0 and below are all
+    #[arg(long, env = "WGLLM_TOP_K", hide_env = true, value_name = "K", default_value_t = 40, value_parser = args::ranks)]
     top_k: u32,
     /// Choose among the likeliest tokens that have this share of the probability together
     #[arg(long, env = "WGLLM_TOP_P", hide_env = true, value_name = "P", default_value_t = 0.95, value_parser = args::share)]
@@ -76,21 +76,28 @@ struct SamplingFlags {
     #[arg(long, env = "WGLLM_REPEAT_PENALTY", hide_env = true, value_name = "X", default_value_t = 1.0, value_parser = args::positive)]
     repeat_penalty: f32,
     /// How many tokens are recent; -1 is all
-    #[arg(long, env = "WGLLM_REPEAT_LAST_N", hide_env = true, value_name = "N", default_value_t = 64, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..))]
+    #[arg(long, env = "WGLLM_REPEAT_LAST_N", hide_env = true, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i32).range(-1..))]
     repeat_last_n: i32,
     /// Seed: the same one gives the same text on the same device; -1 takes a random one
-    #[arg(short, long, env = "WGLLM_SEED", hide_env = true, value_name = "N", default_value_t = -1, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    #[arg(short, long, env = "WGLLM_SEED", hide_env = true, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..))]
     seed: i64,
-    /// End before this text; may be given several times
-    #[arg(short = 'r', long = "stop", visible_alias = "reverse-prompt", value_name = "TEXT")]
+    /// End before this text, whatever it begins with; may be given several times
+    #[arg(
+        short = 'r',
+        long = "stop",
+        visible_alias = "reverse-prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
     stop: Vec<String>,
-    /// Go on behind the model's end token
+    /// Make the model's end tokens impossible, so that it goes on to the limit
     #[arg(long)]
     ignore_eos: bool,
 }
 
 impl SamplingFlags {
-    fn sampling(&self, carried: bool) -> Sampling {
+    fn sampling(&self, carried: bool, tokenizer: Option<&Tokenizer>) -> Sampling {
+        let ends = tokenizer.filter(|_| self.ignore_eos).map(Tokenizer::end_tokens);
         Sampling {
             temperature: self.temp.unwrap_or(if carried { 0.7 } else { 0.8 }),
             top_k: self.top_k,
@@ -99,6 +106,7 @@ impl SamplingFlags {
             repeat_penalty: self.repeat_penalty,
             repeat_last_n: u32::try_from(self.repeat_last_n).unwrap_or(u32::MAX),
             seed: u64::try_from(self.seed).unwrap_or_else(|_| random_seed()),
+            banned: ends.into_iter().flatten().copied().collect(),
         }
     }
 }
@@ -128,7 +136,7 @@ impl Run {
             engine.backend.can_profile()?;
         }
         let (ids, text) = self.tokens(text, engine.tokenizer.as_ref())?;
-        let sampling = self.choice.sampling(self.model.is_carried());
+        let sampling = self.choice.sampling(self.model.is_carried(), engine.tokenizer.as_ref());
         self.reporter.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
         self.generate(&mut engine, &ids, &text, &sampling)
     }

@@ -94,6 +94,11 @@ impl Gguf {
         &self.name
     }
 
+    /// The files that are read; none where the program carries the model.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().filter(|part| part.is_mapped()).map(Part::path)
+    }
+
     /// GGUF's version.
     pub fn version(&self) -> u32 {
         self.parts[0].version()

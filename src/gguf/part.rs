@@ -97,6 +97,10 @@ impl Part {
         &self.path
     }
 
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(self.bytes, Bytes::Mapped(_))
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

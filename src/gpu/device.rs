@@ -237,6 +237,10 @@ pub fn adapters() -> Vec<AdapterLine> {
 
 /// The adapter that was asked for by API, by number or by a part of its name, or an error that lists those there are.
 pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
+    if device.is_some_and(|d| d.trim().is_empty()) {
+        let what = "the device's name is empty; give a number of `wgllm devices` or a part of a name";
+        return Err(Error::Usage(what.into()));
+    }
     let all = enumerate();
     let of_api = |a: &wgpu::Adapter| api.is_none_or(|api| Api::of(a.get_info().backend) == Some(api));
     let wanted = |(index, a): &(usize, &wgpu::Adapter)| {

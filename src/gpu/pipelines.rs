@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::PathBuf;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::gpu::device::Device;
 use crate::gpu::link::{Slots, bindings, link, required};
+use crate::replace::Replacement;
 
 /// What tells pipelines apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -185,11 +189,17 @@ fn layout(device: &Device, key: &Key) -> Result<wgpu::PipelineLayout> {
 }
 
 /// wgpu's pipeline cache in the user's cache folder. Without one everything works, only slower, so that nothing here fails.
+///
+/// The file is a checksum (8 bytes) and wgpu's data. Its name says the device, its driver and the driver's version.
 struct DiskCache {
     cache: Option<wgpu::PipelineCache>,
     file: Option<PathBuf>,
+    /// Bytes of the data that the driver took.
     held: usize,
 }
+
+/// Larger files are not ours.
+const MOST_CACHE: u64 = 1 << 28;
 
 impl DiskCache {
     fn open(device: &Device) -> DiskCache {
@@ -198,36 +208,67 @@ impl DiskCache {
             return none;
         }
         let Some(key) = wgpu::util::pipeline_cache_key(&device.adapter) else { return none };
-        let file = cache_folder().map(|f| f.join(key));
-        let data = file.as_ref().and_then(|f| std::fs::read(f).ok());
-        // SAFETY: the data was written by `save` below from the same driver's cache: its key is the file's name, and wgpu
-        // checks the header that it wrote itself and starts anew (`fallback`) if it is another's.
-        let cache = unsafe {
-            device.device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
-                label: Some("wgllm"),
-                data: data.as_deref(),
-                fallback: true,
-            })
-        };
-        DiskCache { cache: Some(cache), file, held: data.map_or(0, |d| d.len()) }
+        let wgpu::AdapterInfo { driver, driver_info, .. } = &device.adapter;
+        let name = format!("{key}_{:016x}", hash(&[driver.as_bytes(), driver_info.as_bytes()]));
+        let file = cache_folder().map(|f| f.join(name));
+        let data = file.as_deref().and_then(read_cache);
+        let data = data.as_deref().map(|bytes| &bytes[CHECKSUM..]);
+        let taken = data.and_then(|data| Some((create_cache(device, Some(data))?, data.len())));
+        match taken {
+            Some((cache, held)) => DiskCache { cache: Some(cache), file, held },
+            None => DiskCache { cache: create_cache(device, None), file, held: 0 },
+        }
     }
 
     fn handle(&self) -> Option<&wgpu::PipelineCache> {
         self.cache.as_ref()
     }
 
-    /// Writes beside the file, then renames: two processes never read each other's half.
+    /// Replaces the file where there is more to keep than it holds, or where the driver did not take what it holds.
     fn save(&self) {
         let (Some(cache), Some(file)) = (&self.cache, &self.file) else { return };
         let Some(data) = cache.get_data().filter(|d| d.len() > self.held) else { return };
-        let beside = file.with_extension(std::process::id().to_string());
-        let written = file.parent().is_some_and(|folder| std::fs::create_dir_all(folder).is_ok())
-            && std::fs::write(&beside, data).is_ok()
-            && std::fs::rename(&beside, file).is_ok();
-        if !written {
-            let _ = std::fs::remove_file(&beside);
+        // A pipe or a device in its place is replaced as well: written, it would hang.
+        if fs::metadata(file).is_ok_and(|about| !about.is_file()) {
+            let _ = fs::remove_file(file);
         }
+        let write = || -> io::Result<()> {
+            file.parent().map_or(Ok(()), fs::create_dir_all)?;
+            let mut out = Replacement::create(file)?;
+            out.write_all(&hash(&[&data]).to_le_bytes())?;
+            out.write_all(&data)?;
+            out.finish()
+        };
+        let _ = write();
     }
+}
+
+/// wgpu's cache, with data in it; none where wgpu or the driver finds that they are another driver's.
+fn create_cache(device: &Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCache> {
+    let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let desc = wgpu::PipelineCacheDescriptor { label: Some("wgllm"), data, fallback: false };
+    // SAFETY: the data are whole, byte for byte what `save` wrote of a cache of a driver of this name and version (`read_cache`
+    // compares their checksum), and wgpu compares the key that the driver itself gives to its caches.
+    let cache = unsafe { device.device.create_pipeline_cache(&desc) };
+    pollster::block_on(scope.pop()).is_none().then_some(cache)
+}
+
+/// Bytes of the checksum before the data.
+const CHECKSUM: usize = 8;
+
+/// A file of the cache, if its checksum is right. A pipe is never opened: that would wait for a writer.
+fn read_cache(file: &Path) -> Option<Vec<u8>> {
+    fs::metadata(file).ok().filter(|about| about.is_file() && about.len() <= MOST_CACHE)?;
+    let bytes = fs::read(file).ok()?;
+    let (sum, data) = bytes.split_first_chunk::<CHECKSUM>()?;
+    (u64::from_le_bytes(*sum) == hash(&[data])).then_some(bytes)
+}
+
+/// Other versions of Rust may hash otherwise: then the cache is made anew.
+fn hash(parts: &[&[u8]]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn cache_folder() -> Option<PathBuf> {

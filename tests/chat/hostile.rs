@@ -129,7 +129,7 @@ fn any_text() -> Outcome {
             let messages: Vec<Value> = texts
                 .iter()
                 .enumerate()
-                .map(|(i, text)| json!({ "role": ["user", "assistant"][i % 2], "content": text }))
+                .map(|(i, text)| json!({ "role": (["user", "assistant"][i % 2]), "content": text }))
                 .collect();
             let conversation: Conversation =
                 serde_json::from_value(json!({ "messages": messages })).expect("valid");
@@ -221,7 +221,7 @@ fn long() -> Outcome {
         let template = ChatTemplate::parse(&std::fs::read_to_string(&file)?, "<s>", "</s>")?;
         let what = file.display().to_string();
         let turns: Vec<Value> = (0..2001)
-            .map(|i| json!({ "role": ["user", "assistant"][i % 2], "content": "Some words that were said. ".repeat(20) }))
+            .map(|i| json!({ "role": (["user", "assistant"][i % 2]), "content": "Some words that were said. ".repeat(20) }))
             .collect();
         let turns: Conversation =
             serde_json::from_value(json!({ "messages": turns, "tools": vec![tool.clone(); 100] }))?;

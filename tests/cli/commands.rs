@@ -64,6 +64,40 @@ pub fn logits() -> Outcome {
     must(npy(&path)?.1 == values, || "the logits of a text differ from those of its ids".into())
 }
 
+pub fn logits_overwrites_nothing() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name).to_str().expect("the folder's name is UTF-8").to_string();
+    let [old, model, link, prompt] = ["old.npy", "model.gguf", "link.gguf", "prompt.txt"].map(at);
+    let whole = std::fs::read(MODEL)?;
+    std::fs::write(&old, "yesterday's result")?;
+    std::fs::write(&model, &whole)?;
+    std::fs::hard_link(&model, &link)?;
+    std::fs::write(&prompt, PROMPT)?;
+    let dotted = format!("{}/./model.gguf", folder.path().display());
+    let cases: [(&[&str], &str); 5] = [
+        (&["--ids", "1,99999", "--out", &old], "token 99999 is not in the vocabulary of 2048"),
+        (&["--ids", "1,2", "--out", &model], "would be overwritten; give another file"),
+        (&["--ids", "1,2", "--out", &dotted], "would be overwritten; give another file"),
+        (&["-f", &prompt, "--out", &prompt], "would be overwritten; give another file"),
+        (&["--ids", "1,2", "--batch-size", "0", "--out", &old], "above 0"),
+    ];
+    for (args, what) in cases {
+        let run = wgllm(&[&["logits", "-m", &model, "-b", "cpu"], args].concat());
+        equal((args, run.code), (args, Some(2)))?;
+        contains(&run.err, what)?;
+    }
+    equal(std::fs::read(&old)?.as_slice(), b"yesterday's result")?;
+    must(std::fs::read(&model)? == whole, || "the model has changed".into())?;
+    equal(std::fs::read(&prompt)?.as_slice(), PROMPT.as_bytes())?;
+    // Another name of the model is a file of its own once it is replaced.
+    succeed(&mut command(&["logits", "-m", &model, "-b", "cpu", "--ids", "1,2", "--out", &link]))?;
+    must(std::fs::read(&model)? == whole, || "the model has changed".into())?;
+    npy(Path::new(&link))?;
+    let mut names: Vec<_> = std::fs::read_dir(folder.path())?.flatten().map(|e| e.file_name()).collect();
+    names.sort();
+    equal(names, ["link.gguf", "model.gguf", "old.npy", "prompt.txt"].map(Into::into).to_vec())
+}
+
 /// The header and the values of an NPY file.
 fn npy(path: &Path) -> Result<(String, Vec<f32>), Failed> {
     let bytes = std::fs::read(path)?;

@@ -1,6 +1,7 @@
 //! The program as its user meets it: text, JSON, exit codes and error texts, driven through the binary on the model that the
 //! repository carries.
 
+mod cache;
 mod commands;
 mod mistakes;
 mod program;
@@ -16,17 +17,23 @@ fn main() -> ExitCode {
         Trial::test("the_carried_model_tells_its_story_word_for_word", run::story),
         Trial::test("json_has_every_key_and_the_same_text", run::json),
         Trial::test("a_generation_ends_for_the_reason_it_says", run::reasons),
+        Trial::test("ignore_eos_makes_the_end_token_impossible", run::ignore_eos),
         Trial::test("the_same_seed_gives_the_same_text", run::seed),
         Trial::test("a_prompt_comes_from_the_line_a_file_or_standard_input", run::prompts),
         Trial::test("auto_says_that_it_chose_the_cpu", run::fallback),
         Trial::test("mistakes_have_their_exit_code_and_say_what_to_do", mistakes::mistakes),
+        Trial::test("numbers_beyond_all_bounds_are_errors_at_once", mistakes::beyond_all_bounds),
+        Trial::test("results_before_an_error_are_still_json", mistakes::json_before_an_error),
         Trial::test("bad_model_files_are_named_with_what_is_wrong", mistakes::bad_files),
         Trial::test("a_reader_that_leaves_ends_the_program_quietly", run::closed_pipe),
         Trial::test("tokenize_prints_ids_and_their_text", commands::tokenize),
         Trial::test("inspect_prints_metadata_and_tensors", commands::inspect),
         Trial::test("logits_are_written_for_every_position", commands::logits),
+        Trial::test("logits_leave_what_is_there_until_they_are_whole", commands::logits_overwrites_nothing),
         Trial::test("bench_prints_the_columns_and_keys_of_llama_bench", commands::bench),
         Trial::test("flags_are_read_from_the_environment", run::environment),
+        Trial::test("a_variable_that_is_set_to_nothing_is_not_set", run::empty_environment),
+        Trial::test("a_text_that_begins_with_a_dash_is_a_text", run::dashes),
     ];
     trials.push(
         Trial::test("ctrl_c_ends_a_generation_with_its_timings", run::ctrl_c)
@@ -51,6 +58,11 @@ fn main() -> ExitCode {
         let device = number.clone();
         trials
             .push(Trial::test(format!("a_profile_is_printed_on {name}"), move || commands::profile(&device)));
+        let device = number.clone();
+        let replaced = format!("a_pipeline_cache_that_is_not_taken_is_replaced_on {name}");
+        // Only Vulkan's drivers hand their cache out.
+        let none = adapter.info.api != "vulkan";
+        trials.push(Trial::test(replaced, move || cache::replaced(&device)).with_ignored_flag(none));
         trials.push(Trial::test(format!("check_agrees_on {name}"), move || commands::check(&number)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()

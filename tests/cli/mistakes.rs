@@ -11,7 +11,12 @@ pub fn mistakes() -> Outcome {
         (vec!["-b", "opencl"], 2, "known are auto, metal, vulkan, dx12, cpu"),
         (vec!["-p", "a", "-f", "b"], 2, "cannot be used with"),
         (vec!["-m", MODEL], 2, "give a prompt with -p TEXT, -f FILE, or -f -"),
-        (vec!["-m", MODEL, "-p", "x", "--temp", "warm"], 2, "expected a number, 0 or more"),
+        (vec!["-m", MODEL, "-p", "x", "--temp", "warm"], 2, "expected a number; 0 takes"),
+        (vec!["-m", MODEL, "-p", "x", "--top-p", "-1"], 2, "expected a number from 0 to 1"),
+        (vec!["-m", MODEL, "-p", "x", "--repeat-penalty", "-1"], 2, "expected a number above 0"),
+        (vec!["-m", MODEL, "-p", "x", "-c", "-1"], 2, "invalid value '-1' for '--ctx-size <N>'"),
+        (vec!["-m", MODEL, "-p", "x", "--device", " "], 2, "the device's name is empty"),
+        (vec!["-m", MODEL, "-p", "x", "-1"], 2, "unexpected argument '-1'"),
         (vec!["-m", MODEL, "-p", "x", "--top-p", "1.5"], 2, "expected a number from 0 to 1"),
         (vec!["-m", MODEL, "-p", "x", "-n", "-2"], 2, "-2"),
         (
@@ -49,6 +54,8 @@ pub fn mistakes() -> Outcome {
         ),
         (vec!["-m", MODEL, "-p", "x", "-b", "cpu", "--profile"], 4, "CPU has no timestamps"),
         (vec!["bench", "-m", MODEL, "-b", "cpu", "--profile", "-o", "jsonl"], 4, "CPU has no timestamps"),
+        (vec!["bench", "-m", MODEL, "-b", "cpu", "--profile", "-o", "json"], 4, "CPU has no timestamps"),
+        (vec!["bench", "-m", MODEL, "-b", "cpu", "--profile"], 4, "CPU has no timestamps"),
         (vec!["bench", "-m", MODEL, "--profile", "-o", "csv"], 2, "give -o md, json or jsonl"),
         (vec!["bench", "-m", MODEL, "--profile", "-n", "0"], 2, "give -n above 0"),
         (vec!["bench", "-m", MODEL, "-o", "xml"], 2, "known are md, csv, json, jsonl"),
@@ -63,6 +70,62 @@ pub fn mistakes() -> Outcome {
         equal((&args, run.out.as_str()), (&args, ""))?;
     }
     Ok(())
+}
+
+/// Numbers beyond all bounds are found before anything is made of that size, on whatever backend: in milliseconds where the bound
+/// of a second is generous, and in no more memory than the program takes to start.
+pub fn beyond_all_bounds() -> Outcome {
+    let model: &[&str] = &["-m", MODEL, "-p", "x", "-n", "1"];
+    let vulkan: &[&str] = &["-m", MODEL, "-p", "x", "-n", "1", "-b", "vulkan"];
+    let bench: &[&str] = &["bench", "-m", MODEL, "-b", "cpu", "-r", "1"];
+    let check: &[&str] = &["check", "-m", MODEL];
+    const HUGE: &str = "18446744073709551615";
+    const LARGE: &str = "2147483647";
+    let pair = format!("{HUGE},1");
+    let cases: &[(&[&str], &[&str], &str)] = &[
+        (model, &["-c", HUGE], "a whole number, 2147483647 at most"),
+        (vulkan, &["-c", "1000000000000"], "a whole number, 2147483647 at most"),
+        (vulkan, &["-c", LARGE], "a context of 2147483647 positions: the model was made for 512"),
+        (model, &["-c", LARGE, "-b", "cpu"], "1048576 is the most"),
+        (model, &["-ub", HUGE], "2147483647 at most"),
+        (model, &["-t", HUGE], "512 at most"),
+        (model, &["-t", "5000"], "512 at most"),
+        (model, &["--top-k", HUGE], "below 2^32"),
+        (model, &["--repeat-last-n", HUGE], "invalid value"),
+        (model, &["-s", "18446744073709551616"], "invalid value"),
+        (&["-m", MODEL], &["--ids", HUGE], "invalid value"),
+        (model, &["--temp", "1e999"], "expected a number"),
+        (bench, &["-d", HUGE], "2147483647 at most"),
+        (bench, &["-p", HUGE], "2147483647 at most"),
+        (bench, &["-n", HUGE], "2147483647 at most"),
+        (bench, &["-pg", &pair], "2147483647 at most"),
+        (bench, &["-d", LARGE, "-p", LARGE, "-n", LARGE], "a context of 4294967295 positions"),
+        (check, &["--decode", HUGE], "invalid value"),
+        (check, &["--decode", "65537"], "65536"),
+        (check, &["--layers", HUGE], "2147483647 at most"),
+    ];
+    for (command, args, what) in cases {
+        let all = [*command, *args].concat();
+        let start = std::time::Instant::now();
+        let run = wgllm(&all);
+        equal((&all, run.code, run.out.as_str()), (&all, Some(2), ""))?;
+        contains(&run.err, what)?;
+        must(start.elapsed().as_millis() < 1000, || format!("{all:?}: {:?}", start.elapsed()))?;
+    }
+    // What merely asks for more than is needed is no mistake.
+    succeed(&mut command(
+        &[model, &["-b", "cpu", "-t", "3", "-ub", LARGE, "--top-k", "4294967295"]].concat(),
+    ))?;
+    succeed(&mut command(&[model, &["-b", "cpu", "-s", "9223372036854775807"]].concat())).map(drop)
+}
+
+/// What was measured before an error is still JSON.
+pub fn json_before_an_error() -> Outcome {
+    let foreign = if cfg!(target_os = "macos") { "cpu,dx12" } else { "cpu,metal" };
+    let args = ["bench", "-m", MODEL, "-b", foreign, "-p", "4", "-n", "0", "-r", "1", "-o", "json"];
+    let run = wgllm(&args);
+    equal(run.code, Some(4))?;
+    equal(parse(&run.out)?.as_array().map(Vec::len), Some(1))
 }
 
 /// A GGUF file of version 3 without tensors, with one key.

@@ -88,6 +88,25 @@ pub fn reasons() -> Outcome {
     Ok(())
 }
 
+pub fn ignore_eos() -> Outcome {
+    never_ends(&["-b", "cpu"])
+}
+
+/// The story's end token is the likeliest behind its last word; with the flag, others come.
+fn never_ends(on: &[&str]) -> Outcome {
+    let args = ["-m", MODEL, "-p", PROMPT, "--temp", "0", "--ignore-eos", "-n", "210", "--json"];
+    let json = parse(&succeed(&mut command(&[&args, on].concat()))?.out)?;
+    let tokens = json["tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    equal(tokens.len(), 210)?;
+    for end in ["<|endoftext|>", "</s>"] {
+        let id = succeed(&mut command(&["tokenize", "-m", MODEL, "--special", "--no-bos", "-p", end]))?.out;
+        if let Ok(id) = id.trim().parse::<u64>() {
+            must(tokens.iter().all(|t| t.as_u64() != Some(id)), || format!("{end} in {tokens:?}"))?;
+        }
+    }
+    Ok(())
+}
+
 pub fn seed() -> Outcome {
     same_seed_same_text(&["-b", "cpu"])
 }
@@ -144,6 +163,58 @@ pub fn environment() -> Outcome {
     // What is typed wins.
     let json = parse(&succeed(run.args(["-n", "1"]))?.out)?;
     equal(json["text"].as_str(), Some(","))
+}
+
+pub fn empty_environment() -> Outcome {
+    const NAMES: &[&str] = &[
+        "WGLLM_DEVICE",
+        "WGLLM_N_GPU_LAYERS",
+        "WGLLM_PRECISION",
+        "WGLLM_BATCH_SIZE",
+        "WGLLM_THREADS",
+        "WGLLM_NO_F16",
+        "WGLLM_NO_SUBGROUPS",
+        "WGLLM_NO_COOP",
+        "WGLLM_MAX_BINDING",
+        "WGLLM_N_PREDICT",
+        "WGLLM_CTX_SIZE",
+        "WGLLM_TEMP",
+        "WGLLM_TOP_K",
+        "WGLLM_TOP_P",
+        "WGLLM_MIN_P",
+        "WGLLM_REPEAT_PENALTY",
+        "WGLLM_REPEAT_LAST_N",
+        "WGLLM_SEED",
+        "WGLLM_NO_PROGRESS",
+    ];
+    let mut run = command(&["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-n", "2", "--temp", "0", "-q"]);
+    run.envs(NAMES.iter().map(|name| (name, "")));
+    equal(succeed(&mut run)?.out.as_str(), "Once upon a time, there\n")?;
+    // Those that are given above, and what `auto` makes of an empty name: never a software adapter.
+    let mut run = command(&["-m", MODEL, "-p", PROMPT, "-n", "1", "--json"]);
+    run.envs(["WGLLM_BACKEND", "WGLLM_DEVICE"].map(|name| (name, "")));
+    let expected = succeed(&mut command(&["-m", MODEL, "-p", PROMPT, "-n", "1", "--json"]))?;
+    equal(&parse(&succeed(&mut run)?.out)?["device"], &parse(&expected.out)?["device"])?;
+    if cfg!(feature = "embedded-model") {
+        succeed(command(&["-b", "cpu", "-n", "1"]).env("WGLLM_MODEL", ""))?;
+    }
+    Ok(())
+}
+
+pub fn dashes() -> Outcome {
+    let run = |args: &[&str]| on_cpu(&[args, &["-n", "2", "-q"]].concat());
+    for text in ["- first item", "--- title ---", "-5 degrees", "-ub", "-1", "-q"] {
+        equal(run(&["-p", text])?.out.starts_with(text), true)?;
+        run(&["-p", "x", "--stop", text])?;
+        run(&["-p", "x", "-r", text])?;
+    }
+    let greedy = run(&["-p", PROMPT, "--temp", "0"])?.out;
+    equal(&run(&["-p", PROMPT, "--temp", "-1"])?.out, &greedy)?;
+    equal(&run(&["-p", PROMPT, "--temp", "0", "--top-k", "-1"])?.out, &greedy)?;
+    let layers = command(&["-m", MODEL, "-p", "x", "-n", "1", "-ngl", "-1", "-b", "cpu"]).status()?;
+    equal(layers.code(), Some(0))?;
+    let ids = succeed(&mut command(&["tokenize", "-m", MODEL, "-p", "-x"]))?.out;
+    equal(ids, succeed(&mut command(&["tokenize", "-m", MODEL, "-p=-x"]))?.out)
 }
 
 pub fn closed_pipe() -> Outcome {

@@ -28,7 +28,7 @@ pub struct Test {
 impl Test {
     /// Positions of the context that the test takes; a generation without a prompt begins at one token of its own.
     pub fn positions(&self) -> usize {
-        self.depth + self.prompt.max(1) + self.tokens
+        self.depth.saturating_add(self.prompt.max(1)).saturating_add(self.tokens)
     }
 
     /// The position in the middle of what is generated.

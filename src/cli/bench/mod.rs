@@ -14,7 +14,7 @@ use super::args::{self, Hardware};
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
 use super::reporter::Reporter;
-use super::{Outcome, report};
+use super::{Outcome, Quit, report};
 use measure::{Samples, Setup, Test};
 use output::{Format, Measured, Output};
 
@@ -27,16 +27,16 @@ pub struct Bench {
     #[arg(short, long, env = "WGLLM_BACKEND", hide_env = true, value_name = "B", default_value = "auto", value_delimiter = ',', value_parser = args::backend)]
     backend: Vec<Choice>,
     /// Lengths of prompts to measure; 0 is none
-    #[arg(short = 'p', long, value_name = "N", default_value = "512", value_delimiter = ',')]
+    #[arg(short = 'p', long, value_name = "N", default_value = "512", value_delimiter = ',', value_parser = args::count)]
     n_prompt: Vec<usize>,
     /// Tokens to generate; 0 is none
-    #[arg(short = 'n', long, value_name = "N", default_value = "128", value_delimiter = ',')]
+    #[arg(short = 'n', long, value_name = "N", default_value = "128", value_delimiter = ',', value_parser = args::count)]
     n_gen: Vec<usize>,
     /// A prompt and a generation behind it, measured together (also -pg)
     #[arg(long = "prompt-gen", value_name = "PP,TG", value_parser = pair)]
     prompt_gen: Vec<(usize, usize)>,
     /// Tokens in the context before the measurement begins
-    #[arg(short = 'd', long, value_name = "N", default_value = "0", value_delimiter = ',')]
+    #[arg(short = 'd', long, value_name = "N", default_value = "0", value_delimiter = ',', value_parser = args::count)]
     n_depth: Vec<usize>,
     /// How often each test is repeated
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = args::at_least_one)]
@@ -57,10 +57,10 @@ pub struct Bench {
 }
 
 fn pair(text: &str) -> Result<(usize, usize), String> {
-    let numbers = text.split_once(',').map(|(p, n)| (p.trim().parse(), n.trim().parse()));
+    let numbers = text.split_once(',').map(|(p, n)| (args::count(p.trim()), args::count(n.trim())));
     match numbers {
         Some((Ok(prompt), Ok(gen_))) => Ok((prompt, gen_)),
-        _ => Err("expected two numbers, as in 512,128".into()),
+        _ => Err(format!("expected two whole numbers, {} at most, as in 512,128", args::MOST)),
     }
 }
 
@@ -70,7 +70,18 @@ impl Bench {
         let tests = self.tests();
         self.check_profile(&tests)?;
         let context = tests.iter().map(Test::positions).max().unwrap_or(1).max(1);
-        let mut output = Output::begin(self.output)?;
+        let mut output = Output::new(self.output);
+        if let Err(quit) = self.measure(&tests, context, &mut output) {
+            // The error itself says more than a failure to write behind it.
+            let _ = output.abandon();
+            return Err(quit);
+        }
+        output.end()?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Runs all tests on each backend, in a context of so many positions.
+    fn measure(&self, tests: &[Test], context: usize, output: &mut Output) -> Result<(), Quit> {
         for &backend in &self.backend {
             let file = self.model.open()?;
             let options = self.hardware.options(backend, &file)?;
@@ -81,8 +92,8 @@ impl Bench {
             }
             let setup = Setup::of(&engine, self.hardware.batch_size);
             let bar = self.reporter.steps_bar("measuring");
-            bar.set_length((tests.len() * self.repetitions) as u64);
-            for test in &tests {
+            bar.set_length(tests.len().saturating_mul(self.repetitions) as u64);
+            for test in tests {
                 let samples =
                     measure::run(&mut engine, test, self.repetitions, !self.no_warmup, || bar.inc(1))?;
                 let read_bandwidth = report::read_bandwidth(engine.backend.as_mut());
@@ -95,8 +106,7 @@ impl Bench {
             }
             bar.finish_and_clear();
         }
-        output.end()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// Refuses a profile that there would be nothing of, or no place for.

@@ -61,10 +61,14 @@ const COLUMNS: [(&str, usize); 7] =
     [("model", 30), ("size", 10), ("params", 10), ("backend", 10), ("ngl", 3), ("test", 15), ("t/s", 20)];
 
 impl Output {
+    /// Nothing is written before the first result: what fails before that leaves no half of a table.
+    pub fn new(format: Format) -> Output {
+        Output { format, rows: 0, notes: Vec::new(), profiles: Vec::new() }
+    }
+
     /// Writes what stands above the results.
-    pub fn begin(format: Format) -> io::Result<Output> {
-        let mut out = io::stdout().lock();
-        match format {
+    fn begin(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.format {
             Format::Md => {
                 writeln!(out, "{}", line(COLUMNS.map(|(title, _)| title.to_string())))?;
                 let rule = |(i, (_, width)): (usize, (&str, usize))| match is_text(i) {
@@ -72,12 +76,11 @@ impl Output {
                     false => format!("{}:", "-".repeat(width - 1)),
                 };
                 let rules: Vec<String> = COLUMNS.into_iter().enumerate().map(rule).collect();
-                writeln!(out, "| {} |", rules.join(" | "))?;
+                writeln!(out, "| {} |", rules.join(" | "))
             }
-            Format::Json => writeln!(out, "[")?,
-            Format::Csv | Format::Jsonl => {}
+            Format::Json => writeln!(out, "["),
+            Format::Csv | Format::Jsonl => Ok(()),
         }
-        Ok(Output { format, rows: 0, notes: Vec::new(), profiles: Vec::new() })
     }
 
     /// Writes the result of one test.
@@ -85,6 +88,9 @@ impl Output {
         let &Measured { ref samples, read_bandwidth, ref profiled } = measured;
         let share = share(setup, test, samples, read_bandwidth);
         let mut out = io::stdout().lock();
+        if self.rows == 0 {
+            self.begin(&mut out)?;
+        }
         match self.format {
             Format::Md => {
                 let (mean, deviation) = mean_and_deviation(&samples.tps);
@@ -136,9 +142,20 @@ impl Output {
         }
     }
 
+    /// Ends what was written before an error: JSON stays JSON.
+    pub fn abandon(self) -> io::Result<()> {
+        if self.rows > 0 && self.format == Format::Json {
+            return writeln!(io::stdout(), "\n]");
+        }
+        Ok(())
+    }
+
     /// Writes what stands below the results.
     pub fn end(self) -> io::Result<()> {
         let mut out = io::stdout().lock();
+        if self.rows == 0 {
+            self.begin(&mut out)?;
+        }
         match self.format {
             Format::Md => {
                 writeln!(out, "\n{}", self.notes.join("\n"))?;
