@@ -3,27 +3,12 @@
 //! `plan` turns the graph into launches (by `fuse`'s patterns or node by node by `kernels`), as plain data; `pipelines`, `weights` and `buffers` make what they
 //! name; a bound `launch` is a dispatch with all of it; `submission` encodes batches ahead of their results, `sampler` what chooses their tokens; `trace` and `profile` look on.
 
-mod attention;
-mod bandwidth;
-mod buffers;
 mod device;
-mod dispatch;
-mod fuse;
-mod kernels;
-mod kv_layout;
-mod launch;
 mod link;
-mod matvec;
+mod memory;
 mod pipelines;
 mod plan;
-mod pool;
-mod profile;
-mod readback;
-mod sampler;
-mod submission;
-mod trace;
-mod upload;
-mod weights;
+mod run;
 
 use std::sync::Arc;
 
@@ -35,17 +20,19 @@ use crate::graph::{Kind, Node, Row, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
-use buffers::{Buffers, step_words};
+use memory::buffers::{Buffers, step_words};
+use plan::fuse;
+use run::{bandwidth, launch, profile, sampler, submission};
 
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
-use launch::BoundLaunch;
 pub use link::{Slots, imports, kernels, link};
+use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
 use plan::{FEW, Launch, Planner, RowClass};
-use sampler::Sampler;
-use submission::Flights;
-pub use trace::Traced;
-use weights::{Layout, Weights};
+use run::launch::BoundLaunch;
+use run::sampler::Sampler;
+use run::submission::Flights;
+pub use run::trace::Traced;
 
 /// Logits that come back in one step hold no more bytes than this.
 const LOGITS: usize = 32 << 20;

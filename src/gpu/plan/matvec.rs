@@ -4,7 +4,7 @@
 
 use crate::formats::Format;
 use crate::gpu::device::Caps;
-use crate::gpu::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::graph::Rows;
 
 /// Invocations that a dispatch should have: with fewer the memory waits for requests, with more for sums.

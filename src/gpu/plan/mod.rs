@@ -1,14 +1,18 @@
 //! From a graph to dispatches, as plain data: which kernel computes which nodes, with which numbers, from which operands.
 //! Nothing here needs a GPU.
 
+pub mod attention;
+pub mod dispatch;
+pub mod fuse;
+pub mod kernels;
+pub mod matvec;
+
 use crate::backend::Precision;
 use crate::formats::Format;
 use crate::gpu::device::Caps;
-use crate::gpu::dispatch::Dispatch;
-use crate::gpu::fuse;
-use crate::gpu::kernels;
 use crate::gpu::link::Slots;
-use crate::gpu::weights::Layout;
+use crate::gpu::memory::weights::Layout;
+use crate::gpu::plan::dispatch::Dispatch;
 use crate::graph::{Graph, Node, Rows};
 
 /// For how many rows a plan is made.

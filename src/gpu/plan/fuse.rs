@@ -6,13 +6,13 @@
 //! weighted and maybe in int8, and the matvec divides by the root mean square at its end (`wgsl/copy/`, `wgsl/input/`).
 
 use crate::backend::Precision;
-use crate::gpu::attention;
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::{activation, matvec_constants, plain};
-use crate::gpu::kv_layout;
-use crate::gpu::matvec;
+use crate::gpu::memory::kv_layout;
+use crate::gpu::memory::weights::weight;
+use crate::gpu::plan::attention;
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::{activation, matvec_constants, plain};
+use crate::gpu::plan::matvec;
 use crate::gpu::plan::{Launch, Operand, Planner, RowClass, WeightRead, replace};
-use crate::gpu::weights::weight;
 use crate::graph::{Graph, Kind, Node, Rows};
 use crate::ops::{Op, Pairing};
 

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::gpu::device::Device;
-use crate::gpu::dispatch::Extent;
-use crate::gpu::launch::BoundLaunch;
 use crate::gpu::link::Slots;
 use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::plan::dispatch::Extent;
+use crate::gpu::run::launch::BoundLaunch;
 use crate::graph::{Row, Rows, Step};
 
 /// Bytes of the buffer: several times what a large cache holds.

@@ -8,7 +8,7 @@ mod norm;
 mod rope;
 mod store;
 
-use crate::gpu::dispatch::Dispatch;
+use crate::gpu::plan::dispatch::Dispatch;
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::{Kind, Node};
 use crate::ops::{Activation, Op};

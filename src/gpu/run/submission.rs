@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 
 use crate::batch::{Batch, Collected, Input, Then, Ticket};
 use crate::error::{Error, Result};
-use crate::gpu::buffers::step_words;
+use crate::gpu::Gpu;
 use crate::gpu::device::Device;
-use crate::gpu::{Gpu, readback};
+use crate::gpu::memory::buffers::step_words;
+use crate::gpu::run::readback;
 
 /// Batches in flight: while one runs and one waits, a third is encoded.
 pub const AHEAD: usize = 3;

@@ -2,13 +2,13 @@
 //! where the next step reads it, to the slot's last and recent tokens, and to the ids that the host brings back.
 
 use crate::error::Result;
-use crate::gpu::buffers::Buffers;
 use crate::gpu::device::Device;
-use crate::gpu::dispatch::Extent;
-use crate::gpu::launch::BoundLaunch;
 use crate::gpu::link::Slots;
+use crate::gpu::memory::buffers::Buffers;
 use crate::gpu::pipelines::{Key, Pipelines};
 use crate::gpu::plan::RowClass;
+use crate::gpu::plan::dispatch::Extent;
+use crate::gpu::run::launch::BoundLaunch;
 use crate::graph::{Rows, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;

@@ -1,12 +1,12 @@
 //! A planned dispatch bound to its pipeline and buffers: what is left to do for a step is to encode it.
 
 use crate::error::Result;
-use crate::gpu::buffers::Buffers;
 use crate::gpu::device::Device;
-use crate::gpu::dispatch::Extent;
+use crate::gpu::memory::buffers::Buffers;
+use crate::gpu::memory::weights::Weights;
 use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::plan::{Launch, RowClass};
-use crate::gpu::weights::Weights;
 use crate::graph::Step;
 
 /// A dispatch, ready to be encoded.

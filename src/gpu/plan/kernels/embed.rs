@@ -1,7 +1,7 @@
 //! `wgsl/embed.wgsl`: rows of a table, which may be in parts.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::in_order;
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::in_order;
 use crate::gpu::plan::{Launch, Operand, Planner, parts};
 use crate::graph::Node;
 use crate::ops::{Embed, Index};

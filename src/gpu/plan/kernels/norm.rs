@@ -1,7 +1,7 @@
 //! `wgsl/{rms_norm,layer_norm}.wgsl`: a workgroup for each row.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::{operand, single};
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::{operand, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
 use crate::ops::{LayerNorm, RmsNorm};

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::formats::Format;
 use crate::gguf::Gguf;
 use crate::gpu::device::Device;
-use crate::gpu::upload::{PIECE, Uploader};
+use crate::gpu::memory::upload::{PIECE, Uploader};
 use crate::graph::{Graph, Kind, Node, Weight};
 use crate::ops::WeightRows;
 

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{DispatchGroup, Profile, no_profile};
 use crate::error::{Error, Result};
-use crate::gpu::launch::BoundLaunch;
+use crate::gpu::Gpu;
 use crate::gpu::plan::{Launch, Operand, RowClass};
-use crate::gpu::{Gpu, readback};
+use crate::gpu::run::launch::BoundLaunch;
+use crate::gpu::run::readback;
 use crate::graph::{Node, Row, Step};
 use crate::ops::{AttentionShape, Op};
 

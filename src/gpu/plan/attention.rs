@@ -1,9 +1,9 @@
 //! Attention of one row: how its positions are spread over workgroups.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::fuse::{copy_of, copy_operands};
-use crate::gpu::kv_layout;
 use crate::gpu::link::Slots;
+use crate::gpu::memory::kv_layout;
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::fuse::{copy_of, copy_operands};
 use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
 use crate::graph::Node;
 use crate::ops::Op;

@@ -1,8 +1,8 @@
 //! `wgsl/{matvec,matmul}.wgsl`: a linear alone, by matvec where there are few rows, by matmul where there are many.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::in_order;
-use crate::gpu::matvec;
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::in_order;
+use crate::gpu::plan::matvec;
 use crate::gpu::plan::{Held, Launch, Operand, Planner, RowClass, parts};
 use crate::graph::{Node, Rows, Shape};
 

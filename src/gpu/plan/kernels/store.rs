@@ -1,8 +1,8 @@
 //! `wgsl/store.wgsl`: rows into a cache, in vectors of four.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::single;
-use crate::gpu::kv_layout;
+use crate::gpu::memory::kv_layout;
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::single;
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
 

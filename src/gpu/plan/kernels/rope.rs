@@ -1,7 +1,7 @@
 //! `wgsl/rope.wgsl`: an invocation for each pair, angles from the op's table.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::single;
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::single;
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
 use crate::ops::{Pairing, Rope};

@@ -1,8 +1,8 @@
 //! `wgsl/attend.wgsl`: attention of any rows, a workgroup for each row and head.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::{operand, single};
-use crate::gpu::kv_layout;
+use crate::gpu::memory::kv_layout;
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::{operand, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
 use crate::ops::Attend;

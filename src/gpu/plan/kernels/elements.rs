@@ -1,7 +1,7 @@
 //! `wgsl/{add,gate,unary,select}.wgsl`: what is computed number by number, in vectors of four.
 
-use crate::gpu::dispatch::{Dispatch, Extent};
-use crate::gpu::kernels::{operand, single};
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::{operand, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
 

@@ -2,9 +2,10 @@
 //! written, so that numbers that a kernel left out, or wrote past its result, are seen.
 
 use crate::error::Result;
-use crate::gpu::kv_layout;
+use crate::gpu::Gpu;
+use crate::gpu::memory::kv_layout;
 use crate::gpu::plan::{Launch, Operand, RowClass};
-use crate::gpu::{Gpu, readback};
+use crate::gpu::run::readback;
 use crate::graph::{Node, Step};
 use crate::memory::PAGE;
 use crate::ops::Op;

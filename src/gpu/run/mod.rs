@@ -1,0 +1,9 @@
+//! What runs on the device: launches bound to buffers, batches in flight, the sampler, and what looks on.
+
+pub mod bandwidth;
+pub mod launch;
+pub mod profile;
+pub mod readback;
+pub mod sampler;
+pub mod submission;
+pub mod trace;
