@@ -103,7 +103,7 @@ fn run(group: vec3<u32>, at: Invocation) {
             value /= total;
             y[r * HEADS * HEAD_DIM + i_of_row] = value;
         }
-        emit_copy(i_of_row, value, valid, lane);
+        emit_copy(r, i_of_row, value, valid, lane);
         workgroupBarrier();
     }
 }

@@ -138,7 +138,7 @@ fn run(group: vec3<u32>, at: Invocation) {
             value /= total;
             y[(r * HEADS + h) * HEAD_DIM + n] = value;
         }
-        emit_copy(h * HEAD_DIM + n, value, valid, lane);
+        emit_copy(r, h * HEAD_DIM + n, value, valid, lane);
         workgroupBarrier();
     }
 }

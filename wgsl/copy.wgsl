@@ -1,4 +1,4 @@
-// The copy of a value of one row: what the next matvec multiplies, where no kernel before it wrote it along the way.
+// The copy of a value: what the next matvec multiplies, where no kernel before it wrote it along the way.
 
 import package::lib::grid::flat;
 import package::copy::begin_copy;
@@ -6,17 +6,21 @@ import package::copy::emit_copy;
 
 override WORKGROUP: u32 = 64u;
 override COLS: u32 = 64u;
+override STRIDE: u32 = 64u;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;               // [COLS]
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, STRIDE]
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = flat(group) * WORKGROUP + local;
-    let valid = i < COLS;
+    let groups = (COLS + WORKGROUP - 1u) / WORKGROUP;
+    let r = flat(group) / groups;
+    let i = flat(group) % groups * WORKGROUP + local;
+    let valid = i < COLS && r < step[0].x;
     var value = 0.0;
     if (valid) {
-        value = x[i];
+        value = x[r * STRIDE + i];
         begin_copy(i);
     }
-    emit_copy(i, value, valid, local);
+    emit_copy(r, i, value, valid, local);
 }

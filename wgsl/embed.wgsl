@@ -1,4 +1,4 @@
-// y[r] = table[token of r], or table[position of r]; and the copy of y for what normalises it next, if there is one row.
+// y[r] = table[token of r], or table[position of r]; and the copy of y for what normalises it next.
 
 import package::lib::grid::flat;
 import package::lib::row::row_units;
@@ -31,5 +31,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         value = unit_weights(load_unit(entry, c / UNIT), c % UNIT / 4u)[c % 4u];
         y[r * STRIDE + c] = value;
     }
-    emit_copy(c, value, valid, lane);
+    emit_copy(r, c, value, valid, lane);
 }

@@ -1,4 +1,4 @@
-// y[r, n] = Σ over c of x[r, c] · w[n, c], for few rows of x: each passes over all weights.
+// y[r, n] = Σ over c of x[r, c] · w[n, c], for few rows of x: those of a tile share each load of weights.
 //
 // A subgroup (a subgroup) takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT subgroups to a task. The
 // rows of a pair are PAIR_STEP apart: neighbours, or gate and up.
@@ -17,8 +17,9 @@ override N: u32 = 64u;            // rows of w that this dispatch multiplies
 override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
 override PAIR_STEP: u32 = 1u;     // from the first row of a pair to the second
 override SINGLE: u32 = 0u;        // 1: x has one row
-override OUTPUT_ROWS: u32 = 0u;         // 1: x has a row for each row asked for
-override GROUPS: u32 = 1u;        // workgroups for a row of x
+override OUTPUT_ROWS: u32 = 0u;   // 1: y has a row for each output row, 2: and x one for each row of the step
+override TILE: u32 = 1u;          // rows of x that share a load of weights, 8 at most
+override GROUPS: u32 = 1u;        // workgroups for a tile of x
 override PAIRS: u32 = 8u;         // pairs of a workgroup
 override DOUBLE: u32 = 0u;        // 1: two pairs to a task, so that x is loaded half as often
 override HALVES: u32 = 0u;        // 1: each half of a subgroup takes one row of its pair; rows have no more units than that
@@ -30,13 +31,16 @@ override EPS: f32 = 1e-5;
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 
-var<workgroup> sums: array<vec4<f32>, TASKS>;
-var<workgroup> row_scale: f32;
+override SUMS: u32 = TASKS * TILE;
+
+var<workgroup> sums: array<vec4<f32>, SUMS>;   // [TASKS, TILE]
+var<workgroup> row_scales: array<f32, TILE>;
+var<private> tile_row: u32;                    // the row of the tile that is finished
 
 // What the sums are multiplied by, because a copy leaves it out: one over the root mean square of the value that it stands for.
 fn scale() -> f32 {
     if (NORM == 1u) {
-        return row_scale;
+        return row_scales[tile_row];
     }
     return 1.0;
 }
@@ -50,22 +54,22 @@ fn rows_of(p: u32) -> vec2<u32> {
 // The sums of the i-th pair of this workgroup.
 fn sums_of(i: u32) -> vec2<f32> {
     let task = i / (1u + DOUBLE) * SPLIT;
-    var sum = sums[task];
+    var sum = sums[task * TILE + tile_row];
     for (var s = 1u; s < SPLIT; s++) {
-        sum += sums[task + s];
+        sum += sums[(task + s) * TILE + tile_row];
     }
     return select(sum.xy, sum.zw, DOUBLE == 1u && i % 2u == 1u);
 }
 
-// What a unit of the rows contributes to a task's sums.
-fn products(r: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool) -> vec4<f32> {
+// What a unit of the rows contributes to a task's sums, of the first row of a tile alone.
+fn products(x_row: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool) -> vec4<f32> {
     let a = load_unit(near.x, unit);
     if (HALVES == 1u) {
-        let sum = product(a, load_x(r, unit));
+        let sum = product(a, load_x(x_row, unit));
         return select(vec4<f32>(sum, 0.0, 0.0, 0.0), vec4<f32>(0.0, sum, 0.0, 0.0), upper);
     }
     let b = load_unit(near.y, unit);
-    let x = load_x(r, unit);
+    let x = load_x(x_row, unit);
     if (DOUBLE == 1u) {
         let c = load_unit(far.x, unit);
         let d = load_unit(far.y, unit);
@@ -74,13 +78,42 @@ fn products(r: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool) -> 
     return vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
 }
 
+var<private> tile_sums: array<vec2<f32>, 8>;
+var<private> x_rows: array<u32, 8>;
+
+// The same for all rows of a tile, without pairs that are taken two at a time.
+fn add_products(near: vec2<u32>, unit: u32) {
+    let a = load_unit(near.x, unit);
+    let b = load_unit(near.y, unit);
+    for (var k = 0u; k < TILE; k++) {
+        let x = load_x(x_rows[k], unit);
+        tile_sums[k] += vec2<f32>(product(a, x), product(b, x));
+    }
+}
+
+// The row of x behind row r of y; past the last row, which folding and tiles may bring, that one once more.
+fn x_row_of(r: u32) -> u32 {
+    if (SINGLE == 1u) {
+        return 0u;
+    }
+    let rows = select(step[0].x, step[0].y, OUTPUT_ROWS != 0u);
+    let near = min(r, max(rows, 1u) - 1u);
+    if (OUTPUT_ROWS == 2u) {
+        return step[1u + near].w;
+    }
+    return near;
+}
+
 fn run(group_id: vec3<u32>, at: Invocation) {
-    let group = flat(group_id);
-    var r = 0u;
+    var group = flat(group_id);
+    var first_row = 0u;
+    var rows = 1u;
     if (SINGLE == 0u) {
-        // Workgroups past the last row, which folding may bring, compute that row once more.
-        let rows = select(step[0].x, step[0].y, OUTPUT_ROWS == 1u);
-        r = min(group / GROUPS, max(rows, 1u) - 1u);
+        // Tiles of one group of weights follow each other, so that those weights come from memory once.
+        rows = select(step[0].x, step[0].y, OUTPUT_ROWS != 0u);
+        let tiles = max((rows + TILE - 1u) / TILE, 1u);
+        first_row = group % tiles * TILE;
+        group = group / tiles;
     }
     let first_pair = group % GROUPS * PAIRS;
     let units = row_units();
@@ -89,9 +122,16 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let upper = lane_of(at) >= lanes;
     let stride = lanes * SPLIT;
     let turns = (TASKS + subgroups_of(at) - 1u) / subgroups_of(at);
-    // Asked for before the weights, so that it has come when they have.
-    begin(r, first_pair, at.local);
-    let squares = input_squares(at);
+    let x_row = x_row_of(first_row);
+    if (TILE == 1u) {
+        // Asked for before the weights, so that it has come when they have.
+        begin(first_row, first_pair, at.local);
+    } else {
+        for (var k = 0u; k < TILE; k++) {
+            x_rows[k] = x_row_of(first_row + k);
+        }
+    }
+    let squares = input_squares(x_row, at);
     for (var turn = 0u; turn < turns; turn++) {
         // Subgroups without a task repeat the last one, so that all meet in the sum.
         let task = min(turn * subgroups_of(at) + subgroup_of(at), TASKS - 1u);
@@ -102,30 +142,63 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         }
         let far = rows_of(pair + 1u);
         let start = task % SPLIT * lanes + lane;
-        var sum = vec4<f32>();
         // As many steps as all lanes take, a number that is known when the pipeline is made: the loop is unrolled, and all its
         // weights are on their way at once. Then what is left over.
-        for (var i = 0u; i < units / stride; i++) {
-            sum += products(r, near, far, i * stride + start, upper);
-        }
-        if (units % stride != 0u && units / stride * stride + start < units) {
-            sum += products(r, near, far, units / stride * stride + start, upper);
-        }
-        if (DOUBLE == 1u) {
-            sum = subgroup_sum4(sum, at);
+        if (TILE == 1u) {
+            var sum = vec4<f32>();
+            for (var i = 0u; i < units / stride; i++) {
+                sum += products(x_row, near, far, i * stride + start, upper);
+            }
+            if (units % stride != 0u && units / stride * stride + start < units) {
+                sum += products(x_row, near, far, units / stride * stride + start, upper);
+            }
+            if (DOUBLE == 1u) {
+                sum = subgroup_sum4(sum, at);
+            } else {
+                sum = vec4<f32>(subgroup_sum2(sum.xy, at), 0.0, 0.0);
+            }
+            if (lane_of(at) == 0u) {
+                sums[task] = sum;
+            }
         } else {
-            sum = vec4<f32>(subgroup_sum2(sum.xy, at), 0.0, 0.0);
-        }
-        if (NORM == 1u && turn == 0u) {
-            let all = subgroup_sum(squares, at);
-            if (at.local == 0u) {
-                row_scale = 1.0 / sqrt(all / f32(COLS) + EPS);
+            tile_sums = array<vec2<f32>, 8>();
+            for (var i = 0u; i < units / stride; i++) {
+                add_products(near, i * stride + start);
+            }
+            if (units % stride != 0u && units / stride * stride + start < units) {
+                add_products(near, units / stride * stride + start);
+            }
+            for (var k = 0u; k < TILE; k++) {
+                let sum = subgroup_sum2(tile_sums[k], at);
+                if (lane_of(at) == 0u) {
+                    sums[task * TILE + k] = vec4<f32>(sum, 0.0, 0.0);
+                }
             }
         }
-        if (lane_of(at) == 0u) {
-            sums[task] = sum;
+        if (NORM == 1u && turn == 0u) {
+            for (var k = 0u; k < TILE; k++) {
+                var own = squares;
+                if (k > 0u) {
+                    own = input_squares(x_rows[k], at);
+                }
+                let all = subgroup_sum(own, at);
+                if (at.local == 0u) {
+                    row_scales[k] = 1.0 / sqrt(all / f32(COLS) + EPS);
+                }
+            }
         }
     }
     workgroupBarrier();
-    finish(r, first_pair, at.local);
+    if (TILE == 1u) {
+        finish(first_row, first_pair, at.local);
+        return;
+    }
+    for (var k = 0u; k < TILE; k++) {
+        if (first_row + k < rows) {
+            tile_row = k;
+            begin(first_row + k, first_pair, at.local);
+            finish(first_row + k, first_pair, at.local);
+        }
+        workgroupBarrier(); // what emits a copy used workgroup memory
+    }
 }

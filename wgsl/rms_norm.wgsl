@@ -1,7 +1,8 @@
-// y[r, c] = x[r, c] · w[c] / sqrt(mean over c of x[r, c]² + eps)
+// y[r, c] = x[r, c] · w[c] / sqrt(mean over c of x[r, c]² + eps); and the copy of y for what multiplies it next
 
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
+import package::copy::emit_copy;
 
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;
@@ -23,7 +24,14 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         sum += x[start + c] * x[start + c];
     }
     let scale = 1.0 / sqrt(workgroup_sum_f32(sum, lane) / f32(COLS) + EPS);
-    for (var c = lane; c < COLS; c += WORKGROUP) {
-        y[start + c] = x[start + c] * scale * w[c];
+    for (var first = 0u; first < COLS; first += WORKGROUP) {
+        let c = first + lane;
+        var value = 0.0;
+        if (c < COLS) {
+            value = x[start + c] * scale * w[c];
+            y[start + c] = value;
+        }
+        emit_copy(r, c, value, c < COLS, lane);
+        workgroupBarrier();
     }
 }

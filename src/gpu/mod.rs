@@ -20,8 +20,8 @@ use crate::graph::{Kind, Node, Row, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
-use memory::buffers::{Buffers, step_words};
-use plan::fuse;
+use memory::buffers::{Buffers, Room, step_words};
+use plan::groups;
 use run::{bandwidth, launch, profile, sampler, submission};
 
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
@@ -68,19 +68,34 @@ impl Gpu {
     ) -> Result<Gpu> {
         let graph = &model.graph;
         let (matrices, vectors) = weight_nodes(&model);
-        let layout = Layout::new(graph, &matrices, &fuse::bundles(graph), device.caps.binding);
+        let groups = groups::groups(graph);
+        let layout =
+            Layout::new(graph, &matrices, &groups::weight_groups(graph, &groups), device.caps.binding);
         let outputs =
             (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, config.rows);
         let plan = |class| {
             let (caps, precision, in_order) = (&device.caps, config.precision, config.slots == 1);
-            plan::plan(&Planner { graph, layout: &layout, caps, class, in_order, precision }, unfused)
+            plan::plan(
+                &Planner { graph, layout: &layout, caps, class, in_order, precision },
+                &groups,
+                unfused,
+            )
         };
         let launches: Vec<Vec<Launch>> = RowClass::ALL.into_iter().map(plan).collect();
         let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
         keys.extend(Sampler::keys(&device, &model)?);
         let pipelines = Pipelines::make(&device, &keys)?;
-        let buffers = Buffers::new(&device, &file, graph, config, outputs, &launches)?;
-        let weights = Weights::upload(&device, &file, graph, &layout, &vectors, progress)?;
+        let room = Room::new(graph, config, outputs, &launches[RowClass::Few as usize]);
+        let buffers = Buffers::new(&device, &file, graph, config, room, &launches)?;
+        let weights = Weights::upload(
+            &device,
+            &file,
+            graph,
+            &layout,
+            &vectors,
+            &groups::biases(graph, &groups),
+            progress,
+        )?;
         let bind = |class: RowClass| {
             let bound = |p| BoundLaunch::new(&device, &pipelines, &buffers, &weights, class, p);
             launches[class as usize].iter().map(bound).collect::<Result<Vec<_>>>()
@@ -119,7 +134,7 @@ impl Gpu {
     fn class_of(&self, step: &Step) -> RowClass {
         match step.rows.len() {
             0 | 1 => RowClass::One,
-            2..=FEW => RowClass::Few,
+            n if n <= self.buffers.room.rows(RowClass::Few) => RowClass::Few,
             _ => RowClass::Many,
         }
     }
@@ -207,7 +222,7 @@ impl Backend for Gpu {
         Limits {
             rows: self.config.rows,
             outputs: self.outputs,
-            repeated: FEW.min(self.outputs).min(self.config.rows),
+            repeated: self.buffers.room.outputs(RowClass::Few),
             steps: submission::STEPS,
             ahead: submission::AHEAD,
         }

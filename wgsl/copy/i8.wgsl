@@ -6,6 +6,7 @@
 // fourth ones; the four scales of each unit; scale · Σ of its four blocks; then one sum of squares, a word, for each block.
 
 override COPY_COLS: u32 = 64u;
+override COPY_STRIDE: u32 = 64u;   // words from a row to the next
 override COPY_NORM: u32 = 0u;
 
 @group(0) @binding(6) var<storage, read> norm: array<f32>;            // [COPY_COLS], or anything
@@ -30,9 +31,9 @@ fn four_squares(at: u32) -> vec4<f32> {
     return vec4<f32>(copy_squares[at], copy_squares[at + 1u], copy_squares[at + 2u], copy_squares[at + 3u]);
 }
 
-// Writes the copy of `value`, the i-th number of its row. Called by whole workgroups, with a barrier between two calls;
+// Writes the copy of `value`, the i-th number of row r. Called by whole workgroups, with a barrier between two calls;
 // 16 neighbours are 16 numbers of a block.
-fn emit_copy(i: u32, value: f32, valid: bool, local: u32) {
+fn emit_copy(r: u32, i: u32, value: f32, valid: bool, local: u32) {
     copy_values[local] = select(0.0, value * copy_weight, valid);
     if (COPY_NORM == 1u) {
         copy_squares[local] = select(0.0, value * value, valid);
@@ -51,17 +52,18 @@ fn emit_copy(i: u32, value: f32, valid: bool, local: u32) {
     let largest = max(max(most.x, most.y), max(most.z, most.w));
     let steps = select(0.0, 127.0 / largest, largest > 0.0);
     let units = (COPY_COLS + 63u) / 64u;
+    let start = r * COPY_STRIDE;
     let unit = i / 64u;
     let nth = i / 16u % 4u;
-    activation_copy[(nth * units + unit) * 4u + i / 4u % 4u] = pack4xI8(vec4<i32>(round(steps * four_values(local))));
+    activation_copy[start + (nth * units + unit) * 4u + i / 4u % 4u] = pack4xI8(vec4<i32>(round(steps * four_values(local))));
     if (local == block) {
         let total = dot(round(steps * a) + round(steps * b) + round(steps * c) + round(steps * d), vec4<f32>(1.0));
         let scale = largest / 127.0;
-        activation_copy[(4u * units + unit) * 4u + nth] = bitcast<u32>(scale);
-        activation_copy[(5u * units + unit) * 4u + nth] = bitcast<u32>(scale * total);
+        activation_copy[start + (4u * units + unit) * 4u + nth] = bitcast<u32>(scale);
+        activation_copy[start + (5u * units + unit) * 4u + nth] = bitcast<u32>(scale * total);
         if (COPY_NORM == 1u) {
             let squares = four_squares(block) + four_squares(block + 4u) + four_squares(block + 8u) + four_squares(block + 12u);
-            activation_copy[24u * units + i / 16u] = bitcast<u32>(dot(squares, vec4<f32>(1.0)));
+            activation_copy[start + 24u * units + i / 16u] = bitcast<u32>(dot(squares, vec4<f32>(1.0)));
         }
     }
 }

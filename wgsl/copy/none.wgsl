@@ -3,5 +3,5 @@
 fn begin_copy(i: u32) {
 }
 
-fn emit_copy(i: u32, value: f32, valid: bool, local: u32) {
+fn emit_copy(r: u32, i: u32, value: f32, valid: bool, local: u32) {
 }

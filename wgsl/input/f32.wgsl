@@ -2,7 +2,7 @@
 
 import package::lib::row::within_row;
 
-override STRIDE: u32 = 64u;   // from a row of x to the next
+override STRIDE: u32 = 64u;   // from a row of x, or of its copy, to the next
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [rows, STRIDE]
 
@@ -28,7 +28,7 @@ fn product(u: Unit, v: X) -> f32 {
 }
 
 // This lane's part of the sum of the squares that follow the copy of a normalised value.
-fn input_squares(at: Invocation) -> f32 {
+fn input_squares(r: u32, at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;
     }
@@ -36,7 +36,7 @@ fn input_squares(at: Invocation) -> f32 {
     var squares = vec4<f32>();
     for (var i = lane_of(at); i < (blocks + 3u) / 4u; i += lanes_of(at)) {
         let behind = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i >= vec4<u32>(blocks);
-        squares += select(x[(COLS + 15u) / 16u * 4u + i], vec4<f32>(), behind);
+        squares += select(x[r * (STRIDE / 4u) + blocks * 4u + i], vec4<f32>(), behind);
     }
     return squares.x + squares.y + squares.z + squares.w;
 }

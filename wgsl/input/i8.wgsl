@@ -3,19 +3,22 @@
 import package::lib::quants::Quants;
 import package::lib::row::row_units;
 
+override X_STRIDE: u32 = 64u;   // words from a row of the copy to the next
+
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 
 fn load_x(r: u32, unit: u32) -> Quants {
     let units = row_units();
-    var scale = bitcast<vec4<f32>>(x[4u * units + unit]);
-    var sum = bitcast<vec4<f32>>(x[5u * units + unit]);
+    let at = r * (X_STRIDE / 4u) + unit;
+    var scale = bitcast<vec4<f32>>(x[at + 4u * units]);
+    var sum = bitcast<vec4<f32>>(x[at + 5u * units]);
     if (COLS % UNIT != 0u) {
         // Nothing wrote what lies past the row's end: no scale may make it count.
         let behind = vec4<u32>(0u, 16u, 32u, 48u) + UNIT * unit >= vec4<u32>(COLS);
         scale = select(scale, vec4<f32>(), behind);
         sum = select(sum, vec4<f32>(), behind);
     }
-    return Quants(x[unit], x[units + unit], x[2u * units + unit], x[3u * units + unit], scale, sum);
+    return Quants(x[at], x[at + units], x[at + 2u * units], x[at + 3u * units], scale, sum);
 }
 
 fn product(u: Unit, v: Quants) -> f32 {
@@ -23,7 +26,7 @@ fn product(u: Unit, v: Quants) -> f32 {
 }
 
 // This lane's part of the sum of the squares that follow the copy of a normalised value.
-fn input_squares(at: Invocation) -> f32 {
+fn input_squares(r: u32, at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;
     }
@@ -31,7 +34,7 @@ fn input_squares(at: Invocation) -> f32 {
     var squares = vec4<f32>();
     for (var i = lane_of(at); i < (blocks + 3u) / 4u; i += lanes_of(at)) {
         let behind = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i >= vec4<u32>(blocks);
-        squares += select(bitcast<vec4<f32>>(x[6u * row_units() + i]), vec4<f32>(), behind);
+        squares += select(bitcast<vec4<f32>>(x[r * (X_STRIDE / 4u) + 6u * row_units() + i]), vec4<f32>(), behind);
     }
     return squares.x + squares.y + squares.z + squares.w;
 }

@@ -1,20 +1,21 @@
-// The sums and a residual: y[n] = residual[n] + sum[n] (+ bias[n]); and the copy of y for what normalises it next. One row.
+// The sums and a residual: y[n] = residual[n] + sum[n] (+ bias[n]); and the copy of y for what normalises it next.
 
 import package::copy::begin_copy;
 import package::copy::emit_copy;
 
 override BIAS: u32 = 0u;
+override OUT_STRIDE: u32 = 64u;   // from a row to the next, of y and of the residual
 
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [N]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [rows, OUT_STRIDE]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // or anything
-@group(0) @binding(4) var<storage, read> residual: array<f32>;        // [N]
+@group(0) @binding(4) var<storage, read> residual: array<f32>;        // [rows, OUT_STRIDE]
 
 var<private> ahead: f32; // the residual, and the bias
 
 fn begin(r: u32, first_pair: u32, local: u32) {
     let n = 2u * first_pair + local;
     if (local < 2u * PAIRS && n < N) {
-        ahead = residual[n];
+        ahead = residual[r * OUT_STRIDE + n];
         if (BIAS != 0u) {
             ahead += bias[n];
         }
@@ -28,7 +29,7 @@ fn finish(r: u32, first_pair: u32, local: u32) {
     var value = 0.0;
     if (valid) {
         value = sums_of(local / 2u)[local % 2u] * scale() + ahead;
-        y[n] = value;
+        y[r * OUT_STRIDE + n] = value;
     }
-    emit_copy(n, value, valid, local);
+    emit_copy(r, n, value, valid, local);
 }

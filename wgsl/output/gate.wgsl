@@ -1,12 +1,15 @@
-// Pairs of gate and up: y[n] = act(gate[n]) · up[n]; and the copy of y for the matvec that reads it next. One row.
+// Pairs of gate and up: y[n] = act(gate[n]) · up[n]; and the copy of y for the matvec that reads it next.
 
 import package::lib::activation::activate_one;
 import package::copy::begin_copy;
 import package::copy::emit_copy;
 
 override ACT: u32 = 0u;
+override BIAS: u32 = 0u;          // 1: of gate, behind it of up
+override OUT_STRIDE: u32 = 64u;
 
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [N / 2]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [rows, OUT_STRIDE]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;            // [N], or anything
 
 fn begin(r: u32, first_pair: u32, local: u32) {
     if (local < PAIRS && first_pair + local < N / 2u) {
@@ -19,9 +22,12 @@ fn finish(r: u32, first_pair: u32, local: u32) {
     let valid = local < PAIRS && n < N / 2u;
     var value = 0.0;
     if (valid) {
-        let sum = sums_of(local) * scale();
+        var sum = sums_of(local) * scale();
+        if (BIAS != 0u) {
+            sum += vec2<f32>(bias[n], bias[N / 2u + n]);
+        }
         value = activate_one(ACT, sum.x) * sum.y;
-        y[n] = value;
+        y[r * OUT_STRIDE + n] = value;
     }
-    emit_copy(n, value, valid, local);
+    emit_copy(r, n, value, valid, local);
 }

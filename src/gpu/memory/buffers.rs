@@ -27,7 +27,8 @@ pub struct Buffers {
     tables: HashMap<Node, wgpu::Buffer>,
     steps: Vec<wgpu::Buffer>,
     pages: wgpu::Buffer,
-    outputs: [usize; 3],
+    /// How many rows each class has room for.
+    pub room: Room,
     nothing: wgpu::Buffer,
     unwritten: HashMap<Node, wgpu::Buffer>,
     /// Bytes of a number in a cache.
@@ -38,16 +39,50 @@ pub struct Buffers {
     pub scratch_bytes: u64,
 }
 
-/// How many rows a value of `rows` has at most.
-fn most_rows(rows: Rows, class: RowClass, most: usize, outputs: usize) -> usize {
-    match (rows, class) {
-        (Rows::Of(n), _) => n,
-        (_, RowClass::One) => 1,
-        (Rows::Step, RowClass::Few) => FEW.min(most),
-        (Rows::Outputs, RowClass::Few) => FEW.min(outputs),
-        (Rows::Step, RowClass::Many) => most,
-        (Rows::Outputs, RowClass::Many) => outputs,
+/// What attention of few rows may keep of its spans, in bytes: beyond that fewer rows are few.
+const PARTIALS: usize = 64 << 20;
+
+/// How many rows a step of each class has at most, and how many output rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    rows: [usize; 3],
+    outputs: [usize; 3],
+}
+
+impl Room {
+    /// For batches of `config`, of which `outputs` rows have logits at most.
+    pub fn new(graph: &Graph, config: RuntimeConfig, outputs: usize, few: &[Launch]) -> Room {
+        let partials = few.iter().flat_map(|l| &l.operands).filter_map(|(_, o)| match o {
+            Operand::Partials(node) => Some(partial_bytes(graph, config, *node)),
+            _ => None,
+        });
+        let each = partials.max().unwrap_or(0).max(1);
+        let few = FEW.min(config.rows).min(PARTIALS / each).max(1);
+        Room { rows: [1, few, config.rows], outputs: [1, few.min(outputs), outputs] }
     }
+
+    /// Rows of a step.
+    pub fn rows(&self, class: RowClass) -> usize {
+        self.rows[class as usize]
+    }
+
+    /// Output rows of a step.
+    pub fn outputs(&self, class: RowClass) -> usize {
+        self.outputs[class as usize]
+    }
+
+    fn of(&self, rows: Rows, class: RowClass) -> usize {
+        match rows {
+            Rows::Of(n) => n,
+            Rows::Step => self.rows(class),
+            Rows::Outputs => self.outputs(class),
+        }
+    }
+}
+
+/// Bytes of a row's spans: of each head its sum, and two numbers more for each four at least.
+fn partial_bytes(graph: &Graph, config: RuntimeConfig, attend: Node) -> usize {
+    graph.shape(attend).stride() * 4 * 2 * config.context.div_ceil(attention::SPAN as usize)
 }
 
 impl Buffers {
@@ -57,26 +92,21 @@ impl Buffers {
         file: &Gguf,
         graph: &Graph,
         plan: RuntimeConfig,
-        outputs: usize,
+        room: Room,
         classes: &[Vec<Launch>],
     ) -> Result<Buffers> {
         let size = |class: RowClass, operand: Operand| {
-            let (Operand::Value(node) | Operand::ActivationCopy(node) | Operand::Partials(node)) = operand
-            else {
-                return 0;
+            let rows = |node: Node| room.of(graph.shape(node).rows, class);
+            let bytes = match operand {
+                Operand::Value(node) => rows(node) * graph.shape(node).stride() * 4,
+                Operand::Partials(node) => rows(node) * partial_bytes(graph, plan, node),
+                Operand::ActivationCopy(copy) => {
+                    rows(copy.source) * copy.kind.stride(graph.shape(copy.source).cols) * 4
+                }
+                Operand::Heads(node) => rows(node) * heads_width(graph, node) * 4,
+                _ => 0,
             };
-            let shape = graph.shape(node);
-            let bytes = (most_rows(shape.rows, class, plan.rows, outputs) * shape.stride()) as u64 * 4;
-            // Two numbers more for each head of four at least, for each span.
-            if let Operand::Partials(_) = operand {
-                return bytes * 2 * plan.context.div_ceil(attention::SPAN as usize) as u64;
-            }
-            // A copy has some words for every block of 16 besides.
-            if let Operand::ActivationCopy(_) = operand {
-                bytes.next_multiple_of(64) * 5 / 4 + 256
-            } else {
-                bytes
-            }
+            bytes as u64
         };
         let pool = |class: RowClass| {
             Pool::plan(&classes[class as usize], |o| size(class, o), Operand::Value(graph.output()))
@@ -84,7 +114,7 @@ impl Buffers {
         let pools: Vec<Pool> = RowClass::ALL.into_iter().map(pool).collect();
         let count = pools.iter().map(|p| p.sizes.len()).max().unwrap_or(0);
         let step = |class| {
-            let rows = most_rows(Rows::Step, class, plan.rows, outputs) as u64;
+            let rows = room.rows(class) as u64;
             device.buffer("step", (1 + rows) * 16, STORAGE)
         };
         let mut buffers = Buffers {
@@ -93,7 +123,7 @@ impl Buffers {
             tables: HashMap::new(),
             steps: RowClass::ALL.into_iter().map(step).collect::<Result<_>>()?,
             pages: device.buffer("pages", (plan.slots * plan.table()) as u64 * 4, STORAGE)?,
-            outputs: RowClass::ALL.map(|class| most_rows(Rows::Outputs, class, plan.rows, outputs)),
+            room,
             nothing: device.buffer("nothing", 64, STORAGE)?,
             unwritten: HashMap::new(),
             cache_number: if plan.precision == Precision::F32 { 4 } else { 2 },
@@ -170,10 +200,11 @@ impl Buffers {
     ) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) => {
+            Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) | Operand::Heads(_) => {
                 &self.values[self.pools[class as usize].place[&operand]]
             }
             Operand::Vector(node) => &weights.vectors[&node],
+            Operand::Biases(node) => &weights.biases[&node],
             Operand::Table(node) => &self.tables[&node],
             Operand::Cache(node) => self.cache(node),
             Operand::Pages => &self.pages,
@@ -211,15 +242,21 @@ impl Buffers {
         &self.pages
     }
 
-    /// Output rows that a class has room for.
-    pub fn outputs(&self, class: RowClass) -> usize {
-        self.outputs[class as usize]
-    }
-
     /// The rows of the step that a class runs next.
     pub fn step(&self, class: RowClass) -> &wgpu::Buffer {
         &self.steps[class as usize]
     }
+}
+
+/// Numbers of a row of all projections that read what the linear `first` reads.
+fn heads_width(graph: &Graph, first: Node) -> usize {
+    let x = graph.entry(first).op().map(|(_, inputs)| inputs[0]);
+    let of_x = |n: &Node| {
+        graph.entry(*n).op().is_some_and(|(op, inputs)| matches!(op, Op::Linear(_)) && Some(inputs[0]) == x)
+    };
+    let widths =
+        x.map_or(0, |x| graph.users(x).iter().filter(|n| of_x(n)).map(|&n| graph.shape(n).cols).sum());
+    widths.next_multiple_of(8)
 }
 
 /// A step as the kernels read it: a head of (rows, outputs, stamp, table), then (token, slot, position, n-th output row) for each row n.

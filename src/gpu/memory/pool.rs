@@ -61,8 +61,7 @@ impl Pool {
 }
 
 fn values(p: &Launch) -> impl Iterator<Item = Operand> {
-    p.operands
-        .iter()
-        .map(|(_, o)| *o)
-        .filter(|o| matches!(o, Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_)))
+    p.operands.iter().map(|(_, o)| *o).filter(|o| {
+        matches!(o, Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) | Operand::Heads(_))
+    })
 }

@@ -97,6 +97,8 @@ pub struct Weights {
     pub planes: Vec<Vec<Vec<wgpu::Buffer>>>,
     /// Vectors as f32, padded with zeros to a multiple of 8.
     pub vectors: HashMap<Node, wgpu::Buffer>,
+    /// Biases of linears that are computed together, one behind the other, by the first linear.
+    pub biases: HashMap<Node, wgpu::Buffer>,
     /// Bytes on the device.
     pub bytes: u64,
     /// The grids that are on the device, by their format's name.
@@ -111,6 +113,7 @@ impl Weights {
         graph: &Graph,
         layout: &Layout,
         vectors: &[Node],
+        biases: &[Vec<Node>],
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Weights> {
         let total = layout
@@ -119,8 +122,13 @@ impl Weights {
             .flat_map(|m| &m.nodes)
             .map(|&n| weight(graph, n).bytes().len() as u64)
             .sum();
-        let mut weights =
-            Weights { planes: Vec::new(), vectors: HashMap::new(), bytes: 0, grids: HashMap::new() };
+        let mut weights = Weights {
+            planes: Vec::new(),
+            vectors: HashMap::new(),
+            biases: HashMap::new(),
+            bytes: 0,
+            grids: HashMap::new(),
+        };
         let mut uploader = Uploader::new(device);
         let mut done = 0;
         for matrix in &layout.matrices {
@@ -148,6 +156,13 @@ impl Weights {
             uploader.write(&buffer, 0, bytemuck::cast_slice(&numbers))?;
             weights.bytes += buffer.size();
             weights.vectors.insert(node, buffer);
+        }
+        for linears in biases {
+            let numbers: Vec<f32> = linears.iter().flat_map(|&l| bias(file, graph, l)).collect();
+            let buffer = storage(device, "biases", numbers.len() as u64 * 4)?;
+            uploader.write(&buffer, 0, bytemuck::cast_slice(&numbers))?;
+            weights.bytes += buffer.size();
+            weights.biases.insert(linears[0], buffer);
         }
         uploader.finish()?;
         Ok(weights)
@@ -187,6 +202,14 @@ impl Weights {
             planes.push(buffer);
         }
         Ok(planes)
+    }
+}
+
+/// The bias of a linear; zeros where it has none.
+fn bias(file: &Gguf, graph: &Graph, linear: Node) -> Vec<f32> {
+    match graph.entry(linear).op().and_then(|(_, inputs)| inputs.get(2)) {
+        Some(&bias) => WeightRows::of(file, weight(graph, bias)).vector(),
+        None => vec![0.0; graph.shape(linear).cols],
     }
 }
 

@@ -1,9 +1,10 @@
-//! Attention of one row: how its positions are spread over workgroups.
+//! Attention of one row or few: how their positions are spread over workgroups.
 
-use crate::gpu::link::Slots;
 use crate::gpu::memory::kv_layout;
+use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::fuse::{copy_of, copy_operands};
+use crate::gpu::plan::groups::op;
+use crate::gpu::plan::lower::writes_copy;
 use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
 use crate::graph::Node;
 use crate::ops::Op;
@@ -19,24 +20,47 @@ const SHARE: u32 = 4;
 /// Workgroups of a head that join its spans, at most.
 const SLICES: u32 = 4;
 
-/// Attention of one row: of short sequences in one dispatch, a workgroup for each head; of longer ones in spans, whose workgroups share
-/// the keys and values that several heads read, and a dispatch that joins them. Both write the copy for the matvec behind.
-pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
+/// Whether the kernels of few rows compute this attention.
+pub fn fits(s: &Planner<'_>, node: Node) -> bool {
+    let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
+    op.0.head_dim as u32 / 4 <= width(s)
+}
+
+/// Whether they can write a copy of its value: a workgroup writes whole blocks.
+pub fn writes_copies(s: &Planner<'_>, node: Node) -> bool {
+    matches!(op(s.graph, node), Some(Op::Attend(op)) if op.0.head_dim.is_multiple_of(16))
+}
+
+fn width(s: &Planner<'_>) -> u32 {
+    s.caps.invocations.min(256)
+}
+
+/// Bytes of workgroup memory of `attend_partial.wgsl` for `share` heads of `fours` vectors, in workgroups of `width`.
+fn partial_bytes(share: u32, fours: u32, width: u32) -> u32 {
+    let turn = 8 * (width / fours);
+    let (query, scores, weights) = (16 * share * fours, 4 * share * SPAN, 16 * SPAN.next_multiple_of(turn));
+    // Without subgroups their sums are a vector for each invocation.
+    query + scores + weights + 16 * share * width + 2 * 16 * width.div_ceil(4) + 16 * width
+}
+
+/// Attention of few rows: of short sequences in one dispatch, a workgroup for each row and head; of longer ones in spans, whose
+/// workgroups share the keys and values that several heads read, and a dispatch that joins them. Both write the copy for the matvec behind.
+pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
     let g = s.graph;
-    let Some((Op::Attend(op), ins)) = g.entry(node).op() else { return None };
+    let Some((Op::Attend(op), ins)) = g.entry(node).op() else { panic!("attention is an attend") };
     let shape = &op.0;
     let [heads, kv_heads, head_dim] = [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as u32);
-    let width = s.caps.invocations.min(256);
+    let width = width(s);
     let fours = head_dim / 4;
-    if fours > width {
-        return None;
-    }
-    // Heads that share keys and values, as many as a workgroup takes.
+    let span_width = width.min(SPAN).max(fours);
+    // Heads that share keys and values, as many as a workgroup takes and has memory for.
     let ratio = heads / kv_heads;
-    let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n))?;
+    let room = |n: &u32| partial_bytes(*n, fours, span_width) <= s.caps.workgroup_bytes;
+    let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n) && room(n)).unwrap_or(1);
     // A workgroup writes whole blocks of a copy.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
-    let most = (SHORT_NUMBERS / head_dim).min(SHORT);
+    // Every invocation has a position at least.
+    let most = (SHORT_NUMBERS / head_dim).min(SHORT).max(width);
     // What is asked for before the step is read is where a lone slot's pages lie in order.
     let eager = (!s.caps.software && s.in_order) as u32 as f64;
     let single = (s.class == RowClass::One) as u32;
@@ -55,17 +79,14 @@ pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
         constants.extend(numbers.iter().map(|&(name, n)| (name, n as f64)));
         Dispatch { kernel, constants, extent }
     };
-    let copy = copy_of(s, node).filter(|_| head_dim.is_multiple_of(16));
-    let slots = |copy| Slots { copy: Some(copy), ..s.slots(None) };
-    let launches =
-        |mut dispatch: Dispatch, mut operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
-            let mut kind = "none";
-            if last && let Some((of, copy)) = copy {
-                kind = copy;
-                copy_operands(g, of, copy, g.shape(node).cols, &mut dispatch, &mut operands);
-            }
-            Launch { nodes, dispatch, operands, weight: None, slots: slots(kind) }
-        };
+    let launch = |dispatch: Dispatch, operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
+        let mut launch =
+            Launch { nodes, dispatch, operands, weight: None, slots: s.slots(None), integer: false };
+        if last {
+            writes_copy(g, copies, node, &mut launch);
+        }
+        launch
+    };
     let reads = |y: Operand| {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
         vec![
@@ -83,8 +104,7 @@ pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
         Extent::Spans { x: heads / share, span: SPAN, window: shape.window, from: most, below: u32::MAX };
     let join = Extent::Spans { x: heads * slices, span: 0, window: 0, from: most, below: u32::MAX };
     let of_short = [("HEAD_DIM", head_dim), ("SPAN", most), ("WORKGROUP", width)];
-    let of_spans =
-        [("PARTS", 1), ("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", width.min(SPAN).max(fours))];
+    let of_spans = [("PARTS", 1), ("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", span_width)];
     let of_join = [
         ("HEAD_DIM", head_dim),
         ("SPAN", SPAN),
@@ -92,19 +112,19 @@ pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
         ("SINGLE", single),
         ("WORKGROUP", width),
     ];
-    Some(vec![
-        launches(
+    vec![
+        launch(
             dispatch("attend_decode", true, &of_short, short),
             reads(Operand::Value(node)),
             Vec::new(),
             true,
         ),
-        launches(
+        launch(
             dispatch("attend_partial", true, &of_spans, spans),
             reads(Operand::Partials(node)),
             Vec::new(),
             false,
         ),
-        launches(dispatch("attend_combine", false, &of_join, join), joined, vec![node], true),
-    ])
+        launch(dispatch("attend_combine", false, &of_join, join), joined, vec![node], true),
+    ]
 }

@@ -21,6 +21,15 @@ pub enum Extent {
         /// Workgroups a row.
         each: u32,
     },
+    /// `each` for every `tile` rows, in one dimension, folded; `rows` of the result.
+    RowTiles {
+        /// Whose rows.
+        rows: Rows,
+        /// Rows of a tile.
+        tile: u32,
+        /// Workgroups a tile.
+        each: u32,
+    },
     /// Tiles of `tile` rows in y, `x` workgroups wide.
     Tiles {
         /// Whose rows.
@@ -62,6 +71,10 @@ impl Extent {
         match *self {
             Extent::PerRow { rows, each } => {
                 let [x, y] = fold(count(rows) * each);
+                [x, y, 1]
+            }
+            Extent::RowTiles { rows, tile, each } => {
+                let [x, y] = fold(count(rows).div_ceil(tile) * each);
                 [x, y, 1]
             }
             Extent::Tiles { rows, tile, x } => [x, count(rows).div_ceil(tile), 1],

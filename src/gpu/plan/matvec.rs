@@ -19,13 +19,13 @@ const LARGE: usize = 40 << 20;
 /// Invocations of a workgroup that takes its pairs two at a time.
 const SMALL: u32 = 128;
 
-/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup.
+/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for `tile` rows of x at once.
 pub fn shape(
     caps: &Caps,
     format: &Format,
     cols: usize,
     rows: usize,
-    pairs: u32,
+    [pairs, tile]: [u32; 2],
     dispatch: &mut Dispatch,
     extent: Rows,
 ) {
@@ -34,7 +34,7 @@ pub fn shape(
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
     // Of large matrices in integers two pairs at a time: x is then loaded half as often.
-    let double = (format.integer && rows * row_bytes > LARGE) as u32;
+    let double = (format.integer && rows * row_bytes > LARGE && tile == 1) as u32;
     let tasks = pairs / (1 + double);
     let wanted = if caps.software { 1 } else { INVOCATIONS / (groups * tasks * caps.subgroup_size) };
     let wanted =
@@ -44,11 +44,15 @@ pub fn shape(
     let split = 1 << wanted.min(room).max(1).ilog2();
     // Two pairs at a time leave a workgroup long at work: small ones are all resident at once, and none runs behind the others.
     let width = if double == 1 && split == 1 { SMALL } else { most };
-    let halves =
-        (caps.subgroup_size_fixed && split == 1 && double == 0 && 2 * units <= caps.subgroup_size) as u32;
+    let halves = (caps.subgroup_size_fixed
+        && split == 1
+        && double == 0
+        && tile == 1
+        && 2 * units <= caps.subgroup_size) as u32;
     dispatch.kernel = "matvec";
-    dispatch.extent = Extent::PerRow { rows: extent, each: groups };
+    dispatch.extent = Extent::RowTiles { rows: extent, tile, each: groups };
     dispatch.constants.extend([
+        ("TILE", tile as f64),
         ("GROUPS", groups as f64),
         ("PAIRS", pairs as f64),
         ("SPLIT", split as f64),
@@ -82,7 +86,7 @@ mod tests {
         let format = FORMATS.iter().find(|f| f.name == format).unwrap();
         let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
         let mut dispatch = Dispatch { kernel: "", constants: Vec::new(), extent };
-        shape(caps, format, cols, rows, pairs, &mut dispatch, Rows::Step);
+        shape(caps, format, cols, rows, [pairs, 1], &mut dispatch, Rows::Step);
         dispatch
     }
 

@@ -2,10 +2,14 @@
 //! Nothing here needs a GPU.
 
 pub mod attention;
+pub mod copies;
 pub mod dispatch;
-pub mod fuse;
+pub mod groups;
 pub mod kernels;
+pub mod lower;
 pub mod matvec;
+
+use std::collections::HashSet;
 
 use crate::backend::Precision;
 use crate::formats::Format;
@@ -14,6 +18,8 @@ use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::Layout;
 use crate::gpu::plan::dispatch::Dispatch;
 use crate::graph::{Graph, Node, Rows};
+use copies::{Copies, Copy};
+use groups::Group;
 
 /// For how many rows a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +56,11 @@ pub enum Operand {
     /// The pages of all slots.
     Pages,
     /// A value as the next matvec multiplies it (`wgsl/copy/`); of a norm's value this stands in for the value itself.
-    ActivationCopy(Node),
+    ActivationCopy(Copy),
+    /// Queries, keys and values of a row, one behind the other, before what follows their projection; named by the first linear.
+    Heads(Node),
+    /// The biases of a group's linears, one behind the other; named by the first linear.
+    Biases(Node),
     /// What attention found of each span of positions, before the spans are put together.
     Partials(Node),
     /// Something that the kernel's constants keep it from reading.
@@ -84,6 +94,8 @@ pub struct Launch {
     pub weight: Option<WeightRead>,
     /// What the slots stand for.
     pub slots: Slots,
+    /// Whether it computes with activations in int8, which costs more than rounding.
+    pub integer: bool,
 }
 
 impl Launch {
@@ -129,20 +141,35 @@ impl Planner<'_> {
     }
 }
 
-/// The dispatches of a step, in order. `unfused`: every node by one of its own.
-pub fn plan(s: &Planner<'_>, unfused: bool) -> Vec<Launch> {
-    let mut launches = Vec::new();
-    let mut done = vec![false; s.graph.len()];
-    for (node, entry) in s.graph.nodes() {
-        if entry.op().is_none() || done[node.0] {
+/// The launches of a step, in order. `unfused`: every node by launches of its own.
+pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
+    if unfused || s.class == RowClass::Many {
+        let computed = s.graph.nodes().filter(|(_, e)| e.op().is_some());
+        return computed.flat_map(|(node, _)| kernels::plain(s, node)).collect();
+    }
+    let fitting: Vec<&Group> = groups.iter().filter(|group| lower::fits(s, group)).collect();
+    let wanted: Vec<Copy> = fitting.iter().flat_map(|group| lower::wanted(s, group)).collect();
+    let along: HashSet<Node> = fitting.iter().filter_map(|group| lower::writes_along(s, group)).collect();
+    let copies = Copies::new(&wanted, |value| along.contains(&value));
+    let mut launches: Vec<Launch> = Vec::new();
+    let mut fed: HashSet<Copy> = HashSet::new();
+    for group in groups {
+        if !lower::fits(s, group) {
+            // Norms that vanish in front of several groups are computed once.
+            for node in group.nodes() {
+                let written = |l: &Launch| l.operands.iter().any(|(_, o)| *o == Operand::Value(node));
+                if !launches.iter().any(|l| l.nodes.contains(&node) && written(l)) {
+                    launches.extend(kernels::plain(s, node));
+                }
+            }
             continue;
         }
-        let fused = if unfused { None } else { fuse::first_match(s, node) };
-        let new = fused.unwrap_or_else(|| kernels::plain(s, node));
-        for node in new.iter().flat_map(|p| &p.nodes) {
-            done[node.0] = true;
+        for copy in lower::wanted(s, group) {
+            if !copies.is_along(&copy) && fed.insert(copy) {
+                launches.push(lower::feed(s, copy));
+            }
         }
-        launches.extend(new);
+        launches.extend(lower::launches(s, &copies, group));
     }
     launches
 }
@@ -181,7 +208,7 @@ pub fn parts(
             make(Held { rows, first: start - first, at: start - held.start, format: matrix.format });
         let slots = s.slots(Some(matrix.format.wgsl));
         let weight = Some(WeightRead { matrix: at, part, rows });
-        launches.push(Launch { nodes: Vec::new(), dispatch, operands, weight, slots });
+        launches.push(Launch { nodes: Vec::new(), dispatch, operands, weight, slots, integer: false });
     }
     if let Some(last) = launches.last_mut() {
         last.nodes.push(node);

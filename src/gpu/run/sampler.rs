@@ -93,13 +93,13 @@ impl Sampler {
         let ids = device.buffer("ids", ids as u64 * 4, storage)?;
         let seen = device.buffer(
             "seen tokens",
-            buffers.outputs(RowClass::Many).max(buffers.outputs(RowClass::Few)) as u64 * vocab as u64 * 4,
+            buffers.room.outputs(RowClass::Many) as u64 * vocab as u64 * 4,
             storage,
         )?;
 
         let bound = |class: RowClass| -> Result<Bound> {
             let (logits, step) = (buffers.value(class, model.graph.output()), buffers.step(class));
-            let outputs = buffers.outputs(class) as u64;
+            let outputs = buffers.room.outputs(class) as u64;
             let found = device.buffer("parts", outputs * (1 + parts[0].max(parts[1])) as u64 * 8, storage)?;
             let one = Extent::PerRow { rows: Rows::Outputs, each: 1 };
             let each_part = |x: u32| Extent::Tiles { rows: Rows::Outputs, tile: 1, x };

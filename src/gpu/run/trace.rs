@@ -58,7 +58,7 @@ impl Gpu {
                     out_of_bounds.push(node);
                 }
             }
-            let integer = launches.slots.input == Some("i8");
+            let integer = launches.integer;
             see(Traced {
                 kernel: launches.label(),
                 nodes: launches.nodes.clone(),

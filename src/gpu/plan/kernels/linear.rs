@@ -15,7 +15,7 @@ const PAIRS: u32 = 8;
 pub fn launches(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     let inputs = s.inputs(node);
     let (x, out) = (inputs[0], s.graph.shape(node));
-    let few = s.class == RowClass::One || out.rows == Rows::Outputs;
+    let few = s.class != RowClass::Many || out.rows == Rows::Outputs;
     let bias = inputs.get(2).map_or(Operand::Nothing, |&b| Operand::Vector(b));
     let with_bias = inputs.len() == 3;
     let mut launches = parts(s, inputs[1], node, |held| {
@@ -30,6 +30,7 @@ pub fn launches(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     if few {
         for launch in &mut launches {
             (launch.slots.input, launch.slots.output) = (Some("f32"), Some("plain"));
+            launch.slots.copy = Some("none");
         }
     }
     launches
@@ -65,7 +66,8 @@ fn matvec(s: &Planner<'_>, x: Shape, out: Shape, held: &Held, bias: bool) -> Dis
     ]);
     let extent = Extent::PerRow { rows: out.rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    matvec::shape(s.caps, held.format, x.cols, held.rows, PAIRS, &mut dispatch, out.rows);
+    let tile = if s.class == RowClass::One { 1 } else { 4 };
+    matvec::shape(s.caps, held.format, x.cols, held.rows, [PAIRS, tile], &mut dispatch, out.rows);
     dispatch
 }
 

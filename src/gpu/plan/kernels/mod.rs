@@ -43,7 +43,14 @@ pub fn activation(act: Activation) -> f64 {
 
 /// One dispatch without a weight matrix, bound to `operands` from binding 0 on.
 fn single(s: &Planner<'_>, node: Node, dispatch: Dispatch, operands: &[Operand]) -> Launch {
-    Launch { nodes: vec![node], dispatch, operands: in_order(operands), weight: None, slots: s.slots(None) }
+    Launch {
+        nodes: vec![node],
+        dispatch,
+        operands: in_order(operands),
+        weight: None,
+        slots: s.slots(None),
+        integer: false,
+    }
 }
 
 /// Bindings from 0 on.

@@ -28,5 +28,7 @@ fn launch(s: &Planner<'_>, node: Node, kernel: &'static str, eps: f32) -> Launch
     operands.extend(s.inputs(node).iter().map(|&input| operand(s, input)));
     operands.push(Operand::Value(node));
     let extent = Extent::PerRow { rows: out.rows, each: 1 };
-    single(s, node, Dispatch { kernel, constants, extent }, &operands)
+    let mut launch = single(s, node, Dispatch { kernel, constants, extent }, &operands);
+    launch.slots.copy = Some("none");
+    launch
 }

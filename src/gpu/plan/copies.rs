@@ -1,0 +1,82 @@
+//! Copies of activations, scaled and maybe quantised: which there are, and who writes each. Decided once; planning only looks here.
+
+use std::collections::HashMap;
+
+use crate::graph::Node;
+
+/// How a copy holds its numbers: the stem of its file in `wgsl/copy/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CopyKind {
+    /// As f32, with sums of squares.
+    F32,
+    /// As int8 with a scale for each 16.
+    I8,
+}
+
+impl CopyKind {
+    /// The stem of its file.
+    pub fn stem(self) -> &'static str {
+        match self {
+            CopyKind::F32 => "f32",
+            CopyKind::I8 => "i8",
+        }
+    }
+
+    /// Words of a row of `cols` numbers.
+    pub fn stride(self, cols: usize) -> usize {
+        let blocks = cols.div_ceil(16);
+        let words = match self {
+            CopyKind::F32 => 17 * blocks,
+            CopyKind::I8 => 24 * cols.div_ceil(64) + blocks,
+        };
+        words.next_multiple_of(4)
+    }
+}
+
+/// A copy: of a value, or of what a norm makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Copy {
+    /// The norm that the copy stands in for, or the value itself.
+    pub of: Node,
+    /// The value that it is made from.
+    pub source: Node,
+    /// How it holds its numbers.
+    pub kind: CopyKind,
+}
+
+impl Copy {
+    /// The norm whose weight scales it.
+    pub fn norm(&self) -> Option<Node> {
+        (self.of != self.source).then_some(self.of)
+    }
+}
+
+/// Who writes which copy.
+#[derive(Debug, Default)]
+pub struct Copies {
+    /// By the value that a copy is made from: the copy that is written along with it.
+    along: HashMap<Node, Copy>,
+}
+
+impl Copies {
+    /// The first copy that is wanted of each value is written along with the value, where whoever computes it can.
+    pub fn new(wanted: &[Copy], writes_along: impl Fn(Node) -> bool) -> Copies {
+        let mut copies = Copies::default();
+        for &copy in wanted {
+            if writes_along(copy.source) {
+                copies.along.entry(copy.source).or_insert(copy);
+            }
+        }
+        copies
+    }
+
+    /// The copy that whoever computes `value` writes along with it.
+    pub fn along(&self, value: Node) -> Option<Copy> {
+        self.along.get(&value).copied()
+    }
+
+    /// Whether a copy is written along with its value.
+    pub fn is_along(&self, copy: &Copy) -> bool {
+        self.along.get(&copy.source) == Some(copy)
+    }
+}

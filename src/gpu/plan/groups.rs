@@ -1,0 +1,411 @@
+//! Which nodes are computed together, matched once for all row classes. Plain data: what lies together in memory, which copies of
+//! activations there are and who writes them follow from it.
+//!
+//! A group never changes what a node means: values that others read are written as before, those in between are just not kept. The CPU
+//! still computes the nodes one by one, so `check` holds groups to them.
+
+use std::collections::HashMap;
+
+use crate::gpu::memory::weights::weight;
+use crate::graph::{Graph, Kind, Node};
+use crate::ops::{Op, Pairing};
+
+/// Nodes that are computed together.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Group {
+    /// Linears of one input, and what becomes of them.
+    Matmul(Matmul),
+    /// Attention to a layer's caches.
+    Attention(Node),
+    /// A norm whose result is read, or a norm and the residual that it is added to.
+    Norm(Norm),
+    /// A node by itself.
+    Single(Node),
+}
+
+/// Linears of one input, and what becomes of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matmul {
+    /// The RMS norm in front, where none but linears read it: its input's scaled copy stands in for it.
+    pub norm: Option<Node>,
+    /// The choice of output rows in front of that norm.
+    pub select: Option<Node>,
+    /// The linears.
+    pub linears: Vec<Node>,
+    /// What becomes of them.
+    pub then: Then,
+}
+
+/// What becomes of a matmul's sums.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Then {
+    /// They are kept.
+    Keep,
+    /// They are added to a residual.
+    Add {
+        /// The sum.
+        add: Node,
+        /// What is added.
+        residual: Node,
+    },
+    /// An activation function of them.
+    Activate(Node),
+    /// Of two: an activation function of the first times the second.
+    Glu(Node),
+    /// Of three: queries, keys and values.
+    Heads(Heads),
+}
+
+/// What stands between the projections of queries, keys and values and the attention to them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heads {
+    /// Norms of each head of queries and keys.
+    pub norms: Option<[Node; 2]>,
+    /// Rotary positions of queries and keys.
+    pub ropes: Option<[Node; 2]>,
+    /// Whether the norms come behind the rotary positions.
+    pub norms_last: bool,
+    /// The writing of keys and values.
+    pub stores: [Node; 2],
+    /// The attention that reads them.
+    pub attend: Node,
+}
+
+/// A norm that is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Norm {
+    /// The norm.
+    pub norm: Node,
+    /// The sum that alone reads it, and what it is added to.
+    pub add: Option<[Node; 2]>,
+}
+
+impl Matmul {
+    /// What is multiplied: the norm, or the value itself.
+    pub fn x(&self, g: &Graph) -> Node {
+        inputs(g, self.linears[0])[0]
+    }
+
+    /// All nodes of the group, in the graph's order.
+    pub fn nodes(&self) -> Vec<Node> {
+        let mut nodes: Vec<Node> = self.select.into_iter().chain(self.norm).collect();
+        nodes.extend(&self.linears);
+        match &self.then {
+            Then::Keep => {}
+            Then::Add { add, .. } => nodes.push(*add),
+            Then::Activate(node) | Then::Glu(node) => nodes.push(*node),
+            Then::Heads(heads) => nodes.extend(heads.nodes()),
+        }
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// The one value that the group leaves behind, where it is one.
+    pub fn value(&self) -> Option<Node> {
+        match &self.then {
+            Then::Keep => (self.linears.len() == 1).then(|| self.linears[0]),
+            Then::Add { add, .. } => Some(*add),
+            Then::Activate(node) | Then::Glu(node) => Some(*node),
+            Then::Heads(_) => None,
+        }
+    }
+}
+
+impl Heads {
+    fn nodes(&self) -> impl Iterator<Item = Node> {
+        let pairs = [self.norms, self.ropes].into_iter().flatten().flatten();
+        pairs.chain(self.stores)
+    }
+
+    /// The queries that attention reads.
+    pub fn queries(&self, g: &Graph) -> Node {
+        inputs(g, self.attend)[0]
+    }
+
+    /// Whether keys and values can be written by whoever sums them up: pairs that turn are neighbours there.
+    pub fn are_neighbours(&self, g: &Graph) -> bool {
+        let turns = self.ropes.is_some_and(|[q, _]| match op(g, q) {
+            Some(Op::Rope(rope)) => rope.0.pairing != Pairing::Neighbours,
+            _ => true,
+        });
+        self.norms.is_none() && !turns
+    }
+}
+
+impl Group {
+    /// All nodes of the group, in the graph's order.
+    pub fn nodes(&self) -> Vec<Node> {
+        match self {
+            Group::Matmul(matmul) => matmul.nodes(),
+            Group::Norm(norm) => std::iter::once(norm.norm).chain(norm.add.map(|[add, _]| add)).collect(),
+            Group::Attention(node) | Group::Single(node) => vec![*node],
+        }
+    }
+}
+
+/// The groups of a graph, in an order in which they can be computed.
+pub fn groups(g: &Graph) -> Vec<Group> {
+    let heads = all_heads(g);
+    let mut groups = Vec::new();
+    let mut done = vec![false; g.len()];
+    for (node, entry) in g.nodes() {
+        let Some((op, _)) = entry.op() else { continue };
+        // A norm that linears alone read vanishes in front of them, and so does the choice of rows in front of it.
+        if done[node.0] || folded(g, node) || only_user(g, node).is_some_and(|n| selects(g, node, n)) {
+            continue;
+        }
+        let group = match op {
+            Op::Linear(_) => Group::Matmul(matmul(g, node, &heads)),
+            Op::Attend(_) => Group::Attention(node),
+            Op::RmsNorm(_) if !is_of_heads(g, node) => {
+                let add = only_user(g, node).and_then(|add| Some([add, residual(g, add, node)?]));
+                Group::Norm(Norm { norm: node, add })
+            }
+            Op::LayerNorm(_) => Group::Norm(Norm { norm: node, add: None }),
+            _ => Group::Single(node),
+        };
+        for node in group.nodes() {
+            done[node.0] = true;
+        }
+        groups.push(group);
+    }
+    groups
+}
+
+/// Weights that a group reads as one matrix: linears of one group whose weights have one format follow each other.
+pub fn runs(g: &Graph, matmul: &Matmul) -> Vec<Vec<usize>> {
+    let of = |i: usize| {
+        let w = weight(g, inputs(g, matmul.linears[i])[1]);
+        (w.format.id, w.cols)
+    };
+    let mut runs: Vec<Vec<usize>> = vec![vec![0]];
+    for i in 1..matmul.linears.len() {
+        match runs.last_mut() {
+            Some(run) if of(run[0]) == of(i) => run.push(i),
+            _ => runs.push(vec![i]),
+        }
+    }
+    runs
+}
+
+/// The weights that lie together, for all groups; a weight that several read stays by itself.
+pub fn weight_groups(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
+    let mut seen: Vec<Node> = Vec::new();
+    let mut together = Vec::new();
+    for group in groups {
+        let Group::Matmul(matmul) = group else { continue };
+        for run in runs(g, matmul) {
+            let weights: Vec<Node> = run.iter().map(|&i| inputs(g, matmul.linears[i])[1]).collect();
+            let fresh =
+                weights.iter().enumerate().all(|(i, w)| !seen.contains(w) && !weights[..i].contains(w));
+            if weights.len() > 1 && fresh {
+                seen.extend(&weights);
+                together.push(weights);
+            }
+        }
+    }
+    together
+}
+
+/// The linears whose biases are read as one: of groups of several of which any has one.
+pub fn biases(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
+    let several = |group: &Group| match group {
+        Group::Matmul(m) if m.linears.len() > 1 && m.linears.iter().any(|&l| inputs(g, l).len() > 2) => {
+            Some(m.linears.clone())
+        }
+        _ => None,
+    };
+    groups.iter().filter_map(several).collect()
+}
+
+/// The group that a linear begins.
+fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, ([Node; 3], Heads)>) -> Matmul {
+    let x = inputs(g, linear)[0];
+    let norm = Some(x).filter(|&x| folded(g, x));
+    let select = norm.map(|n| inputs(g, n)[0]).filter(|&x| matches!(op(g, x), Some(Op::Select(_))));
+    let of = |linears: Vec<Node>, then: Then| Matmul { norm, select, linears, then };
+    if let Some((linears, heads)) = heads.get(&linear) {
+        return of(linears.to_vec(), Then::Heads(heads.clone()));
+    }
+    let Some(user) = only_user(g, linear) else { return of(vec![linear], Then::Keep) };
+    match op(g, user) {
+        Some(Op::Gate(_)) => {
+            let both = inputs(g, user);
+            let alike = |&l: &Node| {
+                matches!(op(g, l), Some(Op::Linear(_)))
+                    && inputs(g, l)[0] == x
+                    && only_user(g, l) == Some(user)
+            };
+            let [a, b] =
+                [both[0], both[1]].map(|l| Some(l).filter(alike).map(|l| weight(g, inputs(g, l)[1])));
+            match (a, b) {
+                (Some(a), Some(b)) if both[0] == linear && (a.format.id, a.rows) == (b.format.id, b.rows) => {
+                    of(both.to_vec(), Then::Glu(user))
+                }
+                _ => of(vec![linear], Then::Keep),
+            }
+        }
+        Some(Op::Unary(_)) => of(vec![linear], Then::Activate(user)),
+        Some(Op::Add(_)) => match residual(g, user, linear) {
+            Some(residual) => of(vec![linear], Then::Add { add: user, residual }),
+            None => of(vec![linear], Then::Keep),
+        },
+        _ => of(vec![linear], Then::Keep),
+    }
+}
+
+/// The projections and what follows them, of each attention whose queries, keys and values come from linears of one value, by the first.
+fn all_heads(g: &Graph) -> HashMap<Node, ([Node; 3], Heads)> {
+    let mut found = HashMap::new();
+    for (node, entry) in g.nodes() {
+        if let Some((Op::Attend(_), _)) = entry.op()
+            && let Some((linears, heads)) = heads_of(g, node)
+        {
+            let first = linears.iter().copied().min().unwrap_or(linears[0]);
+            if first == linears[0] {
+                found.insert(first, (linears, heads));
+            }
+        }
+    }
+    found
+}
+
+fn heads_of(g: &Graph, attend: Node) -> Option<([Node; 3], Heads)> {
+    let &[q, keys, values] = inputs(g, attend) else { return None };
+    let store = |cache: Node| {
+        let mut stores = g.users(cache).iter().copied().filter(|&u| matches!(op(g, u), Some(Op::Store(_))));
+        stores.next().filter(|_| stores.next().is_none())
+    };
+    // What one layer writes another may read, too: then it is written where it is written.
+    let own = |cache: Node| g.users(cache).len() == 2;
+    let stores = [store(keys)?, store(values)?];
+    let chain_q = chain(g, q, attend)?;
+    let chain_k = chain(g, inputs(g, stores[0])[0], stores[0])?;
+    let v = inputs(g, stores[1])[0];
+    let same = chain_q.order == chain_k.order && own(keys) && own(values);
+    let linears = [chain_q.linear, chain_k.linear, v];
+    let x = |l: Node| matches!(op(g, l), Some(Op::Linear(_))).then(|| inputs(g, l)[0]);
+    if !same
+        || only_user(g, v) != Some(stores[1])
+        || x(v).is_none()
+        || x(v) != x(linears[0])
+        || x(v) != x(linears[1])
+    {
+        return None;
+    }
+    let both = |a: Option<Node>, b: Option<Node>| Some([a?, b?]);
+    let ropes = both(chain_q.rope, chain_k.rope);
+    if let Some([a, b]) = ropes {
+        // Both by the same table.
+        let shape = |n: Node| match g.entry(n).op() {
+            Some((Op::Rope(rope), inputs)) => Some((rope.clone(), inputs[1..].to_vec())),
+            _ => None,
+        };
+        if shape(a) != shape(b) {
+            return None;
+        }
+    }
+    let norms = both(chain_q.norm, chain_k.norm);
+    if let Some([a, b]) = norms
+        && op(g, a) != op(g, b)
+    {
+        return None;
+    }
+    let norms_last = chain_q.order == [Link::Rope, Link::Norm];
+    Some((linears, Heads { norms, ropes, norms_last, stores, attend }))
+}
+
+/// What stands between a projection and its reader.
+struct Chain {
+    linear: Node,
+    norm: Option<Node>,
+    rope: Option<Node>,
+    /// From the projection on.
+    order: Vec<Link>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Link {
+    Norm,
+    Rope,
+}
+
+fn chain(g: &Graph, last: Node, reader: Node) -> Option<Chain> {
+    let mut chain = Chain { linear: last, norm: None, rope: None, order: Vec::new() };
+    let (mut node, mut reader) = (last, reader);
+    loop {
+        if only_user(g, node) != Some(reader) {
+            return None;
+        }
+        match op(g, node)? {
+            Op::Rope(_) if chain.rope.is_none() => {
+                chain.rope = Some(node);
+                chain.order.insert(0, Link::Rope);
+            }
+            Op::RmsNorm(_) if chain.norm.is_none() && is_of_heads(g, node) => {
+                chain.norm = Some(node);
+                chain.order.insert(0, Link::Norm);
+            }
+            Op::Linear(_) => {
+                chain.linear = node;
+                return Some(chain);
+            }
+            _ => return None,
+        }
+        reader = node;
+        node = inputs(g, node)[0];
+    }
+}
+
+/// Whether a norm is of each head: its weight is shorter than a row.
+fn is_of_heads(g: &Graph, norm: Node) -> bool {
+    match inputs(g, norm) {
+        [x, w, ..] => g.shape(*w).cols < g.shape(*x).cols,
+        _ => false,
+    }
+}
+
+/// Whether a node is an RMS norm of whole rows that nobody but linears read.
+fn folded(g: &Graph, node: Node) -> bool {
+    let linear = |&l: &Node| matches!(op(g, l), Some(Op::Linear(_))) && inputs(g, l)[0] == node;
+    matches!(op(g, node), Some(Op::RmsNorm(_)))
+        && inputs(g, node).len() == 2
+        && !is_of_heads(g, node)
+        && node != g.output()
+        && g.users(node).iter().all(linear)
+}
+
+/// Whether `node` chooses the rows that the folded norm `norm` alone reads.
+fn selects(g: &Graph, node: Node, norm: Node) -> bool {
+    matches!(op(g, node), Some(Op::Select(_))) && folded(g, norm)
+}
+
+/// What `term` is added to by `add`, if that is known before `term`.
+fn residual(g: &Graph, add: Node, term: Node) -> Option<Node> {
+    let other = match (op(g, add)?, inputs(g, add)) {
+        (Op::Add(_), [a, b]) if *b == term => *a,
+        (Op::Add(_), [a, b]) if *a == term => *b,
+        _ => return None,
+    };
+    (other < term).then_some(other)
+}
+
+/// The op of a node that is computed.
+pub fn op(g: &Graph, node: Node) -> Option<&Op> {
+    g.entry(node).op().map(|(op, _)| op)
+}
+
+/// The inputs of a node.
+pub fn inputs(g: &Graph, node: Node) -> &[Node] {
+    match &g.entry(node).kind {
+        Kind::Op { inputs, .. } => inputs,
+        _ => &[],
+    }
+}
+
+/// The one node that reads `node`, if there is one.
+pub fn only_user(g: &Graph, node: Node) -> Option<Node> {
+    let mut users = g.users(node).iter().copied();
+    let user = users.next()?;
+    (users.next().is_none() && node != g.output()).then_some(user)
+}

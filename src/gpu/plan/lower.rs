@@ -1,0 +1,418 @@
+//! From groups to launches, for one row and for few: matvecs whose epilogue is what becomes of their sums, norms, attention.
+//!
+//! Nearly all of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its scaled copy, maybe
+//! in int8, and the matvec divides by the root mean square at its end (`wgsl/copy/`, `wgsl/input/`).
+
+use crate::backend::Precision;
+use crate::gpu::link::Slots;
+use crate::gpu::memory::kv_layout;
+use crate::gpu::memory::weights::weight;
+use crate::gpu::plan::attention;
+use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::groups::{Group, Heads, Matmul, Norm, Then, inputs, op, runs};
+use crate::gpu::plan::kernels::{self, activation, matvec_constants};
+use crate::gpu::plan::matvec;
+use crate::gpu::plan::{Launch, Operand, Planner, RowClass, WeightRead, replace};
+use crate::graph::{Graph, Node, Rows};
+use crate::ops::{Op, Pairing};
+
+/// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
+const PAIRS: u32 = 8;
+const GLU_PAIRS: u32 = 16;
+/// Rows of x that share a load of weights where there are few.
+const TILE: u32 = 4;
+/// Invocations of a workgroup that makes copies or finishes heads.
+const WORKGROUP: u32 = 64;
+
+/// Whether a group is computed as one, or node by node.
+pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
+    match group {
+        Group::Matmul(m) => {
+            let whole = |run: &Vec<usize>| bundle(s, m, run).is_some();
+            let runs = runs(s.graph, m);
+            runs.iter().all(whole) && (runs.len() == 1 || matches!(m.then, Then::Heads(_)))
+        }
+        Group::Attention(node) => attention::fits(s, *node),
+        Group::Norm(_) => true,
+        Group::Single(node) => matches!(op(s.graph, *node), Some(Op::Embed(_))),
+    }
+}
+
+/// The copies that a group reads.
+pub fn wanted(s: &Planner<'_>, group: &Group) -> Vec<Copy> {
+    match group {
+        Group::Matmul(m) => runs(s.graph, m).iter().filter_map(|run| read_copy(s, m, run)).collect(),
+        Group::Norm(Norm { norm, add: Some(_) }) => {
+            vec![Copy { of: *norm, source: inputs(s.graph, *norm)[0], kind: CopyKind::F32 }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The value along with which a group that fits can write a copy.
+pub fn writes_along(s: &Planner<'_>, group: &Group) -> Option<Node> {
+    match group {
+        Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
+        Group::Attention(node) => Some(*node).filter(|&n| attention::writes_copies(s, n)),
+        Group::Norm(norm) => {
+            Some(norm.add.map_or(norm.norm, |[add, _]| add)).filter(|&v| s.graph.shape(v).rows == Rows::Step)
+        }
+        Group::Single(node) => Some(*node).filter(|&n| kernels::plain(s, n).len() == 1),
+    }
+}
+
+/// The launches of a group that fits.
+pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> {
+    match group {
+        Group::Matmul(m) => match &m.then {
+            Then::Heads(heads) => projections(s, m, heads),
+            _ => vec![matmul(s, copies, m)],
+        },
+        Group::Attention(node) => attention::launches(s, copies, *node),
+        Group::Norm(Norm { norm, add: Some([add, residual]) }) => {
+            vec![norm_add(s, copies, *norm, *add, *residual)]
+        }
+        Group::Norm(Norm { norm: node, add: None }) | Group::Single(node) => {
+            let mut launches = kernels::plain(s, *node);
+            if let [launch] = &mut launches[..] {
+                writes_copy(s.graph, copies, *node, launch);
+            }
+            launches
+        }
+    }
+}
+
+/// The launch that makes a copy of a value which is there.
+pub fn feed(s: &Planner<'_>, copy: Copy) -> Launch {
+    let shape = s.graph.shape(copy.source);
+    let constants =
+        vec![("COLS", shape.cols as f64), ("STRIDE", shape.stride() as f64), ("WORKGROUP", WORKGROUP as f64)];
+    let each = (shape.cols as u32).div_ceil(WORKGROUP);
+    let extent = Extent::PerRow { rows: shape.rows, each };
+    let mut launch = Launch {
+        nodes: Vec::new(),
+        dispatch: Dispatch { kernel: "copy", constants, extent },
+        operands: vec![(0, Operand::Step), (1, Operand::Value(copy.source))],
+        weight: None,
+        slots: s.slots(None),
+        integer: false,
+    };
+    binds_copy(s.graph, copy, &mut launch);
+    launch
+}
+
+/// Lets a launch that computes `value` write the copy that belongs to it, if there is one.
+pub fn writes_copy(g: &Graph, copies: &Copies, value: Node, launch: &mut Launch) {
+    match copies.along(value) {
+        Some(copy) => binds_copy(g, copy, launch),
+        None => launch.slots.copy = Some("none"),
+    }
+}
+
+fn binds_copy(g: &Graph, copy: Copy, launch: &mut Launch) {
+    let cols = g.shape(copy.source).cols;
+    launch.slots.copy = Some(copy.kind.stem());
+    launch
+        .dispatch
+        .constants
+        .extend([("COPY_COLS", cols as f64), ("COPY_STRIDE", copy.kind.stride(cols) as f64)]);
+    if copy.kind == CopyKind::I8 {
+        launch.dispatch.constants.push(("COPY_NORM", copy.norm().is_some() as u32 as f64));
+    }
+    let norm = copy.norm().map_or(Operand::Nothing, |n| Operand::Vector(inputs(g, n)[1]));
+    launch.operands.extend([(6, norm), (7, Operand::ActivationCopy(copy))]);
+}
+
+/// How the weights of a run are multiplied.
+fn kind(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> CopyKind {
+    let w = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
+    match w.format.integer && s.precision == Precision::Fast && w.cols.is_multiple_of(32) {
+        true => CopyKind::I8,
+        false => CopyKind::F32,
+    }
+}
+
+/// The copy that a run reads; none where it reads a value as it is.
+fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
+    let kind = kind(s, m, run);
+    let x = m.x(s.graph);
+    match (m.norm, kind) {
+        (Some(norm), _) => {
+            let source = inputs(s.graph, m.select.unwrap_or(norm))[0];
+            Some(Copy { of: norm, source, kind })
+        }
+        (None, CopyKind::I8) => Some(Copy { of: x, source: x, kind }),
+        (None, CopyKind::F32) => None,
+    }
+}
+
+/// The weights of a run, if they follow each other in one part of one matrix.
+fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, WeightRead)> {
+    let weights: Vec<Node> = run.iter().map(|&i| inputs(s.graph, m.linears[i])[1]).collect();
+    let (at, first) = *s.layout.place.get(&weights[0])?;
+    let matrix = &s.layout.matrices[at];
+    let mut rows = 0;
+    for node in &weights {
+        if s.layout.place.get(node) != Some(&(at, first + rows)) {
+            return None;
+        }
+        rows += weight(s.graph, *node).rows;
+    }
+    let whole = matrix.parts() == 1 && rows.is_multiple_of(2);
+    whole.then_some((first, WeightRead { matrix: at, part: 0, rows }))
+}
+
+/// A matvec over the weights of a run, without what becomes of its sums.
+fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
+    let g = s.graph;
+    let Some((first, read)) = bundle(s, m, run) else {
+        panic!("the weights of a group that fits lie together")
+    };
+    let matrix = &s.layout.matrices[read.matrix];
+    let kind = kind(s, m, run);
+    let rows = if m.select.is_some() { Rows::Outputs } else { g.shape(m.linears[0]).rows };
+    let outputs = match (m.select, rows) {
+        (Some(_), _) => 2.0,
+        (None, Rows::Outputs) => 1.0,
+        _ => 0.0,
+    };
+    let mut constants = matvec_constants(matrix.cols, read.rows, first);
+    let eps = m.norm.and_then(|n| match op(g, n) {
+        Some(Op::RmsNorm(norm)) => Some(norm.eps as f64),
+        _ => None,
+    });
+    constants.extend([
+        ("SINGLE", (s.class == RowClass::One) as u32 as f64),
+        ("OUTPUT_ROWS", outputs),
+        ("PAIR_STEP", 1.0),
+        ("NORM", eps.is_some() as u32 as f64),
+        ("EPS", eps.unwrap_or(0.0)),
+    ]);
+    let copy = read_copy(s, m, run);
+    let (x, stride) = match copy {
+        Some(copy) => (Operand::ActivationCopy(copy), kind.stride(matrix.cols)),
+        None => (Operand::Value(m.x(g)), g.shape(m.x(g)).stride()),
+    };
+    constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
+    let extent = Extent::PerRow { rows, each: 1 };
+    let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
+    let tile = if s.class == RowClass::One { 1 } else { TILE };
+    matvec::shape(s.caps, matrix.format, matrix.cols, read.rows, [pairs, tile], &mut dispatch, rows);
+    let slots = Slots { input: Some(kind.stem()), ..s.slots(Some(matrix.format.wgsl)) };
+    Launch {
+        nodes: Vec::new(),
+        dispatch,
+        operands: vec![(0, Operand::Step), (1, x)],
+        weight: Some(read),
+        slots,
+        integer: kind == CopyKind::I8,
+    }
+}
+
+/// The biases of a group's linears, one behind the other, and whether there are any.
+fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
+    let bias = |&l: &Node| inputs(g, l).get(2).copied();
+    match &m.linears[..] {
+        all if all.iter().all(|l| bias(l).is_none()) => (Operand::Nothing, 0.0),
+        [one] => (bias(one).map_or(Operand::Nothing, Operand::Vector), 1.0),
+        all => (Operand::Biases(all[0]), 1.0),
+    }
+}
+
+/// The launch of a group of one run.
+fn matmul(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
+    let g = s.graph;
+    let run: Vec<usize> = (0..m.linears.len()).collect();
+    let pairs = if let Then::Glu(_) = m.then { GLU_PAIRS } else { PAIRS };
+    let mut launch = product(s, m, &run, pairs);
+    launch.nodes = m.nodes();
+    let (bias, has_bias) = biases(g, m);
+    let Some(value) = m.value() else { panic!("a group of one run has one value") };
+    let stride = g.shape(value).stride() as f64;
+    launch.operands.extend([(2, Operand::Value(value)), (3, bias)]);
+    launch.dispatch.constants.extend([("BIAS", has_bias), ("OUT_STRIDE", stride)]);
+    launch.slots.output = Some(match &m.then {
+        Then::Keep | Then::Heads(_) => {
+            launch.dispatch.constants.push(("FIRST_OUT", 0.0));
+            "plain"
+        }
+        Then::Add { residual, .. } => {
+            launch.operands.push((4, Operand::Value(*residual)));
+            "add"
+        }
+        Then::Activate(node) | Then::Glu(node) => {
+            let (act, output) = match op(g, *node) {
+                Some(Op::Gate(gate)) => (gate.act, "gate"),
+                Some(Op::Unary(unary)) => (unary.act, "activation"),
+                _ => panic!("an activation is a gate or a function"),
+            };
+            launch.dispatch.constants.push(("ACT", activation(act)));
+            if output == "gate" {
+                let rows = weight(g, inputs(g, m.linears[0])[1]).rows;
+                replace(&mut launch.dispatch, "PAIR_STEP", rows as f64);
+            }
+            output
+        }
+    });
+    writes_copy(g, copies, value, &mut launch);
+    launch
+}
+
+/// Queries, keys and values: written where they belong by whoever sums them up, or by a kernel of their own behind the matvecs.
+fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
+    let g = s.graph;
+    let (bias, has_bias) = biases(g, m);
+    if heads.are_neighbours(g) && has_bias == 0.0 {
+        return runs(g, m).iter().map(|run| stored(s, m, heads, run)).collect();
+    }
+    let rows: Vec<usize> = m.linears.iter().map(|&l| weight(g, inputs(g, l)[1]).rows).collect();
+    let stride = rows.iter().sum::<usize>().next_multiple_of(8) as f64;
+    let scratch = Operand::Heads(m.linears[0]);
+    let mut launches = Vec::new();
+    for run in runs(g, m) {
+        let mut launch = product(s, m, &run, PAIRS);
+        let first = rows[..run[0]].iter().sum::<usize>() as f64;
+        launch.dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
+        launch.operands.extend([(2, scratch), (3, bias)]);
+        launch.slots.output = Some("plain");
+        launch.slots.copy = Some("none");
+        launches.push(launch);
+    }
+    let integer = launches.iter().any(|l| l.integer);
+    launches.push(Launch { nodes: m.nodes(), integer, ..behind(s, heads, scratch, stride) });
+    launches
+}
+
+/// A matvec that writes queries, keys and values where they belong.
+fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
+    let g = s.graph;
+    let mut launch = product(s, m, run, PAIRS);
+    let rows = |i: usize| match run.contains(&i) {
+        true => weight(g, inputs(g, m.linears[i])[1]).rows as f64,
+        false => 0.0,
+    };
+    let caches = heads.stores.map(|store| inputs(g, store)[1]);
+    let (mut cos_sin, mut rotary) = (Operand::Nothing, [("HEAD_DIM", 2.0), ("ROTARY", 0.0)]);
+    if let Some([rope, _]) = heads.ropes
+        && let Some(Op::Rope(op)) = op(g, rope)
+    {
+        rotary = [("HEAD_DIM", op.0.head_dim as f64), ("ROTARY", op.0.rotary as f64)];
+        cos_sin = Operand::Table(rope);
+    }
+    launch.dispatch.constants.extend(rotary);
+    launch.dispatch.constants.extend([("Q_ROWS", rows(0)), ("K_ROWS", rows(1))]);
+    launch.dispatch.constants.extend(kv_layout::constants(g, caches[0]));
+    let unwritten = Operand::Unwritten(m.linears[run[0]]);
+    let written = |i: usize, operand: Operand| if run.contains(&i) { operand } else { unwritten };
+    launch.operands.extend([
+        (2, written(0, Operand::Value(heads.queries(g)))),
+        (3, cos_sin),
+        (4, written(1, Operand::Cache(caches[0]))),
+        (5, written(2, Operand::Cache(caches[1]))),
+        (8, Operand::Pages),
+    ]);
+    launch.slots.output = Some("store");
+    // Of each projection what belongs to it.
+    launch.nodes = m.nodes();
+    let ropes = heads.ropes.map_or([None; 2], |r| r.map(Some));
+    let of = [
+        vec![Some(m.linears[0]), ropes[0]],
+        vec![Some(m.linears[1]), ropes[1], Some(heads.stores[0])],
+        vec![Some(m.linears[2]), Some(heads.stores[1])],
+    ];
+    for (i, nodes) in of.iter().enumerate() {
+        launch.nodes.retain(|n| run.contains(&i) || !nodes.contains(&Some(*n)));
+    }
+    launch
+}
+
+/// What follows the projections: norms of each head, rotary positions, and the writing of keys and values.
+fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Launch {
+    let g = s.graph;
+    let Some(Op::Attend(attend)) = op(g, heads.attend) else { panic!("heads are attended to") };
+    let (shape, queries) = (&attend.0, heads.queries(g));
+    let caches = heads.stores.map(|store| inputs(g, store)[1]);
+    let mut constants = vec![
+        ("HEADS", shape.heads as f64),
+        ("KV_HEADS", shape.kv_heads as f64),
+        ("HEAD_DIM", shape.head_dim as f64),
+        ("STRIDE", stride),
+        ("Q_STRIDE", g.shape(queries).stride() as f64),
+        ("WORKGROUP", WORKGROUP as f64),
+    ];
+    constants.extend(kv_layout::constants(g, caches[0]));
+    let (mut cos_sin, mut rotary, mut pair_step) = (Operand::Nothing, 0, 1);
+    if let Some([rope, _]) = heads.ropes
+        && let Some(Op::Rope(op)) = op(g, rope)
+    {
+        (cos_sin, rotary) = (Operand::Table(rope), op.0.rotary);
+        if op.0.pairing == Pairing::Halves {
+            pair_step = rotary / 2;
+        }
+    }
+    let (mut norms, mut norm, mut eps) = ([Operand::Nothing; 2], 0, 0.0);
+    if let Some([q, k]) = heads.norms
+        && let Some(Op::RmsNorm(op)) = op(g, q)
+    {
+        norms = [q, k].map(|n| Operand::Vector(inputs(g, n)[1]));
+        norm = 1 + heads.norms_last as u32;
+        eps = op.eps as f64;
+    }
+    constants.extend([
+        ("ROTARY", rotary as f64),
+        ("PAIR_STEP", pair_step as f64),
+        ("NORM", norm as f64),
+        ("EPS", eps),
+    ]);
+    let each = (shape.heads + 2 * shape.kv_heads) as u32;
+    let extent = Extent::PerRow { rows: Rows::Step, each };
+    let operands = vec![
+        (0, Operand::Step),
+        (1, scratch),
+        (2, Operand::Value(queries)),
+        (3, cos_sin),
+        (4, Operand::Cache(caches[0])),
+        (5, Operand::Cache(caches[1])),
+        (6, norms[0]),
+        (7, norms[1]),
+        (8, Operand::Pages),
+    ];
+    let dispatch = Dispatch { kernel: "heads", constants, extent };
+    Launch { nodes: Vec::new(), dispatch, operands, weight: None, slots: s.slots(None), integer: false }
+}
+
+/// A norm and the residual that it is added to.
+fn norm_add(s: &Planner<'_>, copies: &Copies, norm: Node, add: Node, residual: Node) -> Launch {
+    let g = s.graph;
+    let Some(Op::RmsNorm(rms)) = op(g, norm) else { panic!("only RMS norms are added to a residual") };
+    let shape = g.shape(add);
+    let copy = Copy { of: norm, source: inputs(g, norm)[0], kind: CopyKind::F32 };
+    let constants = vec![
+        ("COLS", shape.cols as f64),
+        ("X_STRIDE", copy.kind.stride(shape.cols) as f64),
+        ("STRIDE", shape.stride() as f64),
+        ("EPS", rms.eps as f64),
+        ("WORKGROUP", WORKGROUP as f64),
+    ];
+    let each = (shape.cols as u32).div_ceil(WORKGROUP);
+    let mut launch = Launch {
+        nodes: vec![norm, add],
+        dispatch: Dispatch {
+            kernel: "norm_add",
+            constants,
+            extent: Extent::PerRow { rows: shape.rows, each },
+        },
+        operands: vec![
+            (0, Operand::Step),
+            (1, Operand::ActivationCopy(copy)),
+            (2, Operand::Value(add)),
+            (3, Operand::Value(residual)),
+        ],
+        weight: None,
+        slots: s.slots(None),
+        integer: false,
+    };
+    writes_copy(g, copies, add, &mut launch);
+    launch
+}

@@ -1,0 +1,105 @@
+// Queries, keys and values behind their projection: norms of each head, rotary positions, and the writing of keys and values.
+//
+// A workgroup for each row and head. x[r] is all queries, then all keys, then all values.
+
+import package::lib::grid::flat;
+import package::lib::reduce::workgroup_sum_f32;
+import package::cache::CacheFour;
+import package::lib::kv_layout::key_index;
+import package::lib::kv_layout::page_of;
+import package::lib::kv_layout::value_index;
+
+override HEADS: u32 = 1u;
+override KV_HEADS: u32 = 1u;
+override HEAD_DIM: u32 = 64u;
+override ROTARY: u32 = 0u;          // numbers of a head that turn
+override PAIR_STEP: u32 = 1u;       // from the first number of a pair to the second: 1, or half of ROTARY
+override NORM: u32 = 0u;            // 1: queries and keys are normalised before they turn, 2: afterwards
+override EPS: f32 = 1e-5;
+override STRIDE: u32 = 64u;         // from a row of x to the next
+override Q_STRIDE: u32 = 64u;       // from a row of q to the next
+override WORKGROUP: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<f32>;                  // [rows, STRIDE]
+@group(0) @binding(2) var<storage, read_write> q: array<f32>;            // [rows, Q_STRIDE]
+@group(0) @binding(3) var<storage, read> cos_sin: array<vec2<f32>>;      // [positions, ROTARY / 2] of (cos, sin), or anything
+@group(0) @binding(4) var<storage, read_write> keys: array<CacheFour>;   // see lib/kv_layout.wgsl
+@group(0) @binding(5) var<storage, read_write> values: array<CacheFour>;
+@group(0) @binding(6) var<storage, read> q_norm: array<f32>;             // [HEAD_DIM], or anything
+@group(0) @binding(7) var<storage, read> k_norm: array<f32>;
+
+var<workgroup> head: array<f32, HEAD_DIM>;
+var<workgroup> turned: array<f32, HEAD_DIM>;
+
+// The norm's scale for what is in a head, as seen through one invocation's numbers.
+fn root(squares: f32, lane: u32) -> f32 {
+    return 1.0 / sqrt(workgroup_sum_f32(squares, lane) / f32(HEAD_DIM) + EPS);
+}
+
+fn weight_of(is_key: bool, i: u32) -> f32 {
+    if (is_key) {
+        return k_norm[i];
+    }
+    return q_norm[i];
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let group = flat(group_id);
+    let all = HEADS + 2u * KV_HEADS;
+    let r = min(group / all, max(step[0].x, 1u) - 1u);
+    let h = group % all;
+    let row = step[1u + r];
+    let is_key = h >= HEADS && h < HEADS + KV_HEADS;
+    let is_value = h >= HEADS + KV_HEADS;
+    var squares = 0.0;
+    for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
+        let value = x[r * STRIDE + h * HEAD_DIM + i];
+        head[i] = value;
+        squares += value * value;
+    }
+    if (NORM == 1u) {
+        let scale = root(squares, lane);
+        for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
+            head[i] = select(head[i] * scale * weight_of(is_key, i), head[i], is_value);
+        }
+    }
+    workgroupBarrier();
+    squares = 0.0;
+    for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
+        var value = head[i];
+        if (i < ROTARY && !is_value) {
+            // The pair that number i belongs to, and whether it is the second of it.
+            let second = i / PAIR_STEP % 2u;
+            let p = i / (2u * PAIR_STEP) * PAIR_STEP + i % PAIR_STEP;
+            let turn = cos_sin[row.z * (ROTARY / 2u) + p];
+            let other = head[i + PAIR_STEP - 2u * second * PAIR_STEP];
+            value = select(value * turn.x - other * turn.y, other * turn.y + value * turn.x, second == 1u);
+        }
+        turned[i] = value;
+        squares += value * value;
+    }
+    if (NORM == 2u) {
+        let scale = root(squares, lane);
+        for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
+            turned[i] = select(turned[i] * scale * weight_of(is_key, i), turned[i], is_value);
+        }
+    }
+    workgroupBarrier();
+    if (h < HEADS) {
+        for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
+            q[r * Q_STRIDE + h * HEAD_DIM + i] = turned[i];
+        }
+        return;
+    }
+    let page = page_of(row.y, row.z);
+    for (var four = lane; four < HEAD_DIM / 4u; four += WORKGROUP) {
+        let packed = cache_pack(vec4<f32>(turned[4u * four], turned[4u * four + 1u], turned[4u * four + 2u], turned[4u * four + 3u]));
+        if (is_key) {
+            keys[key_index(page, row.z, (h - HEADS) * (HEAD_DIM / 4u) + four)] = packed;
+        } else {
+            values[value_index(page, row.z, (h - HEADS - KV_HEADS) * (HEAD_DIM / 4u) + four)] = packed;
+        }
+    }
+}

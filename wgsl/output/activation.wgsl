@@ -1,0 +1,36 @@
+// An activation function of the sums: y[n] = act(sum[n] (+ bias[n])); and the copy of y for the matvec that reads it next.
+
+import package::lib::activation::activate_one;
+import package::copy::begin_copy;
+import package::copy::emit_copy;
+
+override ACT: u32 = 0u;
+override BIAS: u32 = 0u;
+override OUT_STRIDE: u32 = 64u;
+
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [rows, OUT_STRIDE]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;            // or anything
+
+var<private> ahead: f32; // the bias
+
+fn begin(r: u32, first_pair: u32, local: u32) {
+    let n = 2u * first_pair + local;
+    ahead = 0.0;
+    if (local < 2u * PAIRS && n < N) {
+        if (BIAS != 0u) {
+            ahead = bias[n];
+        }
+        begin_copy(n);
+    }
+}
+
+fn finish(r: u32, first_pair: u32, local: u32) {
+    let n = 2u * first_pair + local;
+    let valid = local < 2u * PAIRS && n < N;
+    var value = 0.0;
+    if (valid) {
+        value = activate_one(ACT, sums_of(local / 2u)[local % 2u] * scale() + ahead);
+        y[r * OUT_STRIDE + n] = value;
+    }
+    emit_copy(r, n, value, valid, local);
+}
