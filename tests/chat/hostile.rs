@@ -23,8 +23,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("hostile: long conversations are rendered", long),
     ];
     for &bomb in BOMBS {
-        let title: String = bomb.chars().take(60).collect();
-        trials.push(Trial::test(format!("hostile: {title}"), move || goes_off(bomb)));
+        trials.push(Trial::test(format!("hostile: {bomb}"), move || goes_off(bomb)));
     }
     trials
 }
@@ -42,7 +41,6 @@ const BOMBS: &[&str] = &[
     "{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson }}",
     "{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|string|length }}",
-    "{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = ns.x + [1] + ns.x %}{% endfor %}{{ ns.x|length }}",
     "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}",
     "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = {'a': ns.x} %}{% endfor %}{{ ns.x == ns.x }}",
