@@ -1,6 +1,6 @@
 //! What a template can write, found out by letting it write it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::conversation::Conversation;
 
@@ -27,31 +27,47 @@ const NEEDLE: &str = "nDl9";
 impl Capabilities {
     /// Tries everything with `render`, which gives the text of a conversation, or none if the template refuses it.
     pub(super) fn find(render: impl Fn(&Conversation) -> Option<String>) -> Capabilities {
-        let text = |conversation: serde_json::Value| {
+        let text = |conversation: Value| {
             let conversation = serde_json::from_value(conversation).unwrap_or_default();
             render(&conversation).filter(|text| text.contains(NEEDLE))
         };
-        let user = json!({ "role": "user", "content": "a" });
-        let call = |arguments: serde_json::Value| {
+        let parts = |text: &str| json!([{ "type": "text", "text": text }]);
+        // Some templates want contents that are texts, some want parts.
+        let after_user = |message: &dyn Fn(Value) -> Value| {
+            let contents = [(json!("a"), json!("")), (parts("a"), json!([]))];
+            contents.into_iter().find_map(|(user, empty)| {
+                let messages = json!([{ "role": "user", "content": user }, message(empty)]);
+                text(json!({ "messages": messages }))
+            })
+        };
+        let call = |arguments: Value| {
             let function = json!({ "name": "call", "arguments": arguments });
             let calls = json!([{ "id": "abcdef123", "type": "function", "function": function }]);
-            let assistant = json!({ "role": "assistant", "content": "", "tool_calls": calls });
-            text(json!({ "messages": [user, assistant] }))
+            after_user(&|empty| json!({ "role": "assistant", "content": empty, "tool_calls": calls }))
         };
         let objects = call(json!({ "key": NEEDLE }));
-        let parts = json!([{ "type": "text", "text": NEEDLE }]);
-        let parts = text(json!({ "messages": [{ "role": "user", "content": parts }] }));
+        let typed = text(json!({ "messages": [{ "role": "user", "content": parts(NEEDLE) }] }));
         let tool = json!({
             "type": "function",
             "function": { "name": NEEDLE, "description": "b", "parameters": { "type": "object", "properties": {} } },
         });
+        let tools = text(json!({ "messages": [{ "role": "user", "content": "a" }], "tools": [tool] }))
+            .or_else(|| {
+                text(json!({ "messages": [{ "role": "user", "content": parts("a") }], "tools": [tool] }))
+            });
+        let system = |content: Value, user: Value| {
+            text(
+                json!({ "messages": [{ "role": "system", "content": content }, { "role": "user", "content": user }] }),
+            )
+        };
         Capabilities {
-            system_role: text(json!({ "messages": [{ "role": "system", "content": NEEDLE }, user] }))
+            system_role: system(json!(NEEDLE), json!("a"))
+                .or_else(|| system(parts(NEEDLE), parts("a")))
                 .is_some(),
             string_content: text(json!({ "messages": [{ "role": "user", "content": NEEDLE }] })).is_some(),
             // A list that is written as Python writes lists was not understood.
-            typed_content: parts.is_some_and(|text| !text.contains("'type'") && !text.contains("\"type\"")),
-            tools: text(json!({ "messages": [user], "tools": [tool] })).is_some(),
+            typed_content: typed.is_some_and(|text| !text.contains("'type'") && !text.contains("\"type\"")),
+            tools: tools.is_some(),
             tool_calls: objects.is_some() || call(json!(format!("{{\"key\": \"{NEEDLE}\"}}"))).is_some(),
             object_arguments: objects.is_some(),
         }

@@ -1,7 +1,7 @@
 //! The Jinja that chat templates are written in: what Hugging Face adds to it, and what Python's values can do that the
 //! engine's cannot.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use chrono::NaiveDateTime;
 use chrono::format::{Item, Numeric, StrftimeItems};
@@ -33,9 +33,34 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     });
     // A text is a sequence in Python, and so is whatever can be indexed.
     environment.add_test("sequence", |value: &Value| {
-        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map)
     });
+    environment.add_filter("string", string);
+    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     Ok(environment)
+}
+
+/// The filter `string`. A value may hold itself many times over: its text is bounded before it is made.
+fn string(state: &State, value: &Value) -> Result<Value, Error> {
+    struct Bounded {
+        text: String,
+        room: usize,
+    }
+    impl fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.room = self.room.checked_sub(text.len()).ok_or(fmt::Error)?;
+            self.text.push_str(text);
+            Ok(())
+        }
+    }
+    if value.as_str().is_some() {
+        return Ok(value.clone());
+    }
+    let room = state.fuel_levels().map_or(usize::MAX, |(_, left)| (left as usize).saturating_mul(4));
+    let mut out = Bounded { text: String::new(), room };
+    write!(out, "{value}").map_err(|_| Error::from(ErrorKind::OutOfFuel))?;
+    state.consume_fuel(out.text.len() as u64 / 4)?;
+    Ok(out.text.into())
 }
 
 /// The same with the clock and the marks of one rendering.

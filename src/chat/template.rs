@@ -61,7 +61,7 @@ const MAX_TEMPLATE: usize = 1 << 20;
 /// Instructions that a rendering may take, with [`FUEL_A_BYTE`] more for each byte of the conversation. An instruction
 /// may make 64 bytes, so this also bounds memory.
 const FUEL: u64 = 1 << 20;
-const FUEL_A_BYTE: u64 = 2;
+const FUEL_A_BYTE: u64 = 8;
 /// Bytes that a rendering may write, with [`OUTPUT_A_BYTE`] more for each byte of the conversation.
 const OUTPUT: usize = 1 << 20;
 const OUTPUT_A_BYTE: usize = 8;
@@ -256,7 +256,7 @@ fn context(conversation: &Conversation, capabilities: Option<Capabilities>) -> M
             for call in &mut message.tool_calls {
                 let arguments = &mut call.function.arguments;
                 match arguments {
-                    Value::String(text) if capabilities.object_arguments => {
+                    Value::String(text) if capabilities.object_arguments || !capabilities.tool_calls => {
                         if let Ok(object @ Value::Object(_)) = serde_json::from_str(text) {
                             *arguments = object;
                         }

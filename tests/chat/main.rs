@@ -5,6 +5,7 @@
 mod fixtures;
 mod golden;
 mod guard;
+#[allow(dead_code)] // The bounds of models' files are theirs.
 #[path = "../models/heap.rs"]
 mod heap;
 mod hostile;
@@ -12,7 +13,7 @@ mod python;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
 type Outcome = Result<(), Failed>;
 

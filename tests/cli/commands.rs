@@ -31,6 +31,69 @@ pub fn tokenize() -> Outcome {
     must(run.out.split_whitespace().count() > 1, || format!("ids {:?}", run.out))
 }
 
+pub fn template() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str, text: &str| -> Result<String, Failed> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let messages = path("messages.json", r#"[{"role": "user", "content": "Hi <|endoftext|>"}]"#)?;
+    let tools = path("tools.json", r#"[{"name": "f"}]"#)?;
+    let text = "{{ bos_token }}{{ messages[0].content }}{{ tools|tojson }}{{ strftime_now('%H:%M') }}{{ x }}{{ eos_token }}";
+    let file = path("t.jinja", text)?;
+    let on = ["template", "--messages", &messages];
+    let cases: [(&[&str], &str); 3] = [
+        (
+            &[
+                "--chat-template",
+                &file,
+                "--bos",
+                "<s>",
+                "--eos",
+                "</s>",
+                "--tools",
+                &tools,
+                "--now",
+                "2026-01-31 12:30:45",
+            ],
+            "<s>Hi <|endoftext|>[{\"name\": \"f\"}]12:30</s>",
+        ),
+        (
+            &[
+                "--chat-template",
+                &file,
+                "--chat-template-kwargs",
+                r#"{"x": false}"#,
+                "--now",
+                "2026-01-31 12:30:45",
+            ],
+            "Hi <|endoftext|>null12:30False",
+        ),
+        (
+            &["--chat-template", "chatml", "--add-generation-prompt"],
+            "<|im_start|>user\nHi <|endoftext|><|im_end|>\n<|im_start|>assistant\n",
+        ),
+    ];
+    for (args, expected) in cases {
+        let run = succeed(&mut command(&[&on[..], args].concat()))?;
+        equal((args, run.out.as_str()), (args, expected))?;
+    }
+    // The end token in the message is text; the model's own end token is the template's.
+    let run = succeed(&mut command(&[&on[..], &["-m", MODEL, "--chat-template", &file, "--ids"]].concat()))?;
+    let ids: Vec<&str> = run.out.split_whitespace().collect();
+    equal((ids.first(), ids.last()), (Some(&"1"), Some(&"0")))?;
+    equal(ids.iter().filter(|&&id| id == "0").count(), 1)?;
+    // The carried model tells stories: it has no template, and the error says how to give one.
+    let run = wgllm(&[&on[..], &["-m", MODEL]].concat());
+    equal(run.code, Some(3))?;
+    contains(&run.err, "no chat template (tokenizer.chat_template)")?;
+    contains(&run.err, "--chat-template")?;
+    let run = wgllm(&[&on[..], &["--chat-template", "gemma-17"]].concat());
+    equal(run.code, Some(2))?;
+    contains(&run.err, "chatml, gemma,")
+}
+
 pub fn inspect() -> Outcome {
     let text = succeed(&mut command(&["inspect", MODEL]))?.out;
     for part in ["GGUF v3", "general.architecture", "\"llama\"", "token_embd.weight", "Q8_0", "[256, 2048]"] {

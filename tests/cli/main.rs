@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Trial::test("bad_model_files_are_named_with_what_is_wrong", mistakes::bad_files),
         Trial::test("a_reader_that_leaves_ends_the_program_quietly", run::closed_pipe),
         Trial::test("tokenize_prints_ids_and_their_text", commands::tokenize),
+        Trial::test("template_prints_what_the_model_is_given", commands::template),
         Trial::test("inspect_prints_metadata_and_tensors", commands::inspect),
         Trial::test("logits_are_written_for_every_position", commands::logits),
         Trial::test("logits_leave_what_is_there_until_they_are_whole", commands::logits_overwrites_nothing),
