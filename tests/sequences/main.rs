@@ -1,0 +1,256 @@
+//! Sequences side by side: each gets the tokens that it gets alone, whoever joins or leaves; turns, shortened and shared sequences get
+//! what one prompt of the same tokens gets.
+
+#[path = "../common/adapters.rs"]
+mod adapters;
+#[path = "../common/blocks.rs"]
+mod blocks;
+#[path = "../common/gguf_file.rs"]
+mod gguf_file;
+#[path = "../common/tiny_model.rs"]
+mod tiny_model;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use wgllm::backend::Precision;
+use wgllm::engine::{Engine, Options};
+use wgllm::gguf::Gguf;
+use wgllm::sampler::Sampling;
+use wgllm::scheduler::{Event, Request, Scheduler};
+
+use adapters::{Target, adapters, none_here};
+use tiny_model::Llama;
+
+type Outcome = Result<(), Failed>;
+
+/// Sequences at once. 64 fill the class of few rows, 70 do not fit it.
+const COUNTS: [usize; 6] = [2, 3, 7, 16, 64, 70];
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    let mut targets = vec![Target::cpu()];
+    targets.extend(adapters());
+    if targets.len() == 1 {
+        trials.push(none_here("sequences on an adapter"));
+    }
+    for target in targets {
+        for count in COUNTS {
+            let of = target.clone();
+            let name = format!("{count} sequences get what each gets alone, on {}", target.label);
+            trials.push(Trial::test(name, move || together(&of, count)));
+        }
+        for (name, run) in [
+            ("two turns are one prompt", turns as fn(&Target) -> Outcome),
+            ("a shortened sequence goes on as if it had ended there", shortened),
+            ("a fork goes on as its source, and neither disturbs the other", forked),
+            ("a pool that is too small is an error, and the slots go on", too_small),
+        ] {
+            let of = target.clone();
+            trials.push(Trial::test(format!("{name}, on {}", target.label), move || run(&of)));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn model() -> Result<Gguf, Failed> {
+    let model = Llama { format: "Q8_0", head_dim: 32, context: 128, ..Llama::default() };
+    Ok(Gguf::from_static("tiny", model.file().leak())?)
+}
+
+fn open(target: &Target, slots: usize) -> Result<Engine, Failed> {
+    // A chunk is shorter than most prompts.
+    let options = Options { slots, batch: 24, context: Some(96), ..target.options(Precision::F32) };
+    Ok(Engine::with_file(model()?, &options, &mut |_, _| {})?)
+}
+
+/// A request unlike all others: of its own length, and sampled in its own way.
+fn request(n: usize) -> Request {
+    let tokens = (0..1 + n * 7 % 41).map(|i| ((n * 31 + i * 17) % 150) as u32).collect();
+    let sampling = match n % 3 {
+        0 => Sampling::greedy(),
+        1 => Sampling { temperature: 1.0, seed: n as u64, ..Sampling::default() },
+        _ => Sampling {
+            temperature: 0.9,
+            top_k: 0,
+            repeat_penalty: 1.2,
+            seed: n as u64,
+            ..Sampling::default()
+        },
+    };
+    Request { tokens, sampling, limit: Some(5 + n * 5 % 23) }
+}
+
+/// What a request gets with nobody beside it.
+fn alone(scheduler: &mut Scheduler<'_>, slot: u32, request: Request) -> Result<Vec<u32>, Failed> {
+    scheduler.request(slot, request)?;
+    let mut tokens = Vec::new();
+    while scheduler.busy() {
+        scheduler.advance(&mut |_, event| {
+            if let Event::Token(token) = event {
+                tokens.push(token);
+            }
+            true
+        })?;
+    }
+    Ok(tokens)
+}
+
+fn expected(target: &Target, requests: &[Request]) -> Result<Vec<Vec<u32>>, Failed> {
+    let mut engine = open(target, 1)?;
+    let mut all = Vec::new();
+    for request in requests {
+        let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+        let slot = scheduler.open().ok_or("no slot")?;
+        all.push(alone(&mut scheduler, slot, request.clone())?);
+    }
+    Ok(all)
+}
+
+/// Twice as many requests as there are slots: a slot takes the next one when its last is done.
+fn together(target: &Target, count: usize) -> Outcome {
+    let requests: Vec<Request> = (0..count + count.min(9)).map(request).collect();
+    let expected = expected(target, &requests)?;
+    let mut engine = open(target, count)?;
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+    let mut found: Vec<Vec<u32>> = vec![Vec::new(); requests.len()];
+    let mut of_slot: Vec<Option<usize>> = vec![None; count];
+    let mut next = 0;
+    loop {
+        // One joins at a time, so that all begin at different steps.
+        if next < requests.len()
+            && let Some(slot) = scheduler.open()
+        {
+            scheduler.request(slot, requests[next].clone())?;
+            of_slot[slot as usize] = Some(next);
+            next += 1;
+        }
+        let mut ended = Vec::new();
+        scheduler.advance(&mut |slot, event| {
+            match (event, of_slot[slot as usize]) {
+                (Event::Token(token), Some(n)) => found[n].push(token),
+                (Event::Finished(_), _) => ended.push(slot),
+                _ => {}
+            }
+            true
+        })?;
+        for slot in ended {
+            of_slot[slot as usize] = None;
+            scheduler.close(slot);
+        }
+        if next == requests.len() && !scheduler.busy() {
+            break;
+        }
+    }
+    for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        if found != expected {
+            return Err(format!("request {n} got {found:?}, alone {expected:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn greedy(tokens: &[u32], limit: usize) -> Request {
+    Request { tokens: tokens.to_vec(), sampling: Sampling::greedy(), limit: Some(limit) }
+}
+
+fn turns(target: &Target) -> Outcome {
+    let (first, second) = ([5, 9, 31, 77], [3, 18, 90]);
+    let mut engine = open(target, 1)?;
+    let (config, vocab) = (engine.plan, engine.model.vocab_size);
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
+    let slot = scheduler.open().ok_or("no slot")?;
+    let said = alone(&mut scheduler, slot, greedy(&first, 6))?;
+    let answer = alone(&mut scheduler, slot, greedy(&second, 12))?;
+    let prompt = [&first[..], &said, &second].concat();
+    scheduler.truncate(slot, 0);
+    same(&answer, &alone(&mut scheduler, slot, greedy(&prompt, 12))?)
+}
+
+fn shortened(target: &Target) -> Outcome {
+    let mut engine = open(target, 2)?;
+    let (config, vocab) = (engine.plan, engine.model.vocab_size);
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
+    let slot = scheduler.open().ok_or("no slot")?;
+    let prompt: Vec<u32> = (0..40).map(|i| i * 3 % 150).collect();
+    let first = alone(&mut scheduler, slot, greedy(&prompt, 20))?;
+    for len in [prompt.len() + 7, prompt.len(), 33, 32, 31] {
+        scheduler.truncate(slot, len);
+        let held = scheduler.tokens(slot).to_vec();
+        let rest: Vec<u32> = [&prompt[..], &first].concat()[len..prompt.len().max(len)].to_vec();
+        let on = alone(&mut scheduler, slot, greedy(&rest, 10))?;
+        let whole = [&prompt[..], &first].concat();
+        if held != whole[..len] {
+            return Err(format!("after truncate({len}) it holds {held:?}").into());
+        }
+        let from = prompt.len().max(len);
+        same(&on, &whole[from..from + 10])?;
+    }
+    Ok(())
+}
+
+fn forked(target: &Target) -> Outcome {
+    let mut engine = open(target, 3)?;
+    let (config, vocab) = (engine.plan, engine.model.vocab_size);
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
+    let [a, b] = [scheduler.open().ok_or("no slot")?, scheduler.open().ok_or("no slot")?];
+    let prompt: Vec<u32> = (0..45).map(|i| (i * 7 + 1) % 150).collect();
+    scheduler.request(a, Request { limit: Some(0), ..greedy(&prompt, 0) })?;
+    while scheduler.busy() {
+        scheduler.advance(&mut |_, _| true)?;
+    }
+    for len in [45, 32, 40] {
+        scheduler.fork(a, b, len)?;
+        let (one, other) = ([8, 8, 8], [101, 2]);
+        scheduler.request(a, greedy(&one, 9))?;
+        scheduler.request(b, greedy(&other, 9))?;
+        let mut found = [Vec::new(), Vec::new()];
+        while scheduler.busy() {
+            scheduler.advance(&mut |slot, event| {
+                if let Event::Token(token) = event {
+                    found[(slot == b) as usize].push(token);
+                }
+                true
+            })?;
+        }
+        scheduler.truncate(a, 45);
+        let c = scheduler.open().ok_or("no slot")?;
+        same(&found[0], &alone(&mut scheduler, c, greedy(&[&prompt[..], &one].concat(), 9))?)?;
+        scheduler.truncate(c, 0);
+        same(&found[1], &alone(&mut scheduler, c, greedy(&[&prompt[..len], &other].concat(), 9))?)?;
+        scheduler.close(c);
+    }
+    Ok(())
+}
+
+fn too_small(target: &Target) -> Outcome {
+    let mut engine = open(target, 2)?;
+    // Three pages for both: one sequence of 64 positions leaves the other 32.
+    let config = wgllm::backend::RuntimeConfig { pages: 3, ..engine.plan };
+    let vocab = engine.model.vocab_size;
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
+    let [a, b] = [scheduler.open().ok_or("no slot")?, scheduler.open().ok_or("no slot")?];
+    let expected = alone(&mut scheduler, a, greedy(&[7; 40], 8))?;
+    scheduler.request(b, greedy(&[9; 40], 8))?;
+    let refused = (0..8).find_map(|_| scheduler.advance(&mut |_, _| true).err());
+    match refused {
+        Some(wgllm::Error::OutOfMemory(_)) => {}
+        other => return Err(format!("expected that the pool is too small, got {other:?}").into()),
+    }
+    scheduler.close(b);
+    scheduler.truncate(a, 40);
+    let b = scheduler.open().ok_or("no slot")?;
+    let again = alone(&mut scheduler, b, greedy(&[7; 20], 3))?;
+    if again.len() != 3 {
+        return Err(format!("a slot goes on with {again:?}").into());
+    }
+    scheduler.truncate(a, 0);
+    same(&expected, &alone(&mut scheduler, a, greedy(&[7; 40], 8))?)
+}
+
+fn same(found: &[u32], expected: &[u32]) -> Outcome {
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("got {found:?}, expected {expected:?}").into()),
+    }
+}
