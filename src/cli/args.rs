@@ -12,6 +12,9 @@ use wgllm::gpu::{Api, Masks};
 use wgllm::tokenizer::{Encode, Tokenizer};
 use wgllm::{Error, Result};
 
+use super::ids::{self, Ids};
+use super::text;
+
 /// Which backend to run on.
 #[derive(Args)]
 pub struct BackendFlag {
@@ -146,7 +149,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// The text, if one was given, byte for byte.
+    /// The text, if one was given, byte for byte but for the mark in front of a file in UTF-8.
     pub fn read(&self) -> Result<Option<String>> {
         match (&self.prompt, &self.file) {
             (Some(text), _) if text != "-" => Ok(Some(text.clone())),
@@ -178,9 +181,7 @@ impl Text {
 }
 
 fn utf8(source: &str, bytes: std::io::Result<Vec<u8>>) -> Result<String> {
-    let bytes = bytes.map_err(|e| Error::Other(format!("{source}: {e}")))?;
-    String::from_utf8(bytes)
-        .map_err(|e| Error::Other(format!("{source}: not UTF-8 at byte {}", e.utf8_error().valid_up_to())))
+    text::decode(source, bytes.map_err(|e| Error::Other(format!("{source}: {e}")))?)
 }
 
 /// A text or the token ids themselves.
@@ -189,15 +190,15 @@ pub struct Prompt {
     #[command(flatten)]
     pub text: Text,
     /// Token ids instead of a text: no BOS is added
-    #[arg(long = "prompt-ids", visible_alias = "ids", value_name = "1,2,3", value_delimiter = ',', conflicts_with_all = ["prompt", "file"])]
-    pub ids: Option<Vec<u32>>,
+    #[arg(long = "prompt-ids", visible_alias = "ids", value_name = "1,2,3", value_parser = ids::parse, conflicts_with_all = ["prompt", "file"])]
+    pub ids: Option<Ids>,
 }
 
 impl Prompt {
     /// The ids, by the tokenizer of `file` where a text was given; none where nothing was.
     pub fn ids(&self, file: &Gguf) -> Result<Option<Vec<u32>>> {
         let ids = match (&self.ids, self.text.read_prompt()?) {
-            (Some(ids), _) => ids.clone(),
+            (Some(Ids(ids)), _) => ids.clone(),
             (None, Some(text)) => encode(tokenizer(file)?.as_ref(), &text)?,
             (None, None) => return Ok(None),
         };

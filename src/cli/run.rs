@@ -14,6 +14,7 @@ use wgllm::tokenizer::{Stream, Tokenizer};
 use wgllm::{Error, Result};
 
 use super::args::{self, BackendFlag, Hardware, Prompt};
+use super::ids::Ids;
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
 use super::report::{self, Bandwidth};
@@ -143,7 +144,7 @@ impl Run {
 
     /// The prompt's ids, and its text as it is shown.
     fn tokens(&self, text: Option<String>, tokenizer: Option<&Tokenizer>) -> Result<(Vec<u32>, String)> {
-        if let Some(ids) = &self.prompt.ids {
+        if let Some(Ids(ids)) = &self.prompt.ids {
             let text = tokenizer.map_or_else(|| numbers(ids), |t| t.decode(ids));
             return Ok((ids.clone(), text));
         }

@@ -1,14 +1,16 @@
 //! `wgllm tokenize`: the ids of a text, or the text of ids.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use wgllm::Error;
-use wgllm::tokenizer::Encode;
+use wgllm::tokenizer::{Encode, Roles, Tokenizer};
 
 use super::Outcome;
 use super::args::{self, Text, need_tokenizer};
+use super::ids::{self, Ids};
 use super::model::ModelFlag;
 
 /// The arguments of `tokenize`.
@@ -16,6 +18,9 @@ use super::model::ModelFlag;
 pub struct Tokenize {
     #[command(flatten)]
     model: ModelFlag,
+    /// Use this tokenizer.json instead of the file's own tokenizer
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     #[command(flatten)]
     text: Text,
     /// Read the text of control tokens, such as <|im_end|>, as these tokens
@@ -25,8 +30,8 @@ pub struct Tokenize {
     #[arg(long)]
     no_bos: bool,
     /// Print the text of these ids
-    #[arg(long, value_name = "1,2,3", value_delimiter = ',', conflicts_with_all = ["prompt", "file", "special", "no_bos"])]
-    decode: Option<Vec<u32>>,
+    #[arg(long, value_name = "1,2,3", value_parser = ids::parse, conflicts_with_all = ["prompt", "file", "special", "no_bos"])]
+    decode: Option<Ids>,
 }
 
 impl Tokenize {
@@ -34,10 +39,13 @@ impl Tokenize {
     pub fn run(&self) -> Outcome {
         let text = self.text.read()?;
         let file = self.model.open()?;
-        let tokenizer = args::tokenizer(&file)?;
+        let tokenizer = match &self.tokenizer {
+            Some(path) => Some(Tokenizer::from_json(path, &Roles::from_metadata(file.metadata())?, None)?),
+            None => args::tokenizer(&file)?,
+        };
         let tokenizer = need_tokenizer(tokenizer.as_ref())?;
         let line = match (&self.decode, text) {
-            (Some(ids), _) => {
+            (Some(Ids(ids)), _) => {
                 if let Some(id) = ids.iter().find(|&&id| id as usize >= tokenizer.vocab_size()) {
                     let size = tokenizer.vocab_size();
                     return Err(Error::Usage(format!("token {id} is not in the vocabulary of {size}")).into());

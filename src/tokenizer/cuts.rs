@@ -27,6 +27,8 @@ pub(super) enum Then {
     LeaveUnlessBreak,
     /// It becomes pieces of three characters, counted from its end.
     Threes,
+    /// It becomes pieces of 512, 256, 128 and so on characters, as large as they fit.
+    Powers,
 }
 
 /// The cuts of a pre-tokenizer, ready to run.
@@ -68,8 +70,12 @@ fn cut<'t>(pattern: &SysRegex, then: Then, text: &'t str, pieces: &mut Vec<&'t s
                 pieces.push(&rest[at..start]);
             }
             let (found, after) = (&rest[start..end], &rest[end..]);
-            if then == Then::Threes {
-                in_threes(found, pieces);
+            if matches!(then, Then::Threes | Then::Powers) {
+                if then == Then::Threes {
+                    in_threes(found, pieces)
+                } else {
+                    in_powers(found, pieces)
+                }
                 at = end;
                 continue;
             }
@@ -115,6 +121,20 @@ fn in_threes<'t>(found: &'t str, pieces: &mut Vec<&'t str>) {
     pieces.push(&found[start..]);
 }
 
+/// Appends groups of as many characters as a power of two fits into what is left, 512 at most.
+fn in_powers<'t>(found: &'t str, pieces: &mut Vec<&'t str>) {
+    let mut left = found.chars().count();
+    let mut rest = found;
+    while left > 0 {
+        let power = (1 << left.ilog2()).min(512);
+        let end = rest.char_indices().nth(power).map_or(rest.len(), |(at, _)| at);
+        let piece;
+        (piece, rest) = rest.split_at(end);
+        pieces.push(piece);
+        left -= power;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
@@ -123,6 +143,9 @@ mod tests {
 
     use super::*;
     use crate::tokenizer::pre;
+
+    /// Jais 2 cuts white space by its length.
+    const JAIS2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s";
 
     /// Each pre-tokenizer, and its patterns with the look-ahead that the models' own end in.
     static BOTH: LazyLock<Vec<(&str, Cuts, Vec<SysRegex>)>> = LazyLock::new(|| {
@@ -140,7 +163,11 @@ mod tests {
         };
         let both = |pre: &'static pre::Pre| {
             let name = pre.names[0];
-            (name, Cuts::new(name, pre.cuts).unwrap(), pre.cuts.iter().map(with_look_ahead).collect())
+            let own = match name {
+                "jais-2" => vec![SysRegex::new(JAIS2).unwrap()],
+                _ => pre.cuts.iter().map(with_look_ahead).collect(),
+            };
+            (name, Cuts::new(name, pre.cuts).unwrap(), own)
         };
         pre::known().iter().map(both).collect()
     });
@@ -167,9 +194,32 @@ mod tests {
         }
 
         #[test]
+        fn long_white_space_is_cut_as_by_the_look_ahead(spaces in 0usize..1200, text in "[ \\n\\ta]{0,3}") {
+            let text = format!("a{}{text}", " ".repeat(spaces));
+            for (name, cuts, patterns) in BOTH.iter().filter(|(name, ..)| ["jais-2", "llama-bpe"].contains(name)) {
+                prop_assert_eq!(cuts.words(&text), matches_and_gaps(&patterns[0], &text), "{}", name);
+            }
+        }
+
+        #[test]
         fn words_are_the_whole_text(text in "\\PC{0,32}") {
             for (name, cuts, _) in BOTH.iter() {
                 prop_assert_eq!(cuts.words(&text).concat(), &*text, "{}", name);
+            }
+        }
+    }
+
+    /// Backtracking would take a minute and more.
+    #[test]
+    fn cutting_takes_near_linear_time() {
+        for (name, cuts, _) in BOTH.iter() {
+            for unit in ["a", " ", "\n", " \n", "7", "'", "\u{301}", "想", "\u{3000}", "7a", "a ", "Aa"] {
+                let text = unit.repeat(60_000 / unit.len());
+                for text in [format!("{text}x"), format!("x{text}")] {
+                    let start = std::time::Instant::now();
+                    assert_eq!(cuts.words(&text).concat().len(), text.len());
+                    assert!(start.elapsed().as_secs() < 5, "{name}: 60 kB of {unit:?}");
+                }
             }
         }
     }
@@ -200,7 +250,7 @@ mod tests {
             ("deepseek-v3", "It|'s|  |123|456|7| años|\n\n| | IT|'S| fooBar|/baz| |想在か|!"),
             ("afmoe", "It|'s|  |1|234|567| años|\n\n| | IT|'S| fooBar|/baz| |想在か|!"),
             ("deepseek-coder", "It|'|s|  |1|2|3|4|5|6|7| años|\n|\n| | IT|'|S| fooBar|/|baz| |想在か|!"),
-            ("bloom", "It's| | 1234567| años|\n\n | IT'S| fooBar/baz| 想在か!"),
+            ("bloom", "It's| | 1234567| años|\n\n | IT'S| fooBar/baz| 想在か|!"),
             ("superbpe", "It's  |1|234|567| años\n\n  IT'S fooBar/baz 想在か!"),
             ("gemma4", "It's  1234567 años|\n\n|  IT'S fooBar/baz 想在か!"),
         ];

@@ -244,11 +244,8 @@ const KNOWN: &[Pre] = &[
         ..PLAIN
     },
     Pre {
-        // The one whose white space is cut by length, so that the look-ahead stays.
         names: &["jais-2"],
-        cuts: &[isolate(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s",
-        )],
+        cuts: &[LLAMA3, Cut { pattern: r"^[^\S\r\n]+$", then: Then::Powers }],
         ..PLAIN
     },
     Pre {

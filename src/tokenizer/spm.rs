@@ -53,15 +53,16 @@ impl Spm {
             return Err(Error::Model(format!("tokenizer.ggml.scores[{id}] is not a number")));
         }
         let mut tokens = HashMap::with_capacity(count);
+        let mut longest = 0;
         for (&text, &id) in &vocabulary.ids {
             // A token that is not UTF-8 is never the whole of any characters: it can only be printed.
             let Ok(text) = std::str::from_utf8(text) else { continue };
             if matches!(vocabulary.kinds[id as usize], Kind::Normal | Kind::UserDefined | Kind::Unused) {
+                longest = longest.max(text.len());
                 // Adding zero makes -0 equal to 0, as a comparison in C does.
                 tokens.insert(text.into(), Token { id, score: scores[id as usize] + 0.0 });
             }
         }
-        let longest = tokens.keys().map(|text: &Box<str>| text.len()).max().unwrap_or(0);
         Ok(Spm { tokens, longest, bytes: vocabulary.bytes(), unknown: vocabulary.unknown })
     }
 

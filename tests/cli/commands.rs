@@ -9,11 +9,13 @@ use serde_json::Value;
 use crate::program::*;
 
 pub fn tokenize() -> Outcome {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["-p", PROMPT], "1 419 428 260 396\n"),
         (&["-p", PROMPT, "--no-bos"], "419 428 260 396\n"),
         (&["-p", "<|endoftext|>", "--special", "--no-bos"], "0\n"),
         (&["--decode", "419,428,260,396"], "Once upon a time\n"),
+        (&["--decode", "419 428 260 396"], "Once upon a time\n"),
+        (&["--decode", " 419, 428 ,260 396,"], "Once upon a time\n"),
         (&["--decode", "1,0"], "\n"),
         (&["-p", "", "--no-bos"], "\n"),
     ];
@@ -26,6 +28,11 @@ pub fn tokenize() -> Outcome {
     writeln!(&file, "a")?;
     let run = succeed(command(&["tokenize", "-m", MODEL, "--no-bos", "-f"]).arg(file.path()))?;
     equal(run.out.split_whitespace().count(), 2)?;
+    // A byte order mark is no part of a text in UTF-8.
+    let file = tempfile::NamedTempFile::new()?;
+    write!(&file, "\u{feff}{PROMPT}")?;
+    let run = succeed(command(&["tokenize", "-m", MODEL, "-f"]).arg(file.path()))?;
+    equal(run.out.as_str(), "1 419 428 260 396\n")?;
     // What a user writes is never a control token.
     let run = succeed(&mut command(&["tokenize", "-m", MODEL, "--no-bos", "-p", "<|endoftext|>"]))?;
     must(run.out.split_whitespace().count() > 1, || format!("ids {:?}", run.out))

@@ -71,7 +71,7 @@ pub fn reasons() -> Outcome {
         (&["--ignore-eos", "-n", "210"], "length", 210, None),
         (&["--stop", " girl"], "stop", 7, Some(", there was a little")),
         (&["-r", "nowhere", "-r", " Lily. She"], "stop", 11, None),
-        (&["--prompt-ids", "1,419,428,260,396", "-n", "3"], "length", 3, Some(", there was")),
+        (&["--prompt-ids", "1, 419,428 260,396", "-n", "3"], "length", 3, Some(", there was")),
     ];
     for (args, reason, tokens, text) in cases {
         let prompt: &[&str] = if args[0] == "--prompt-ids" { &[] } else { &["-p", PROMPT] };

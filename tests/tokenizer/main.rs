@@ -1,7 +1,8 @@
 //! Tokenizers against llama.cpp, Hugging Face and SentencePiece: every vocabulary and prompt in the golden
 //! data. `small` holds vocabularies written by hand, each of which shows one rule; `odd` those that files in the wild
-//! hold against the rules; `trained` the vocabularies of trained models; `property` what holds for any text.
+//! hold against the rules; `json` those of a `tokenizer.json`; `trained` the vocabularies of trained models; `property` what holds for any text.
 
+mod json;
 mod odd;
 mod property;
 mod small;
@@ -30,6 +31,7 @@ fn main() {
     let mut trials = golden(&fixtures);
     trials.extend(small::trials());
     trials.extend(odd::trials());
+    trials.extend(json::trials(&fixtures.join("tokenizers")));
     trials.extend(trained::trials(&fixtures.join("../real")));
     trials.extend(property::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -12,7 +12,7 @@ type Fact = (&'static str, fn() -> Outcome);
 
 /// Every fact.
 pub fn trials() -> Vec<Trial> {
-    let facts: [Fact; 11] = [
+    let facts: [Fact; 12] = [
         ("a name that is not UTF-8 stops nobody", names_are_for_people),
         ("a token that is not UTF-8 is printed as its bytes", tokens_are_bytes),
         ("without scores all tokens are alike", scores_may_be_missing),
@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         ("gemma4 merges characters and takes lines whole", gemma4),
         ("gemma4 adds BOS even where the file says no, and goes on at </s>", gemma4_roles),
         ("every known pre-tokenizer opens", every_pre_opens),
+        ("README tells how many pre-tokenizers there are", readme_is_current),
     ];
     facts.map(|(name, fact)| Trial::test(name, fact)).into()
 }
@@ -205,4 +206,9 @@ fn every_pre_opens() -> Outcome {
         same(pre, &*known.decode(&known.encode(text, PROMPT)?), text)?;
     }
     Ok(())
+}
+
+fn readme_is_current() -> Outcome {
+    let said = format!("`gpt2` with {} names of `tokenizer.ggml.pre`", Tokenizer::known_pres().count());
+    same(&said, include_str!("../../README.md").contains(&said), true)
 }
