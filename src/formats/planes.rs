@@ -82,6 +82,12 @@ pub(super) fn pack_pairs(values: &[u8; 16]) -> u32 {
     (0..16).fold(0, |word, i| word | u32::from(values[i] & 3) << (i % 4 * 8 + i / 4 * 2))
 }
 
+/// Packs the 2 bits of a unit's 64 values: byte i of word f holds those of values 4·f + i, 16 + 4·f + i, 32 + 4·f + i and 48 + 4·f + i from its
+/// lowest bits up, the highest bit flipped. Masked, that is q, 4 · q, 16 · q and 64 · (q − 2) as an int8 without a shift.
+pub(super) fn pack_crossed(values: &[u8; 64]) -> [u8; 16] {
+    std::array::from_fn(|at| (0..4).fold(0x80, |byte, g| byte ^ (values[16 * g + at] & 3) << (2 * g)))
+}
+
 /// Packs 32 bits: byte i holds those of values i, i + 4, i + 8 and so on from its lowest bit up.
 pub(super) fn pack_bits(bits: &[u8; 32]) -> u32 {
     (0..32).fold(0, |word, i| word | u32::from(bits[i] & 1) << (i % 4 * 8 + i / 4))
