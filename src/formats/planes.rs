@@ -57,6 +57,11 @@ impl<'a> Nibbles<'a> {
         self.vectors[group % 2 * units + group / 2] = pack_nibbles(values);
     }
 
+    /// Writes the row's group `group` in order: byte j holds the low 4 bits of values 2·j and 2·j + 1.
+    pub fn put_in_order(&mut self, group: usize, values: &[u8; 32]) {
+        self.put(group, &std::array::from_fn(|i| values[i % 16 * 2 + i / 16]));
+    }
+
     /// As `put`, but with the highest bit of values 16 to 31 flipped: the high half of a byte is then q − 8 in two's complement, and
     /// the byte without its low half 16 · (q − 8) as an int8, which an integer dot product takes as it is, without a shift.
     pub fn put_signed(&mut self, group: usize, values: &[u8; 32]) {
