@@ -107,7 +107,8 @@ pub(super) fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: u
                 } else if B::ONE_SCALE {
                     *sum += scale[0] * (q(i) * x[i] + q(i + 16) * x[i + 16]);
                 } else {
-                    *sum += scale[0] * (q(i) * x[i]) + scale[1] * (q(i + 16) * x[i + 16]);
+                    *sum += scale[0] * (q(i) * x[i]);
+                    *sum += scale[1] * (q(i + 16) * x[i + 16]);
                 }
             }
         }
