@@ -49,8 +49,9 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
         for s in 0..8 {
             codes.put_in_order(8 * i + s, &nibbles(block, 8 + 16 * s));
-            header[s] = scale(block, s) as u8;
         }
+        let scales: [u8; 8] = std::array::from_fn(|s| scale(block, s) as u8);
+        header[..8].copy_from_slice(&scales);
         header[8..].copy_from_slice(&f16_at(block, 0).to_le_bytes());
     }
 }

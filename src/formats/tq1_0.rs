@@ -66,7 +66,7 @@ fn trits(block: &[u8; 54]) -> [u8; 256] {
         for _ in 0..digits {
             for i in 0..bytes {
                 let rest = block[start + i].wrapping_mul(power);
-                trits[out + i] = (u16::from(rest) * 3 >> 8) as u8;
+                trits[out + i] = ((u16::from(rest) * 3) >> 8) as u8;
             }
             out += bytes;
             power = power.wrapping_mul(3);
