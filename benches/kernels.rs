@@ -51,6 +51,11 @@ const OF_1B: Heads = Heads { heads: 32, kv_heads: 8, head_dim: 64 };
 const OF_8B: Heads = Heads { heads: 32, kv_heads: 8, head_dim: 128 };
 
 const MATRICES: &[&str] = &["F16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"];
+/// Every format of integers, by rising size.
+const INTEGERS: &[&str] = &[
+    "IQ1_S", "IQ1_M", "IQ2_XXS", "TQ2_0", "IQ2_XS", "IQ2_S", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "MXFP4",
+    "IQ4_XS", "IQ4_NL", "NVFP4", "Q4_0", "Q4_K", "Q4_1", "Q5_0", "Q5_K", "Q5_1", "Q6_K", "Q8_0",
+];
 /// Of attention: its output projection, which decides what attention writes for it.
 const PROJECTION: &[&str] = &["Q8_0"];
 
@@ -61,6 +66,7 @@ const CASES: &[(&str, Block, &[&str])] = &[
     ("matvec 8b", Block::Attention(OF_8B), MATRICES),
     ("matvec 8b", Block::FeedForward { width: 4096, ffn: 14336 }, MATRICES),
     ("matvec 8b", Block::Output { width: 4096, vocab: 128_256 }, MATRICES),
+    ("formats 8b", Block::FeedForward { width: 4096, ffn: 14336 }, INTEGERS),
     ("attention 1b", Block::Attend(OF_1B, 128), PROJECTION),
     ("attention 1b", Block::Attend(OF_1B, 4096), PROJECTION),
     ("attention 1b", Block::Attend(OF_1B, 16_384), PROJECTION),

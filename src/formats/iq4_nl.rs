@@ -3,7 +3,8 @@
 //! A block of 18 bytes (`block_iq4_nl` in ggml-common.h): 0–1 d (f16) · 2–17 codes (32 × 4 bits, as in Q4_0).
 //! `w[i] = d · VALUES[code[i]]`.
 //!
-//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`]. Plane 1: the d of each block.
+//! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`] in order. Plane 1: the d of each block. The
+//! grid: [`PAIRS`].
 
 use super::block::{self, Block, Group, f16_at, lookup, nibbles};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
@@ -12,6 +13,17 @@ use super::{Format, Plane};
 /// What the codes of IQ4_NL and IQ4_XS stand for (`kvalues_iq4nl` in ggml-common.h).
 pub(super) const VALUES: [i8; 16] =
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The values of a byte of two codes, the low one in the lowest byte.
+pub(super) static PAIRS: [u32; 256] = {
+    let mut pairs = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = VALUES[byte % 16] as u8 as u32 | (VALUES[byte / 16] as u8 as u32) << 8;
+        byte += 1;
+    }
+    pairs
+};
 
 pub(super) static IQ4_NL: Format = Format {
     name: "IQ4_NL",
@@ -23,7 +35,7 @@ pub(super) static IQ4_NL: Format = Format {
     wgsl: "iq4_nl",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 64, bytes: 4 }],
-    grid: None,
+    grid: Some(|| bytemuck::cast_slice(&PAIRS)),
     repack,
     integer: true,
 };
@@ -50,7 +62,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let scales = plane_row::<2>(scales, 2 * units);
     scales.fill([0; 2]);
     for (i, block) in blocks.iter().enumerate() {
-        codes.put(i, &nibbles(block, 2));
+        codes.put_in_order(i, &nibbles(block, 2));
         scales[i].copy_from_slice(&block[..2]);
     }
 }

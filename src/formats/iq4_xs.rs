@@ -3,10 +3,10 @@
 //! A block of 136 bytes (`block_iq4_xs` in ggml-common.h): 0–1 d (f16) · 2–3 the high 2 bits of the scales (u16) · 4–7 the low 4 bits
 //! of the scales · 8–135 codes (of each 16 bytes a sub-block, as in Q4_0). `w[i] = d · (scale[s] − 32) · VALUES[code[i]]`, `s = i / 32`.
 //!
-//! A unit is two sub-blocks. Plane 0: [`Nibbles`]. Plane 1, for each block three u32: the 8 scales less 32, then d as f32.
+//! A unit is two sub-blocks. Plane 0: [`Nibbles`] in order. Plane 1, for each block three u32: the 8 scales less 32, then d as f32. The grid: [`PAIRS`].
 
 use super::block::{self, Block, Group, f16_at, lookup, nibbles, u16_at};
-use super::iq4_nl::VALUES;
+use super::iq4_nl::{PAIRS, VALUES};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -20,7 +20,7 @@ pub(super) static IQ4_XS: Format = Format {
     wgsl: "iq4_xs",
     unit: 64,
     planes: &[Plane { weights: 64, bytes: 32 }, Plane { weights: 256, bytes: 12 }],
-    grid: None,
+    grid: Some(|| bytemuck::cast_slice(&PAIRS)),
     repack,
     integer: true,
 };
@@ -48,9 +48,10 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let headers = plane_row::<12>(headers, blocks.len());
     for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
         for s in 0..8 {
-            codes.put(8 * i + s, &nibbles(block, 8 + 16 * s));
-            header[s] = scale(block, s) as u8;
+            codes.put_in_order(8 * i + s, &nibbles(block, 8 + 16 * s));
         }
+        let scales: [u8; 8] = std::array::from_fn(|s| scale(block, s) as u8);
+        header[..8].copy_from_slice(&scales);
         header[8..].copy_from_slice(&f16_at(block, 0).to_le_bytes());
     }
 }

@@ -114,7 +114,7 @@ pub struct Format {
     pub wgsl: &'static str,
     /// Weights in a unit. Where a format has blocks, a block is whole units or a unit is two blocks.
     pub unit: usize,
-    /// The planes that `repack` writes, in the order of the bindings in the WGSL file; three at most.
+    /// The planes that `repack` writes, in the order of the bindings in the WGSL file; with the grid three at most.
     pub planes: &'static [Plane],
     /// What all weights of the format look up, bound behind the planes; the same for every tensor.
     pub grid: Option<fn() -> &'static [u8]>,

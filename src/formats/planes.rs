@@ -57,6 +57,11 @@ impl<'a> Nibbles<'a> {
         self.vectors[group % 2 * units + group / 2] = pack_nibbles(values);
     }
 
+    /// Writes the row's group `group` in order: byte j holds the low 4 bits of values 2·j and 2·j + 1.
+    pub fn put_in_order(&mut self, group: usize, values: &[u8; 32]) {
+        self.put(group, &std::array::from_fn(|i| values[i % 16 * 2 + i / 16]));
+    }
+
     /// As `put`, but with the highest bit of values 16 to 31 flipped: the high half of a byte is then q − 8 in two's complement, and
     /// the byte without its low half 16 · (q − 8) as an int8, which an integer dot product takes as it is, without a shift.
     pub fn put_signed(&mut self, group: usize, values: &[u8; 32]) {
@@ -80,6 +85,12 @@ fn pack_nibbles(values: &[u8; 32]) -> [u8; 16] {
 /// Packs the low 2 bits of 16 values: byte i holds those of values i, i + 4, i + 8, i + 12 from its lowest bits up.
 pub(super) fn pack_pairs(values: &[u8; 16]) -> u32 {
     (0..16).fold(0, |word, i| word | u32::from(values[i] & 3) << (i % 4 * 8 + i / 4 * 2))
+}
+
+/// Packs the 2 bits of a unit's 64 values: byte i of word f holds those of values 4·f + i, 16 + 4·f + i, 32 + 4·f + i and 48 + 4·f + i from its
+/// lowest bits up, the highest bit flipped. Masked, that is q, 4 · q, 16 · q and 64 · (q − 2) as an int8 without a shift.
+pub(super) fn pack_crossed(values: &[u8; 64]) -> [u8; 16] {
+    std::array::from_fn(|at| (0..4).fold(0x80, |byte, g| byte ^ (values[16 * g + at] & 3) << (2 * g)))
 }
 
 /// Packs 32 bits: byte i holds those of values i, i + 4, i + 8 and so on from its lowest bit up.

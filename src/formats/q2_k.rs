@@ -4,11 +4,11 @@
 //! 2 bits, in runs of 32: see [`pairs`]) · 80–81 d (f16) · 82–83 dmin (f16). `w[i] = d · scale[i / 16] · q[i] − dmin ·
 //! minimum[i / 16]`.
 //!
-//! A unit is four groups. Plane 0: a u32 for each group, see [`pack_pairs`]. Plane 1, for each block five u32: for each unit its four
+//! A unit is four groups. Plane 0: 16 bytes for each unit, see [`pack_crossed`]. Plane 1, for each block five u32: for each unit its four
 //! bytes of scales and minimums; then d and dmin.
 
 use super::block::{self, Block, Group, f16_at, less, pairs};
-use super::planes::{pack_pairs, plane_row, planes_of, row_blocks};
+use super::planes::{pack_crossed, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
 pub(super) static Q2_K: Format = Format {
@@ -57,20 +57,19 @@ impl Block<84, 256> for Q2 {
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<84>(row);
     let [quants, headers] = planes_of("Q2_K", planes);
-    let quants = plane_row::<4>(quants, 16 * blocks.len());
+    let quants = plane_row::<16>(quants, 4 * blocks.len());
     let headers = plane_row::<20>(headers, blocks.len());
     for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
-        for run in 0..8 {
-            put_pairs(&mut quants[16 * i + 2 * run..], &pairs(block, 16, run));
+        for unit in 0..4 {
+            quants[4 * i + unit] = pack_crossed(&unit_pairs(block, 16, unit));
         }
         header[..16].copy_from_slice(&block[..16]);
         header[16..].copy_from_slice(&block[80..84]);
     }
 }
 
-/// Writes the 2 bits of 32 weights.
-pub(super) fn put_pairs(out: &mut [[u8; 4]], pairs: &[u8; 32]) {
-    for (out, pairs) in out.iter_mut().zip(pairs.as_chunks().0) {
-        *out = pack_pairs(pairs).to_le_bytes();
-    }
+/// The 2 bits of the 64 weights of unit `unit` of a block, see [`pairs`].
+pub(super) fn unit_pairs(block: &[u8], at: usize, unit: usize) -> [u8; 64] {
+    let runs = [pairs(block, at, 2 * unit), pairs(block, at, 2 * unit + 1)];
+    std::array::from_fn(|i| runs[i / 32][i % 32])
 }

@@ -4,13 +4,12 @@
 //! low 2 bits of q, in runs of 32, see [`pairs`] · 96–107 scales, see [`scales`] · 108–109 d (f16).
 //! `w[i] = d · (scale[i / 16] − 32) · (q[i] − 4)`.
 //!
-//! A unit is four groups. Plane 0: the low 2 bits, a u32 for each group, see [`pack_pairs`](super::planes::pack_pairs). Plane 1, for
+//! A unit is four groups. Plane 0: the low 2 bits, a u32 for each group, see [`pack_pairs`]. Plane 1, for
 //! each block 13 u32: for each unit the third bits of its first 32 weights, of its last 32, see [`pack_bits`], and its four scales
 //! less 32; then d as f32.
 
 use super::block::{self, Block, Group, f16_at, less, pairs, u32_at};
-use super::planes::{pack_bits, plane_row, planes_of, put_words, row_blocks};
-use super::q2_k::put_pairs;
+use super::planes::{pack_bits, pack_pairs, plane_row, planes_of, put_words, row_blocks};
 use super::{Format, Plane};
 
 pub(super) static Q3_K: Format = Format {
@@ -63,7 +62,9 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
         let steps = scales(block).map(|scale| scale as u8);
         for run in 0..8 {
-            put_pairs(&mut quants[16 * i + 2 * run..], &pairs(block, 32, run));
+            for (half, pairs) in pairs(block, 32, run).as_chunks().0.iter().enumerate() {
+                quants[16 * i + 2 * run + half] = pack_pairs(pairs).to_le_bytes();
+            }
         }
         for unit in 0..4 {
             let [first, second] =

@@ -35,21 +35,25 @@ struct Q6;
 
 impl Block<210, 256> for Q6 {
     const ONE_SCALE: bool = false;
-    type Header = [f32; 16];
+    type Header = ([f32; 16], [i8; 256]);
 
     #[inline(always)]
-    fn header(block: &[u8; 210]) -> [f32; 16] {
+    fn header(block: &[u8; 210]) -> Self::Header {
         let d = f16_at(block, 208);
         let mut scales = [0.0; 16];
         for (scale, s) in scales.iter_mut().zip(&block[192..]) {
             *scale = d * f32::from(*s as i8);
         }
-        scales
+        let mut all = [0; 256];
+        for (run, all) in all.as_chunks_mut().0.iter_mut().enumerate() {
+            *all = less(quants(block, run), 32);
+        }
+        (scales, all)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 210], scales: &[f32; 16], run: usize) -> Group {
-        let q = less(quants(block, run), 32);
+    fn group(_: &[u8; 210], (scales, quants): &Self::Header, run: usize) -> Group {
+        let q = quants.as_chunks().0[run];
         Group { q, scale: [scales[2 * run], scales[2 * run + 1]], minimum: [0.0; 2] }
     }
 }

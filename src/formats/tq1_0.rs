@@ -5,8 +5,7 @@
 //! On the device it is TQ2_0: its kernels have no division.
 
 use super::block::{self, Block, Group, f16_at};
-use super::planes::{plane_row, planes_of, row_blocks};
-use super::q2_k::put_pairs;
+use super::planes::{pack_crossed, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
 pub(super) static TQ1_0: Format = Format {
@@ -47,10 +46,10 @@ impl Block<54, 256> for Tq1 {
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<54>(row);
     let [quants, scales] = planes_of("TQ1_0", planes);
-    let quants = plane_row::<4>(quants, 16 * blocks.len());
+    let quants = plane_row::<16>(quants, 4 * blocks.len());
     for (i, (block, scale)) in blocks.iter().zip(plane_row::<2>(scales, blocks.len())).enumerate() {
-        for (g, trits) in trits(block).as_chunks().0.iter().enumerate() {
-            put_pairs(&mut quants[16 * i + 2 * g..], trits);
+        for (unit, trits) in trits(block).as_chunks().0.iter().enumerate() {
+            quants[4 * i + unit] = pack_crossed(trits);
         }
         scale.copy_from_slice(&block[52..]);
     }
@@ -67,7 +66,7 @@ fn trits(block: &[u8; 54]) -> [u8; 256] {
         for _ in 0..digits {
             for i in 0..bytes {
                 let rest = block[start + i].wrapping_mul(power);
-                trits[out + i] = (u16::from(rest) * 3 >> 8) as u8;
+                trits[out + i] = ((u16::from(rest) * 3) >> 8) as u8;
             }
             out += bytes;
             power = power.wrapping_mul(3);

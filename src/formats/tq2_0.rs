@@ -3,11 +3,11 @@
 //! A block of 66 bytes (`block_tq2_0` in ggml-common.h): 0–63 q (256 × 2 bits, in runs of 32: see [`pairs`]) · 64–65 d (f16).
 //! `w[i] = d · (q[i] − 1)`.
 //!
-//! A unit is 64 weights. Plane 0: a u32 for each 16 weights, see [`pack_pairs`](super::planes::pack_pairs). Plane 1: the d of each block.
+//! A unit is 64 weights. Plane 0: 16 bytes for each unit, see [`pack_crossed`]. Plane 1: the d of each block.
 
 use super::block::{self, Block, Group, f16_at, less, pairs};
-use super::planes::{plane_row, planes_of, row_blocks};
-use super::q2_k::put_pairs;
+use super::planes::{pack_crossed, plane_row, planes_of, row_blocks};
+use super::q2_k::unit_pairs;
 use super::{Format, Plane};
 
 pub(super) static TQ2_0: Format = Format {
@@ -44,10 +44,10 @@ impl Block<66, 256> for Tq2 {
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<66>(row);
     let [quants, scales] = planes_of("TQ2_0", planes);
-    let quants = plane_row::<4>(quants, 16 * blocks.len());
+    let quants = plane_row::<16>(quants, 4 * blocks.len());
     for (i, (block, scale)) in blocks.iter().zip(plane_row::<2>(scales, blocks.len())).enumerate() {
-        for run in 0..8 {
-            put_pairs(&mut quants[16 * i + 2 * run..], &pairs(block, 0, run));
+        for unit in 0..4 {
+            quants[4 * i + unit] = pack_crossed(&unit_pairs(block, 0, unit));
         }
         scale.copy_from_slice(&block[64..]);
     }

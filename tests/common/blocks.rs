@@ -44,7 +44,7 @@ pub fn random_blocks(format: &Format, count: usize, seed: u64) -> Vec<u8> {
         "IQ1_M" => others(format, count, &mut random, |block, random| {
             let d = random.scale(15.0).to_bits();
             for (i, byte) in [49, 51, 53, 55].into_iter().enumerate() {
-                block[byte] = block[byte] & 15 | (d >> (4 * i) & 15) as u8 * 16;
+                block[byte] = block[byte] & 15 | ((d >> (4 * i)) as u8) << 4;
             }
         }),
         // A power of two, or floats of 8 bits, for values up to 12.

@@ -13,7 +13,6 @@ import package::lib::row::row_units;
 
 const UNIT: u32 = 64u;
 const OFFSET: f32 = 0.0;
-const LOW_BITS: u32 = 0x0f0f0f0fu;
 
 struct Unit {
     first: vec4<u32>,
@@ -33,12 +32,11 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_four(u: Unit, four: u32) -> u32 {
     let block = select(u.first, u.second, four >= 8u);
-    let codes = (block[four % 4u] >> (4u * (four / 4u % 2u))) & LOW_BITS;
-    return e2m1_values(vec4(codes)).x;
+    return e2m1_values(vec4(block[four % 4u] >> (4u * (four / 4u % 2u)))).x;
 }
 
 // Weights 16·group to 16·group + 15 of the unit.
 fn unit_group(u: Unit, group: u32) -> vec4<u32> {
     let block = select(u.first, u.second, group >= 2u);
-    return e2m1_values((block >> vec4(4u * (group % 2u))) & vec4(LOW_BITS));
+    return e2m1_values(block >> vec4(4u * (group % 2u)));
 }

@@ -1,11 +1,12 @@
 // Q2_K: w[i] = d · scale · q[i] − dmin · minimum, 0 ≤ q[i] ≤ 3, scale and minimum 4 bits for each 16 weights. A unit is four of the 16
 // groups of a block.
-// weight_pairs[unit]: word g the q of group g: byte i holds, from its lowest bits up, those of weights i, i + 4, i + 8, i + 12
+// weight_pairs[unit]: its q, as in lib/crossed.wgsl
 // weight_headers, for each block five words: one for each unit, a byte for each group, its scale (low half) and its minimum (high half);
 //   then d (f16, low half) and dmin (f16, high half)
 
+import package::lib::crossed::crossed_dots;
+import package::lib::crossed::crossed_four;
 import package::lib::quants::Quants;
-import package::lib::quants::dot16_i8;
 import package::lib::row::row_units;
 
 @group(1) @binding(0) var<storage, read> weight_pairs: array<vec4<u32>>;
@@ -30,23 +31,10 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
-    let g = four / 4u;
-    let q = unpack4xU8((u.pairs[g] >> (2u * (four % 4u))) & 0x03030303u);
-    return u.scale[g] * vec4<f32>(q) - u.minimum[g];
+    return u.scale[four / 4u] * crossed_four(u.pairs, four) - u.minimum[four / 4u];
 }
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let products = vec4<f32>(
-        dot16_i8(quants(u.pairs.x), x.q0),
-        dot16_i8(quants(u.pairs.y), x.q1),
-        dot16_i8(quants(u.pairs.z), x.q2),
-        dot16_i8(quants(u.pairs.w), x.q3),
-    );
-    return dot(u.scale * x.scale, products) - dot(u.minimum, x.sum);
-}
-
-// q of a group.
-fn quants(pairs: u32) -> vec4<u32> {
-    return vec4(pairs, pairs >> 2u, pairs >> 4u, pairs >> 6u) & vec4(0x03030303u);
+    return dot(u.scale, crossed_dots(u.pairs, x)) - dot(u.minimum, x.sum);
 }
