@@ -28,7 +28,7 @@ pub fn one_row(s: &Planner<'_>, node: Node) -> Option<Vec<Launch>> {
     let [heads, kv_heads, head_dim] = [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as u32);
     let width = s.caps.invocations.min(256);
     let fours = head_dim / 4;
-    if fours > width {
+    if fours > width || shape.softcap > 0.0 {
         return None;
     }
     // Heads that share keys and values, as many as a workgroup takes.

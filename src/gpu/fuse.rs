@@ -368,7 +368,7 @@ fn feed(s: &Planner<'_>, of: Node, kind: &'static str) -> Vec<Launch> {
 
 /// The value that a copy is made from: the input of a norm, before the choice of a row; or the value itself.
 fn source(g: &Graph, of: Node) -> Node {
-    if !matches!(op(g, of), Some(Op::RmsNorm(_))) {
+    if !is_norm(g, of) {
         return of;
     }
     let x = inputs(g, of)[0];
@@ -404,7 +404,7 @@ pub fn copy_of(s: &Planner<'_>, node: Node) -> Option<(Node, &'static str)> {
     let g = s.graph;
     for user in users(g, node) {
         let norm = if matches!(op(g, user), Some(Op::Select(_))) { only_user(g, user)? } else { user };
-        if matches!(op(g, norm), Some(Op::RmsNorm(_))) {
+        if is_norm(g, norm) {
             if let Some(h) = Heads::find(g, norm) {
                 let fits = h.runs(g).iter().all(|run| {
                     bundle(s, &run.iter().map(|&i| h.weights[i]).collect::<Vec<_>>(), 8).is_some()
@@ -440,7 +440,7 @@ pub fn copy_operands(
     dispatch: &mut Dispatch,
     operands: &mut Vec<(u32, Operand)>,
 ) {
-    let norm = (matches!(op(g, of), Some(Op::RmsNorm(_)))).then(|| inputs(g, of)[1]);
+    let norm = is_norm(g, of).then(|| inputs(g, of)[1]);
     dispatch.constants.push(("COPY_COLS", cols as f64));
     // In f32 only what is normalised next has a copy.
     if kind == "i8" {
@@ -495,6 +495,11 @@ fn op(g: &Graph, node: Node) -> Option<&Op> {
     g.entry(node).op().map(|(op, _)| op)
 }
 
+/// Whether a node is an RMS norm of whole rows with a weight.
+fn is_norm(g: &Graph, node: Node) -> bool {
+    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == 1 && inputs(g, node).len() == 2)
+}
+
 fn inputs(g: &Graph, node: Node) -> &[Node] {
     match &g.entry(node).kind {
         Kind::Op { inputs, .. } => inputs,
@@ -515,7 +520,7 @@ fn only_user(g: &Graph, node: Node) -> Option<Node> {
 
 /// The linears without bias that are all who read an RMS norm.
 fn normed_linears(g: &Graph, norm: Node) -> Option<Vec<Node>> {
-    if !matches!(op(g, norm), Some(Op::RmsNorm(_))) || norm == g.output() {
+    if !is_norm(g, norm) || norm == g.output() {
         return None;
     }
     let linears: Vec<Node> = users(g, norm).collect();
