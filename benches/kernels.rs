@@ -223,12 +223,13 @@ impl Heads {
 
     fn shape(&self) -> AttentionShape {
         let Heads { heads, kv_heads, head_dim } = *self;
-        AttentionShape { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window: 0 }
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        AttentionShape { heads, kv_heads, head_dim, scale, window: 0, softcap: 0.0 }
     }
 
     fn rope(&self) -> RopeShape {
         let head_dim = self.head_dim;
-        RopeShape { head_dim, rotary: head_dim, base: 5e5, scale: 1.0, pairing: Pairing::Neighbours }
+        RopeShape::new(head_dim, 5e5, Pairing::Neighbours)
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::formats::Format;
 use crate::ops::{
     Activation, Add, Attend, AttentionShape, Embed, Gate, Index, LayerNorm, Linear, Op, RmsNorm, Rope,
-    RopeShape, Select, Store, Unary,
+    RopeShape, Scale, Select, Softcap, Store, Unary,
 };
 
 /// A handle on a node of a [`Graph`].
@@ -267,12 +267,19 @@ impl Graph {
 
     /// Root-mean-square normalisation of each row.
     pub fn rms_norm(&mut self, x: Node, weight: Node, eps: f32) -> Node {
-        self.op(RmsNorm { eps }, &[x, weight])
+        self.op(RmsNorm { eps, groups: 1 }, &[x, weight])
     }
 
-    /// Normalisation of each row to mean 0 and variance 1, then scale and bias.
-    pub fn layer_norm(&mut self, x: Node, weight: Node, bias: Node, eps: f32) -> Node {
-        self.op(LayerNorm { eps }, &[x, weight, bias])
+    /// Root-mean-square normalisation of each of the `groups` stretches of a row; all are weighted alike.
+    pub fn group_norm(&mut self, x: Node, weight: Option<Node>, groups: usize, eps: f32) -> Node {
+        let inputs: Vec<Node> = [Some(x), weight].into_iter().flatten().collect();
+        self.op(RmsNorm { eps, groups }, &inputs)
+    }
+
+    /// Normalisation of each row to mean 0 and variance 1, then scale, and bias where there is one.
+    pub fn layer_norm(&mut self, x: Node, weight: Node, bias: Option<Node>, eps: f32) -> Node {
+        let inputs: Vec<Node> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
+        self.op(LayerNorm { eps }, &inputs)
     }
 
     /// `x · Wᵀ (+ b)`.
@@ -311,6 +318,16 @@ impl Graph {
     /// `act(x)`.
     pub fn unary(&mut self, act: Activation, x: Node) -> Node {
         self.op(Unary { act }, &[x])
+    }
+
+    /// `factor · x`.
+    pub fn scale(&mut self, x: Node, factor: f32) -> Node {
+        self.op(Scale { factor }, &[x])
+    }
+
+    /// `cap · tanh(x / cap)`.
+    pub fn softcap(&mut self, x: Node, cap: f32) -> Node {
+        self.op(Softcap { cap }, &[x])
     }
 
     /// Only the rows whose logits are asked for: what follows is computed for these alone.

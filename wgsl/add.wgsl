@@ -1,6 +1,7 @@
 // y[r, c] = a[r, c] + b[r, c]
 
 import package::lib::grid::flat;
+import package::lib::rows::rows_of;
 
 override STRIDE: u32 = 64u;
 
@@ -12,7 +13,7 @@ override STRIDE: u32 = 64u;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = flat(group) * 64u + lane;
-    if (i >= step[0].x * (STRIDE / 4u)) {
+    if (i >= rows_of(step[0]) * (STRIDE / 4u)) {
         return;
     }
     y[i] = a[i] + b[i];

@@ -15,6 +15,7 @@ override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
+override SOFTCAP: f32 = 0.0;     // bounds scores softly, if above 0
 override WORKGROUP: u32 = 64u;
 override FOURS: u32 = 16u;       // numbers of a head, in fours
 
@@ -54,6 +55,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
             let k = key_index(page_of(row.y, p), p, head);
             for (var c = 0u; c < FOURS; c++) {
                 score += dot(query[c], cache_load(keys[k + c * PAGE]));
+            }
+            if (SOFTCAP > 0.0) {
+                score = SOFTCAP * tanh(clamp(score / SOFTCAP, -15.0, 15.0));
             }
         }
         scores[lane] = score;

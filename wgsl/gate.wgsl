@@ -1,6 +1,7 @@
 // y[r, c] = act(gate[r, c]) · up[r, c]
 
 import package::lib::grid::flat;
+import package::lib::rows::rows_of;
 import package::lib::activation::activate;
 
 override STRIDE: u32 = 64u;
@@ -14,7 +15,7 @@ override ACT: u32 = 0u;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = flat(group) * 64u + lane;
-    if (i >= step[0].x * (STRIDE / 4u)) {
+    if (i >= rows_of(step[0]) * (STRIDE / 4u)) {
         return;
     }
     y[i] = activate(ACT, gate[i]) * up[i];

@@ -1,14 +1,10 @@
 //! What ran: the device, where the layers are, what is held, how fast it was. The words for it and the JSON of it.
 
-use std::collections::HashSet;
-
 use serde_json::{Value, json};
 use wgllm::backend::{Backend, DeviceInfo, Precision};
 use wgllm::engine::Engine;
 use wgllm::gguf::Gguf;
-use wgllm::graph::Kind;
 use wgllm::models::Model;
-use wgllm::ops::Op;
 use wgllm::session::Timings;
 
 use super::text::{bandwidth, count, duration, mib, plural, rate};
@@ -76,26 +72,6 @@ pub fn cache_type(engine: &Engine) -> &'static str {
     }
 }
 
-/// Bytes of weights that one token needs: all but tables of which it reads one row, each once.
-pub fn bytes_per_token(model: &Model) -> u64 {
-    let mut seen = HashSet::new();
-    let mut bytes = 0;
-    for (_, entry) in model.graph.nodes() {
-        let Some((op, inputs)) = entry.op() else { continue };
-        if matches!(op, Op::Embed(_)) {
-            continue;
-        }
-        for &input in inputs {
-            if let Kind::Weight(weight) = &model.graph.entry(input).kind
-                && seen.insert((&weight.tensor, weight.first))
-            {
-                bytes += weight.bytes().len() as u64;
-            }
-        }
-    }
-    bytes
-}
-
 /// Bytes per second that the device reads, as measured in this process; none where that is not known.
 pub fn read_bandwidth(backend: &mut dyn Backend) -> Option<f64> {
     backend.read_bandwidth()
@@ -113,7 +89,7 @@ impl Bandwidth {
     /// Of `tokens_per_second`, one sequence at a time.
     pub fn of(backend: &mut dyn Backend, model: &Model, tokens_per_second: f64) -> Bandwidth {
         let device = read_bandwidth(backend);
-        let read = tokens_per_second * bytes_per_token(model) as f64;
+        let read = tokens_per_second * model.bytes_per_token() as f64;
         Bandwidth { device, share: device.filter(|_| tokens_per_second > 0.0).map(|d| read / d) }
     }
 }

@@ -1,28 +1,55 @@
-//! How ops make an architecture: one file per architecture and one row in [`ARCHITECTURES`]. Names no backend.
+//! How ops make an architecture: a page for each family and a row for each architecture in [`ARCHITECTURES`]. Names no backend.
 
+mod gemma;
 mod gpt2;
+mod keys;
+mod layers;
 mod llama;
+mod page;
+mod rotary;
 mod weights;
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Result};
-use crate::gguf::Gguf;
-use crate::graph::{Entry, Graph, Rows};
+use crate::gguf::{Gguf, shown};
+use crate::graph::{Entry, Graph, Kind, Rows};
 use crate::ops::{Embed, Index, Op};
 
+use page::Page;
 pub use weights::Weights;
 
 /// An architecture: the name that GGUF gives it, and what writes its graph.
 pub struct Architecture {
     /// `general.architecture`.
     pub name: &'static str,
-    /// Writes the forward pass of the first `layers` blocks and returns what the rest of the engine needs to know.
-    forward: fn(&mut Graph, &Weights<'_>, layers: usize) -> Result<()>,
+    /// Models that people know it by.
+    pub models: &'static str,
+    /// Writes the forward pass; the last node is the logits.
+    forward: fn(&mut Page<'_>) -> Result<()>,
 }
 
 /// Every architecture that is known.
 pub const ARCHITECTURES: &[Architecture] = &[
-    Architecture { name: "gpt2", forward: gpt2::forward },
-    Architecture { name: "llama", forward: llama::forward },
+    Architecture { name: "gemma", models: "Gemma 1", forward: gemma::gemma },
+    Architecture { name: "gemma2", models: "Gemma 2", forward: gemma::gemma2 },
+    Architecture { name: "gemma3", models: "Gemma 3", forward: gemma::gemma3 },
+    Architecture { name: "gpt2", models: "GPT-2", forward: gpt2::forward },
+    Architecture {
+        name: "llama",
+        models: "Llama 2 and 3, Mistral, TinyLlama, SmolLM2",
+        forward: |p| llama::forward(p, &llama::LLAMA),
+    },
+    Architecture { name: "qwen2", models: "Qwen 2 and 2.5", forward: |p| llama::forward(p, &llama::QWEN2) },
+    Architecture { name: "ernie4_5", models: "ERNIE 4.5", forward: |p| llama::forward(p, &llama::LLAMA) },
+    Architecture {
+        name: "hunyuan-dense",
+        models: "Hunyuan dense",
+        forward: |p| llama::forward(p, &llama::HUNYUAN),
+    },
+    Architecture { name: "seed_oss", models: "Seed-OSS", forward: |p| llama::forward(p, &llama::SEED_OSS) },
+    Architecture { name: "smollm3", models: "SmolLM3", forward: |p| llama::forward(p, &llama::SMOLLM3) },
+    Architecture { name: "qwen3", models: "Qwen 3", forward: |p| llama::forward(p, &llama::QWEN3) },
 ];
 
 /// A model: its graph, and the few numbers about it that others need.
@@ -55,29 +82,33 @@ impl Model {
         let Some(architecture) = ARCHITECTURES.iter().find(|a| a.name == name) else {
             let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
             return Err(Error::Model(format!(
-                "architecture \"{name}\" is not known; known are {}",
+                "architecture \"{}\" is not known; known are {}",
+                shown(name),
                 known.join(", ")
             )));
         };
         let weights = Weights::new(file, architecture.name);
-        let block_count = weights.count("block_count")?;
+        let block_count = weights.keys.count("block_count")?;
         let layers = layers.unwrap_or(block_count);
         if layers == 0 || layers > block_count {
             return Err(Error::Usage(format!("{layers} layers were asked for; the model has {block_count}")));
         }
         let mut graph = Graph::new();
-        (architecture.forward)(&mut graph, &weights, layers)?;
+        (architecture.forward)(&mut Page::new(&mut graph, &weights, layers)?)?;
+        let rotary = graph.nodes().any(|(_, e)| matches!(e.op(), Some((Op::Rope(_), _))));
+        weights.keys.all_honoured(rotary)?;
         if layers == block_count {
             weights.all_used()?;
         }
         let vocab_size = graph.shape(graph.output()).cols;
-        let tokens = file.metadata().strings("tokenizer.ggml.tokens")?.map_or(0, |tokens| tokens.len());
+        // What else may be wrong with a vocabulary is for whoever reads it.
+        let tokens = file.metadata().strings("tokenizer.ggml.tokens").ok().flatten().map_or(0, |t| t.len());
         if tokens > vocab_size {
             return Err(Error::Model(format!(
                 "key tokenizer.ggml.tokens has {tokens} tokens, tensor token_embd.weight {vocab_size}"
             )));
         }
-        let context_length = weights.count("context_length")?;
+        let context_length = weights.keys.count("context_length")?;
         let position_limit = graph.nodes().filter_map(|(_, e)| position_table(&graph, e)).min();
         Ok(Model {
             architecture: architecture.name,
@@ -88,6 +119,28 @@ impl Model {
             position_limit,
             vocab_size,
         })
+    }
+}
+
+impl Model {
+    /// Bytes of weights that one token needs, each once: all but tables of which it reads one row.
+    pub fn bytes_per_token(&self) -> u64 {
+        let mut seen = HashSet::new();
+        let mut bytes = 0;
+        for (_, entry) in self.graph.nodes() {
+            let Some((op, inputs)) = entry.op() else { continue };
+            if matches!(op, Op::Embed(_)) {
+                continue;
+            }
+            for &input in inputs {
+                if let Kind::Weight(weight) = &self.graph.entry(input).kind
+                    && seen.insert((&weight.tensor, weight.first))
+                {
+                    bytes += weight.bytes().len() as u64;
+                }
+            }
+        }
+        bytes
     }
 }
 

@@ -1,4 +1,4 @@
-//! The tensors and hyper-parameters of a file, each checked as a model takes it.
+//! The tensors of a file, each checked as a model takes it.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::formats::{self, Format};
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, shown};
 use crate::graph::{Graph, Node, Weight};
+use crate::models::keys::{Keys, LARGEST};
 
-/// No dimension of a known model comes near this; what does is a damaged file.
-const LARGEST: u32 = 1 << 24;
-
-/// What a model's file takes its tensors and numbers from.
+/// What a page takes its tensors and numbers from.
 pub struct Weights<'a> {
+    /// The hyper-parameters.
+    pub keys: Keys<'a>,
     file: &'a Gguf,
     architecture: &'static str,
     used: RefCell<HashSet<String>>,
@@ -22,66 +22,7 @@ pub struct Weights<'a> {
 impl<'a> Weights<'a> {
     /// The tensors of `file`; hyper-parameters are keys below `architecture`.
     pub fn new(file: &'a Gguf, architecture: &'static str) -> Weights<'a> {
-        Weights { file, architecture, used: RefCell::default() }
-    }
-
-    fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.architecture)
-    }
-
-    /// A size or a number of things that must be there and at least 1.
-    pub fn count(&self, key: &str) -> Result<usize> {
-        self.count_or_none(key)?.ok_or_else(|| Error::Model(format!("key {} is missing", self.key(key))))
-    }
-
-    /// The same, which may be missing. A list of numbers, one for each layer, is accepted where all are the same.
-    pub fn count_or_none(&self, key: &str) -> Result<Option<usize>> {
-        let key = self.key(key);
-        let value = match self.file.metadata().get(&key) {
-            Some(Value::Array(_)) => match self.file.metadata().u32s(&key)?.as_deref() {
-                Some([first, rest @ ..]) if rest.iter().all(|v| v == first) => Some(*first),
-                _ => {
-                    return Err(Error::Model(format!(
-                        "key {key} differs between layers, which is not known here"
-                    )));
-                }
-            },
-            _ => self.file.metadata().u32(&key)?,
-        };
-        match value {
-            Some(v) if v == 0 || v > LARGEST => {
-                Err(Error::Model(format!("key {key} is {v}, expected 1 to {LARGEST}")))
-            }
-            v => Ok(v.map(|v| v as usize)),
-        }
-    }
-
-    /// Whether a count is present and above zero.
-    pub fn has(&self, key: &str) -> Result<bool> {
-        Ok(self.file.metadata().u32(&self.key(key))?.is_some_and(|v| v > 0))
-    }
-
-    /// A number that may be missing; finite if it is there.
-    pub fn number(&self, key: &str) -> Result<Option<f32>> {
-        let key = self.key(key);
-        match self.file.metadata().f32(&key)? {
-            Some(v) if !v.is_finite() => Err(Error::Model(format!("key {key} is {v}"))),
-            v => Ok(v),
-        }
-    }
-
-    /// A number above zero that must be there.
-    pub fn positive(&self, key: &str) -> Result<f32> {
-        match self.number(key)? {
-            Some(v) if v > 0.0 => Ok(v),
-            Some(v) => Err(Error::Model(format!("key {} is {v}, expected more than 0", self.key(key)))),
-            None => Err(Error::Model(format!("key {} is missing", self.key(key)))),
-        }
-    }
-
-    /// A word that may be missing.
-    pub fn word(&self, key: &str) -> Result<Option<&'a str>> {
-        self.file.metadata().str(&self.key(key))
+        Weights { keys: Keys::new(file, architecture), file, architecture, used: RefCell::default() }
     }
 
     /// The model's vocabulary: the rows of its embedding.
@@ -177,7 +118,7 @@ impl<'a> Weights<'a> {
             .find(|t| !used.contains(&t.name) && !t.name.ends_with("attn_rot_embd"))
         {
             Some(t) => {
-                let (name, architecture) = (&t.name, self.architecture);
+                let (name, architecture) = (shown(&t.name), self.architecture);
                 Err(Error::Model(format!(
                     "tensor {name} is not part of the {architecture} models that are known here"
                 )))

@@ -20,6 +20,8 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Positions that a row sees, its own included; 0: all.
     pub window: u32,
+    /// Soft bound on the size of scores, `cap · tanh(score / cap)`; 0: none.
+    pub softcap: f32,
 }
 
 /// Attention of rows of query heads to a layer's caches of keys and values.
@@ -57,7 +59,10 @@ impl Attend {
             let row = step.rows[r];
             let first = if s.window == 0 { 0 } else { (row.position + 1).saturating_sub(s.window) };
             let q = &inputs[0].row(r)[h * d..][..d];
-            let score = |p: u32| -> f32 { dot(q, &keys.row(row.slot, p)[g..][..d]) * s.scale };
+            let score = |p: u32| -> f32 {
+                let score = dot(q, &keys.row(row.slot, p)[g..][..d]) * s.scale;
+                if s.softcap > 0.0 { s.softcap * (score / s.softcap).tanh() } else { score }
+            };
             let scores: Vec<f32> = (first..=row.position).map(score).collect();
             let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let mut sum = 0.0f64;

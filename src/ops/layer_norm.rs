@@ -3,7 +3,7 @@
 use crate::graph::{Shape, Step};
 use crate::ops::{Value, must};
 
-/// Normalisation of each row to mean 0 and variance 1, then scale and bias.
+/// Normalisation of each row to mean 0 and variance 1, then scale, and bias where there is a third input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     /// Added to the variance.
@@ -19,7 +19,7 @@ impl LayerNorm {
         let cols = inputs[0].cols;
         must(
             "layer_norm",
-            inputs[1].cols == cols && inputs[2].cols == cols,
+            inputs[1..].iter().all(|w| w.cols == cols),
             "x, weight and bias differ in their columns",
         );
         inputs[0]
@@ -27,7 +27,8 @@ impl LayerNorm {
 
     pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (x, cols) = inputs[0].rows();
-        let (w, b) = (inputs[1].weight().vector(), inputs[2].weight().vector());
+        let w = inputs[1].weight().vector();
+        let b = inputs.get(2).map_or(vec![0.0; cols], |b| b.weight().vector());
         for (x, y) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
             let mean = x.iter().map(|&v| v as f64).sum::<f64>() / cols as f64;
             let variance = x.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / cols as f64;

@@ -9,7 +9,9 @@ mod layer_norm;
 mod linear;
 mod rms_norm;
 mod rope;
+mod scale;
 mod select;
+mod softcap;
 mod store;
 mod unary;
 mod value;
@@ -21,8 +23,10 @@ pub use gate::Gate;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use rms_norm::RmsNorm;
-pub use rope::{Pairing, Rope, RopeShape};
+pub use rope::{Pairing, Rope, RopeShape, Yarn};
+pub use scale::Scale;
 pub use select::Select;
+pub use softcap::Softcap;
 pub use store::Store;
 pub use unary::{Activation, Unary};
 pub use value::{CacheRows, Value, WeightRows};
@@ -52,6 +56,10 @@ pub enum Op {
     Gate(Gate),
     /// An activation function.
     Unary(Unary),
+    /// A number times an activation.
+    Scale(Scale),
+    /// A soft bound on the size of numbers.
+    Softcap(Softcap),
     /// The rows whose logits are asked for.
     Select(Select),
 }
@@ -70,6 +78,8 @@ macro_rules! each {
             Op::Add($inner) => $do,
             Op::Gate($inner) => $do,
             Op::Unary($inner) => $do,
+            Op::Scale($inner) => $do,
+            Op::Softcap($inner) => $do,
             Op::Select($inner) => $do,
         }
     };
@@ -89,6 +99,8 @@ impl Op {
             Op::Add(_) => "add",
             Op::Gate(_) => "gate",
             Op::Unary(_) => "unary",
+            Op::Scale(_) => "scale",
+            Op::Softcap(_) => "softcap",
             Op::Select(_) => "select",
         }
     }
@@ -128,7 +140,7 @@ macro_rules! from {
     };
 }
 
-from!(Embed, RmsNorm, LayerNorm, Linear, Rope, Store, Attend, Add, Gate, Unary, Select);
+from!(Embed, RmsNorm, LayerNorm, Linear, Rope, Store, Attend, Add, Gate, Unary, Scale, Softcap, Select);
 
 /// Panics with the op's name: the graph was built wrongly.
 pub(crate) fn must(op: &str, holds: bool, what: &str) {

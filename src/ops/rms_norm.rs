@@ -1,13 +1,17 @@
-//! y[r, c] = x[r, c] · w[c] / sqrt(mean over c of x[r, c]² + eps)      Zhang & Sennrich 2019, arXiv 1910.07467
+//! y[r, g, c] = x[r, g, c] · w[c] / sqrt(mean over c of x[r, g, c]² + eps)      Zhang & Sennrich 2019, arXiv 1910.07467
+//!
+//! A row is `groups` stretches of equal length, normalised each on its own: heads, or the whole row as one.
 
 use crate::graph::{Shape, Step};
 use crate::ops::{Value, must};
 
-/// Root-mean-square normalisation of each row.
+/// Root-mean-square normalisation of each row, or of each group of it; without a second input there is no weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RmsNorm {
     /// Added to the mean square.
     pub eps: f32,
+    /// Stretches of a row that are normalised on their own.
+    pub groups: usize,
 }
 
 impl RmsNorm {
@@ -16,13 +20,16 @@ impl RmsNorm {
     }
 
     pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
-        must("rms_norm", inputs[0].cols == inputs[1].cols, "x and weight differ in their columns");
+        must("rms_norm", inputs[0].cols.is_multiple_of(self.groups), "a row is not whole groups");
+        let cols = inputs[0].cols / self.groups;
+        must("rms_norm", inputs.get(1).is_none_or(|w| w.cols == cols), "group and weight differ in length");
         inputs[0]
     }
 
     pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (x, cols) = inputs[0].rows();
-        let w = inputs[1].weight().vector();
+        let cols = cols / self.groups;
+        let w = inputs.get(1).map_or(vec![1.0; cols], |w| w.weight().vector());
         for (x, y) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
             let square: f64 = x.iter().map(|&v| v as f64 * v as f64).sum();
             let scale = 1.0 / (square / cols as f64 + self.eps as f64).sqrt();

@@ -1,6 +1,7 @@
-//! (y₁, y₂) = (x₁·cos θ − x₂·sin θ, x₁·sin θ + x₂·cos θ), θ = position · scale · base^(−2i/rotary) / factor[i]
+//! (y₁, y₂) = m · (x₁·cos θ − x₂·sin θ, x₁·sin θ + x₂·cos θ), θ = position · scale · base^(−2i/rotary) / factor[i]
 //!
 //! for the i-th pair of each head; numbers beyond `rotary` stay as they are.      Su et al. 2021, arXiv 2104.09864
+//! Under YaRN the frequencies of fast pairs are not scaled, and those between blend.      Peng et al. 2023, arXiv 2309.00071
 
 use crate::graph::{Shape, Step};
 use crate::ops::{Value, must};
@@ -27,12 +28,57 @@ pub struct RopeShape {
     pub scale: f32,
     /// Which numbers turn together.
     pub pairing: Pairing,
+    /// Factor of cosine and sine.
+    pub magnitude: f32,
+    /// Which frequencies are spared the scale, if not all take it.
+    pub yarn: Option<Yarn>,
+}
+
+/// YaRN: a pair that turns more than `fast` times within the original context keeps its frequency, one that turns fewer than
+/// `slow` times takes the scale, and those between are blended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Yarn {
+    /// Positions that the model was first trained for.
+    pub original: u32,
+    /// Turns from which on the frequency is kept: 32 as published.
+    pub fast: f32,
+    /// Turns below which all of the scale is taken: 1 as published.
+    pub slow: f32,
+}
+
+impl Yarn {
+    /// The share of the unscaled frequency in that of a pair.
+    fn kept(&self, pair: usize, shape: &RopeShape) -> f64 {
+        let rotary = shape.rotary as f64;
+        let pair_of = |turns: f32| {
+            let around = self.original as f64 / (turns as f64 * std::f64::consts::TAU);
+            rotary * around.ln() / (2.0 * (shape.base as f64).ln())
+        };
+        // Whole pairs, rounded outwards.
+        let low = pair_of(self.fast).floor().max(0.0);
+        let high = pair_of(self.slow).ceil().min(rotary - 1.0);
+        1.0 - ((pair as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0)
+    }
 }
 
 impl RopeShape {
+    /// Rotary positions of whole heads, unscaled.
+    pub fn new(head_dim: usize, base: f32, pairing: Pairing) -> RopeShape {
+        RopeShape { head_dim, rotary: head_dim, base, scale: 1.0, pairing, magnitude: 1.0, yarn: None }
+    }
+
+    /// The angle of a pair at a position.
     fn angle(&self, position: u32, pair: usize, factors: Option<&[f32]>) -> f64 {
         let frequency = (self.base as f64).powf(-2.0 * pair as f64 / self.rotary as f64);
-        position as f64 * self.scale as f64 * frequency / factors.map_or(1.0, |f| f[pair] as f64)
+        let kept = self.yarn.map_or(0.0, |yarn| yarn.kept(pair, self));
+        let scale = kept + (1.0 - kept) * self.scale as f64;
+        position as f64 * scale * frequency / factors.map_or(1.0, |f| f[pair] as f64)
+    }
+
+    /// Cosine and sine of a pair's angle at a position, times the magnitude.
+    fn turn(&self, position: u32, pair: usize, factors: Option<&[f32]>) -> [f32; 2] {
+        let (sin, cos) = self.angle(position, pair, factors).sin_cos();
+        [cos, sin].map(|v| (v * self.magnitude as f64) as f32)
     }
 
     /// The two numbers of pair `i`, counted from the start of a head.
@@ -71,8 +117,7 @@ impl Rope {
         let mut table = Vec::with_capacity(context * self.0.rotary);
         for position in 0..context as u32 {
             for i in 0..self.0.rotary / 2 {
-                let (sin, cos) = self.0.angle(position, i, factors).sin_cos();
-                table.extend([cos as f32, sin as f32]);
+                table.extend(self.0.turn(position, i, factors));
             }
         }
         table
@@ -84,8 +129,7 @@ impl Rope {
         out.copy_from_slice(x);
         for (row, y) in step.rows.iter().zip(out.chunks_exact_mut(cols)) {
             for i in 0..self.0.rotary / 2 {
-                let (sin, cos) = self.0.angle(row.position, i, factors.as_deref()).sin_cos();
-                let (sin, cos) = (sin as f32, cos as f32);
+                let [cos, sin] = self.0.turn(row.position, i, factors.as_deref());
                 let (a, b) = self.0.pair(i);
                 for head in y.chunks_exact_mut(self.0.head_dim) {
                     (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[a] * sin + head[b] * cos);

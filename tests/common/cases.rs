@@ -57,7 +57,7 @@ pub fn rope() -> Vec<(RopeShape, bool)> {
             [(16, 16), (32, 16), (64, 64), (80, 32), (96, 96), (128, 128), (256, 64)].into_iter().enumerate()
         {
             let scale = if i % 3 == 2 { 0.25 } else { 1.0 };
-            cases.push((RopeShape { head_dim, rotary, base: 1e4, scale, pairing }, i % 2 == 1));
+            cases.push((RopeShape { rotary, scale, ..RopeShape::new(head_dim, 1e4, pairing) }, i % 2 == 1));
         }
     }
     cases
@@ -80,7 +80,7 @@ pub fn attention() -> Vec<AttentionShape> {
     let shape = |(i, (heads, kv_heads, head_dim, window)): (usize, (usize, usize, usize, u32))| {
         // Some with sharp scores: a softmax of few positions.
         let scale = if i % 4 == 1 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
-        AttentionShape { heads, kv_heads, head_dim, scale, window }
+        AttentionShape { heads, kv_heads, head_dim, scale, window, softcap: 0.0 }
     };
     cases.into_iter().enumerate().map(shape).collect()
 }

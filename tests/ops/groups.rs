@@ -180,7 +180,7 @@ fn norms(s: &mut SmallGraph) {
         let (w, b) = (s.weight(format("F32"), 1, cols), s.weight(format("F16"), 1, cols));
         let y = s.graph.rms_norm(x, w, 1e-6);
         s.graph.name(y, &format!("rms_norm of {cols}"));
-        let y = s.graph.layer_norm(x, w, b, 1e-5);
+        let y = s.graph.layer_norm(x, w, Some(b), 1e-5);
         s.graph.name(y, &format!("layer_norm of {cols}"));
     }
 }

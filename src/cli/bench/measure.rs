@@ -89,7 +89,7 @@ impl Setup {
             model: model_name(engine),
             bytes: file.tensors().iter().map(|t| t.bytes).sum(),
             weights: file.tensors().iter().map(|t| t.elements()).sum(),
-            bytes_per_token: report::bytes_per_token(&engine.model),
+            bytes_per_token: engine.model.bytes_per_token(),
             device_bytes: engine.backend.memory().weights,
             gpu_layers: if device.api == "cpu" { 0 } else { 99 },
             device,

@@ -23,7 +23,7 @@ const SLICES: u32 = 4;
 /// Whether the kernels of few rows compute this attention.
 pub fn fits(s: &Planner<'_>, node: Node) -> bool {
     let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
-    op.0.head_dim as u32 / 4 <= width(s)
+    op.0.head_dim as u32 / 4 <= width(s) && op.0.softcap == 0.0
 }
 
 /// Whether they can write a copy of its value: a workgroup writes whole blocks.

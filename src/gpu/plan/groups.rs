@@ -157,7 +157,7 @@ pub fn groups(g: &Graph) -> Vec<Group> {
         let group = match op {
             Op::Linear(_) => Group::Matmul(matmul(g, node, &heads)),
             Op::Attend(_) => Group::Attention(node),
-            Op::RmsNorm(_) if !is_of_heads(g, node) => {
+            Op::RmsNorm(norm) if norm.groups == 1 && inputs(g, node).len() == 2 => {
                 let add = only_user(g, node).and_then(|add| Some([add, residual(g, add, node)?]));
                 Group::Norm(Norm { norm: node, add })
             }

@@ -21,6 +21,7 @@ pub fn launch(s: &Planner<'_>, node: Node, op: &Attend) -> Launch {
         ("FOURS", shape.head_dim as f64 / 4.0),
         ("SCALE", shape.scale as f64),
         ("WINDOW", shape.window as f64),
+        ("SOFTCAP", shape.softcap as f64),
         ("WORKGROUP", WORKGROUP as f64),
     ];
     constants.extend(kv_layout::constants(s.graph, inputs[1]));

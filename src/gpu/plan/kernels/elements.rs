@@ -1,9 +1,10 @@
-//! `wgsl/{add,gate,unary,select}.wgsl`: what is computed number by number, in vectors of four.
+//! `wgsl/{add,gate,unary,scale,softcap,select}.wgsl`: what is computed number by number, in vectors of four.
 
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::kernels::{operand, single};
+use crate::gpu::plan::kernels::{operand, output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
+use crate::ops::Op;
 
 /// Vectors of a workgroup.
 const TILE: u32 = 64;
@@ -12,6 +13,9 @@ const TILE: u32 = 64;
 pub fn launch(s: &Planner<'_>, node: Node, kernel: &'static str, numbers: &[(&'static str, f64)]) -> Launch {
     let out = s.graph.shape(node);
     let mut constants = vec![("STRIDE", out.stride() as f64)];
+    if !matches!(s.graph.entry(node).op(), Some((Op::Select(_), _))) {
+        constants.push(output_rows(out));
+    }
     constants.extend(numbers);
     let extent = Extent::Elements { rows: out.rows, cols: out.stride() as u32 / 4, tile: TILE };
     let mut operands = vec![Operand::Step];

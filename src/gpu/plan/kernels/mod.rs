@@ -10,7 +10,7 @@ mod store;
 
 use crate::gpu::plan::dispatch::Dispatch;
 use crate::gpu::plan::{Launch, Operand, Planner};
-use crate::graph::{Kind, Node};
+use crate::graph::{Kind, Node, Rows, Shape};
 use crate::ops::{Activation, Op};
 
 pub use linear::matvec_constants;
@@ -29,6 +29,8 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Add(_) => vec![elements::launch(s, node, "add", &[])],
         Op::Gate(op) => vec![elements::launch(s, node, "gate", &[("ACT", activation(op.act))])],
         Op::Unary(op) => vec![elements::launch(s, node, "unary", &[("ACT", activation(op.act))])],
+        Op::Scale(op) => vec![elements::launch(s, node, "scale", &[("FACTOR", op.factor as f64)])],
+        Op::Softcap(op) => vec![elements::launch(s, node, "softcap", &[("CAP", op.cap as f64)])],
         Op::Select(_) => vec![elements::launch(s, node, "select", &[])],
     }
 }
@@ -38,6 +40,9 @@ pub fn activation(act: Activation) -> f64 {
     match act {
         Activation::Silu => 0.0,
         Activation::Gelu => 1.0,
+        Activation::GeluErf => 2.0,
+        Activation::SquaredRelu => 3.0,
+        Activation::Sigmoid => 4.0,
     }
 }
 
@@ -51,6 +56,11 @@ fn single(s: &Planner<'_>, node: Node, dispatch: Dispatch, operands: &[Operand])
         slots: s.slots(None),
         integer: false,
     }
+}
+
+/// Whether a value has a row for each output row (`wgsl/lib/rows.wgsl`).
+fn output_rows(out: Shape) -> (&'static str, f64) {
+    ("OUTPUT_ROWS", (out.rows == Rows::Outputs) as u32 as f64)
 }
 
 /// Bindings from 0 on.

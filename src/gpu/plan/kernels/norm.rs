@@ -1,34 +1,54 @@
-//! `wgsl/{rms_norm,layer_norm}.wgsl`: a workgroup for each row.
+//! `wgsl/{rms_norm,layer_norm}.wgsl`: a workgroup for each row, or for each group of it.
 
+use crate::gpu::link::Slots;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::kernels::{operand, single};
+use crate::gpu::plan::kernels::{output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
-use crate::graph::Node;
+use crate::graph::{Node, Shape};
 use crate::ops::{LayerNorm, RmsNorm};
 
 /// The dispatch of an RMS norm.
 pub fn rms_norm(s: &Planner<'_>, node: Node, op: &RmsNorm) -> Launch {
-    launch(s, node, "rms_norm", op.eps)
+    let (out, inputs) = (s.graph.shape(node), s.inputs(node));
+    let mut constants = numbers(s, out, out.cols / op.groups, op.eps);
+    constants.extend([("GROUPS", op.groups as f64), ("WEIGHTED", (inputs.len() == 2) as u32 as f64)]);
+    let extent = Extent::PerRow { rows: out.rows, each: op.groups as u32 };
+    let operands = [Operand::Step, Operand::Value(inputs[0]), vector(inputs.get(1)), Operand::Value(node)];
+    Launch {
+        slots: Slots { copy: Some("none"), ..s.slots(None) },
+        ..single(s, node, Dispatch { kernel: "rms_norm", constants, extent }, &operands)
+    }
 }
 
 /// The dispatch of a layer norm.
 pub fn layer_norm(s: &Planner<'_>, node: Node, op: &LayerNorm) -> Launch {
-    launch(s, node, "layer_norm", op.eps)
+    let (out, inputs) = (s.graph.shape(node), s.inputs(node));
+    let mut constants = numbers(s, out, out.cols, op.eps);
+    constants.push(("BIAS", (inputs.len() == 3) as u32 as f64));
+    let extent = Extent::PerRow { rows: out.rows, each: 1 };
+    let operands = [
+        Operand::Step,
+        Operand::Value(inputs[0]),
+        vector(inputs.get(1)),
+        vector(inputs.get(2)),
+        Operand::Value(node),
+    ];
+    Launch {
+        slots: Slots { copy: Some("none"), ..s.slots(None) },
+        ..single(s, node, Dispatch { kernel: "layer_norm", constants, extent }, &operands)
+    }
 }
 
-fn launch(s: &Planner<'_>, node: Node, kernel: &'static str, eps: f32) -> Launch {
-    let out = s.graph.shape(node);
-    let constants = vec![
-        ("COLS", out.cols as f64),
+fn numbers(s: &Planner<'_>, out: Shape, cols: usize, eps: f32) -> Vec<(&'static str, f64)> {
+    vec![
+        ("COLS", cols as f64),
         ("STRIDE", out.stride() as f64),
         ("EPS", eps as f64),
         ("WORKGROUP", s.caps.invocations.min(256) as f64),
-    ];
-    let mut operands = vec![Operand::Step];
-    operands.extend(s.inputs(node).iter().map(|&input| operand(s, input)));
-    operands.push(Operand::Value(node));
-    let extent = Extent::PerRow { rows: out.rows, each: 1 };
-    let mut launch = single(s, node, Dispatch { kernel, constants, extent }, &operands);
-    launch.slots.copy = Some("none");
-    launch
+        output_rows(out),
+    ]
+}
+
+fn vector(weight: Option<&Node>) -> Operand {
+    weight.map_or(Operand::Nothing, |&w| Operand::Vector(w))
 }
