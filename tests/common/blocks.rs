@@ -10,9 +10,7 @@ const SPREAD: f32 = 0.05;
 /// bits come to `SPREAD`. All other bytes of a block may be anything.
 const SCALES: &[(&str, &[(usize, f32)])] = &[
     ("Q4_0", &[(0, 8.0)]),
-    ("Q4_1", &[(0, 8.0), (2, 1.0)]),
     ("Q5_0", &[(0, 16.0)]),
-    ("Q5_1", &[(0, 16.0), (2, 1.0)]),
     ("Q8_0", &[(0, 128.0)]),
     // Quants and minimums meet scales of 4 or 6 bits.
     ("Q2_K", &[(80, 4.0 / 2.0 * 16.0), (82, 16.0)]),
@@ -47,6 +45,9 @@ pub fn random_blocks(format: &Format, count: usize, seed: u64) -> Vec<u8> {
                 block[byte] = block[byte] & 15 | ((d >> (4 * i)) as u8) << 4;
             }
         }),
+        // A minimum that makes weights about zero on the average, as those of models are.
+        "Q4_1" => others(format, count, &mut random, |block, random| with_minimum(block, random, 15.0)),
+        "Q5_1" => others(format, count, &mut random, |block, random| with_minimum(block, random, 31.0)),
         // A power of two, or floats of 8 bits, for values up to 12.
         "MXFP4" => {
             others(format, count, &mut random, |block, random| block[0] = 120 + (random.bits() % 3) as u8)
@@ -64,6 +65,14 @@ pub fn random_blocks(format: &Format, count: usize, seed: u64) -> Vec<u8> {
             })
         }
     }
+}
+
+/// A scale for quants up to `most`, and behind it the minimum.
+fn with_minimum(block: &mut [u8], random: &mut Random, most: f32) {
+    let d = random.scale(most / 2.0);
+    let minimum = half::f16::from_f32(-d.to_f32() * most / 2.0 * (0.8 + 0.4 * (random.bits() % 256) as f32 / 256.0));
+    block[..2].copy_from_slice(&d.to_le_bytes());
+    block[2..4].copy_from_slice(&minimum.to_le_bytes());
 }
 
 /// Blocks of random bits, of which `scales` writes the scales.
