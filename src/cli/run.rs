@@ -75,7 +75,7 @@ struct SamplingFlags {
     /// Make recent tokens less likely by this factor; 1 is off
     #[arg(long, env = "WGLLM_REPEAT_PENALTY", hide_env = true, value_name = "X", default_value_t = 1.0, value_parser = args::positive)]
     repeat_penalty: f32,
-    /// How many tokens are recent; -1 is all
+    /// How many tokens are recent; -1 is all of the context
     #[arg(long, env = "WGLLM_REPEAT_LAST_N", hide_env = true, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i32).range(-1..))]
     repeat_last_n: i32,
     /// Seed: the same one gives the same text on the same device; -1 takes a random one
@@ -96,17 +96,22 @@ struct SamplingFlags {
 }
 
 impl SamplingFlags {
-    fn sampling(&self, carried: bool, tokenizer: Option<&Tokenizer>) -> Sampling {
+    /// How many tokens are recent: there are never more than positions of the context.
+    fn window(&self, context: usize) -> u32 {
+        let context = u32::try_from(context).unwrap_or(u32::MAX);
+        u32::try_from(self.repeat_last_n).unwrap_or(u32::MAX).min(context)
+    }
+
+    fn sampling(&self, tokenizer: Option<&Tokenizer>) -> Sampling {
         let ends = tokenizer.filter(|_| self.ignore_eos).map(Tokenizer::end_tokens);
         Sampling {
-            temperature: self.temp.unwrap_or(if carried { 0.7 } else { 0.8 }),
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
             repeat_penalty: self.repeat_penalty,
-            repeat_last_n: u32::try_from(self.repeat_last_n).unwrap_or(u32::MAX),
             seed: u64::try_from(self.seed).unwrap_or_else(|_| random_seed()),
             banned: ends.into_iter().flatten().copied().collect(),
+            ..Sampling::default()
         }
     }
 }
@@ -136,7 +141,11 @@ impl Run {
             engine.backend.can_profile()?;
         }
         let (ids, text) = self.tokens(text, engine.tokenizer.as_ref())?;
-        let sampling = self.choice.sampling(self.model.is_carried(), engine.tokenizer.as_ref());
+        let sampling = Sampling {
+            repeat_last_n: self.choice.window(engine.plan.context),
+            temperature: self.choice.temp.unwrap_or(if self.model.is_carried() { 0.7 } else { 0.8 }),
+            ..self.choice.sampling(engine.tokenizer.as_ref())
+        };
         self.reporter.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
         self.generate(&mut engine, &ids, &text, &sampling)
     }

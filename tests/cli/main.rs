@@ -60,6 +60,9 @@ fn main() -> ExitCode {
         trials
             .push(Trial::test(format!("a_profile_is_printed_on {name}"), move || commands::profile(&device)));
         let device = number.clone();
+        let windows = format!("a_window_of_recent_tokens_is_as_long_as_on_the_cpu_on {name}");
+        trials.push(Trial::test(windows, move || run::gpu_windows(&device)));
+        let device = number.clone();
         let replaced = format!("a_pipeline_cache_that_is_not_taken_is_replaced_on {name}");
         // Only Vulkan's drivers hand their cache out.
         let none = adapter.info.api != "vulkan";

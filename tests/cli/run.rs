@@ -107,6 +107,20 @@ fn never_ends(on: &[&str]) -> Outcome {
     Ok(())
 }
 
+/// A device looks back on as many recent tokens as the CPU, up to the whole context.
+pub fn gpu_windows(device: &str) -> Outcome {
+    let ids = (0..400).map(|i| (300 + 7 * i % 1000).to_string()).collect::<Vec<_>>().join(",");
+    let text = |on: &[&str], n: &str| {
+        let args = ["-m", MODEL, "--ids", &ids, "-n", "12", "--temp", "0", "--precision", "f32", "-q"];
+        let window = ["--repeat-penalty", "1.5", "--repeat-last-n", n];
+        succeed(&mut command(&[&args[..], &window, on].concat())).map(|run| run.out)
+    };
+    for n in ["0", "256", "257", "400", "-1"] {
+        equal((n, text(&["--device", device], n)?), (n, text(&["-b", "cpu"], n)?))?;
+    }
+    Ok(())
+}
+
 pub fn seed() -> Outcome {
     same_seed_same_text(&["-b", "cpu"])
 }
