@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Err(cli::Quit::Closed) => ExitCode::SUCCESS,
         Err(cli::Quit::Error(error)) => {
             // If standard error is closed as well, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            let _ = writeln!(std::io::stderr(), "error: {}", cli::plain::lines(&error.to_string()));
             ExitCode::from(error.exit_code())
         }
     }

@@ -10,8 +10,8 @@ mod ids;
 mod inspect;
 mod interrupt;
 mod logits;
-
 mod model;
+pub mod plain;
 mod profile;
 mod report;
 mod reporter;

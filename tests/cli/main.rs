@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Trial::test("a_prompt_comes_from_the_line_a_file_or_standard_input", run::prompts),
         Trial::test("auto_says_that_it_chose_the_cpu", run::fallback),
         Trial::test("mistakes_have_their_exit_code_and_say_what_to_do", mistakes::mistakes),
+        Trial::test("nothing_that_a_file_says_steers_the_terminal", mistakes::steering),
         Trial::test("numbers_beyond_all_bounds_are_errors_at_once", mistakes::beyond_all_bounds),
         Trial::test("results_before_an_error_are_still_json", mistakes::json_before_an_error),
         Trial::test("bad_model_files_are_named_with_what_is_wrong", mistakes::bad_files),

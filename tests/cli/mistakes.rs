@@ -135,6 +135,27 @@ fn tiny_gguf(key: &str, value: &str) -> Vec<u8> {
     [head, string(key), 8u32.to_le_bytes().to_vec(), string(value)].concat()
 }
 
+/// Nothing that a file says steers the terminal: not in an error, not in a table.
+pub fn steering() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let name = folder.path().join("model.gguf");
+    let path = name.to_str().expect("the folder's name is UTF-8");
+    const STEERING: &str = "\u{1b}[31mllama\u{7}\u{9b}2J\u{1b}]0;title\u{7}\u{202e}";
+    let shows_none = |text: &str| {
+        let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        must(!text.contains(steers), || format!("{text:?} steers a terminal"))
+    };
+    for (key, value) in [("general.architecture", STEERING), ("general.type", STEERING), (STEERING, "x")] {
+        std::fs::write(&name, tiny_gguf(key, value))?;
+        let run = wgllm(&["-m", path, "-p", "x", "-b", "cpu", "-ngl", "0"]);
+        equal((key, run.code, run.out.as_str()), (key, Some(3), ""))?;
+        shows_none(&run.err)?;
+        let inspected = wgllm(&["inspect", path]);
+        shows_none(&format!("{}{}", inspected.out, inspected.err))?;
+    }
+    Ok(())
+}
+
 pub fn bad_files() -> Outcome {
     let model = std::fs::read(MODEL)?;
     let cases: [(&str, Vec<u8>, &str); 4] = [
