@@ -12,8 +12,9 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough, as in `wgllm | head -1`.
         Err(cli::Quit::Closed) => ExitCode::SUCCESS,
         Err(cli::Quit::Error(error)) => {
+            let prefix = if matches!(error, wgllm::Error::Interrupted) { "" } else { "error: " };
             // If standard error is closed as well, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "error: {}", cli::plain::lines(&error.to_string()));
+            let _ = writeln!(std::io::stderr(), "{prefix}{}", cli::plain::lines(&error.to_string()));
             ExitCode::from(error.exit_code())
         }
     }

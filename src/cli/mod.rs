@@ -97,6 +97,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     let mut command = as_typed(Cli::command());
     let matches = command.try_get_matches_from_mut(long_names(args)).unwrap_or_else(|e| e.exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.format(&mut command).exit());
+    interrupt::watch()?;
     match cli.command {
         None => cli.run.run(),
         Some(Command::Run(run)) => run.run(),

@@ -175,7 +175,6 @@ impl Run {
             text: String::new(),
             ids: Vec::new(),
         };
-        interrupt::watch()?;
         let mut end = None;
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         let (finish, timings) = session.generate(ids, sampling, limit, &mut |id| {
@@ -185,7 +184,9 @@ impl Run {
         let end = end.transpose()?;
         shown.finish(end)?;
 
-        let wanted = self.json || !self.reporter.quiet;
+        // Nothing more is measured for somebody who does not want to wait.
+        let interrupted = end == Some(End::Interrupt);
+        let wanted = (self.json || !self.reporter.quiet) && !interrupted;
         let tps = timings.decode_tps();
         let bandwidth = match wanted {
             true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps),
@@ -197,7 +198,7 @@ impl Run {
             engine.backend.pipelines_ms(),
             engine.backend.placement().dispatches_per_token
         ));
-        let profiled = match self.profile {
+        let profiled = match self.profile && !interrupted {
             true => Some(profile(engine.backend.as_mut(), engine.plan.context, &timings)?),
             false => None,
         };
@@ -217,10 +218,7 @@ impl Run {
             }
             print(&format!("{object}\n"))?;
         }
-        match end {
-            Some(End::Interrupt) => Ok(ExitCode::from(interrupt::EXIT_CODE)),
-            _ => Ok(ExitCode::SUCCESS),
-        }
+        Ok(if interrupted { ExitCode::from(Error::Interrupted.exit_code()) } else { ExitCode::SUCCESS })
     }
 }
 
@@ -263,7 +261,7 @@ struct Shown<'t> {
 impl Shown<'_> {
     /// Takes a token, shows what can be shown, and says whether this is the end.
     fn token(&mut self, id: u32) -> Result<Option<End>, Quit> {
-        if interrupt::pressed() {
+        if interrupt::answer() {
             return Ok(Some(End::Interrupt));
         }
         if self.tokenizer.is_some_and(|t| t.is_end(id)) {

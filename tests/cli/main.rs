@@ -3,6 +3,7 @@
 
 mod cache;
 mod commands;
+mod interrupt;
 mod mistakes;
 mod program;
 mod run;
@@ -37,10 +38,7 @@ fn main() -> ExitCode {
         Trial::test("a_variable_that_is_set_to_nothing_is_not_set", run::empty_environment),
         Trial::test("a_text_that_begins_with_a_dash_is_a_text", run::dashes),
     ];
-    trials.push(
-        Trial::test("ctrl_c_ends_a_generation_with_its_timings", run::ctrl_c)
-            .with_ignored_flag(cfg!(not(unix))),
-    );
+    trials.extend(interrupt::trials());
     if cfg!(feature = "embedded-model") {
         trials.push(Trial::test("without_arguments_a_story_is_told", run::no_arguments));
     }
@@ -60,6 +58,9 @@ fn main() -> ExitCode {
         let device = number.clone();
         trials
             .push(Trial::test(format!("a_profile_is_printed_on {name}"), move || commands::profile(&device)));
+        let device = number.clone();
+        let ends = format!("ctrl_c_ends_any_command_on {name}");
+        trials.push(Trial::test(ends, move || interrupt::on_gpu(&device)).with_ignored_flag(cfg!(not(unix))));
         let device = number.clone();
         let windows = format!("a_window_of_recent_tokens_is_as_long_as_on_the_cpu_on {name}");
         trials.push(Trial::test(windows, move || run::gpu_windows(&device)));

@@ -1,7 +1,7 @@
 //! `run`, and the program without a command: text, JSON, prompts, ends.
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -245,20 +245,6 @@ pub fn closed_pipe() -> Outcome {
         equal((args, end.status.code(), end.stderr), (args, Some(0), Vec::new()))?;
     }
     Ok(())
-}
-
-pub fn ctrl_c() -> Outcome {
-    let args = ["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-c", "20000", "--ignore-eos", "--temp", "0"];
-    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let mut first = [0];
-    if let Some(out) = &mut child.stdout {
-        out.read_exact(&mut first)?;
-    }
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
-    let end = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&end.stderr);
-    equal(end.status.code(), Some(130))?;
-    contains(&said, "prompt 5 tokens in ")
 }
 
 pub fn no_arguments() -> Outcome {

@@ -10,7 +10,7 @@ use wgllm::engine::Engine;
 use wgllm::sampler::Sampling;
 use wgllm::session::Session;
 
-use crate::cli::{ids, plain, report};
+use crate::cli::{ids, interrupt, plain, report};
 
 /// Seed of the ids that prompts are made of: what they say does not matter, that they stay the same does.
 const SEED: u64 = 42;
@@ -143,6 +143,7 @@ pub fn run(
     let mut session = Session::new(engine.backend.as_mut(), engine.plan, vocab);
     let mut samples = Samples { ns: Vec::new(), tps: Vec::new(), token_us: Vec::new() };
     for repetition in 0..repetitions + usize::from(warm_up) {
+        interrupt::flag().check()?;
         session.clear();
         session.prefill(depth)?;
         let start = Instant::now();
