@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Trial::test("numbers_beyond_all_bounds_are_errors_at_once", mistakes::beyond_all_bounds),
         Trial::test("results_before_an_error_are_still_json", mistakes::json_before_an_error),
         Trial::test("bad_model_files_are_named_with_what_is_wrong", mistakes::bad_files),
+        Trial::test("output_that_is_lost_is_an_error", run::lost_output).with_ignored_flag(cfg!(not(unix))),
+        Trial::test("standard_error_holds_no_words_of_drivers", run::silent_drivers),
         Trial::test("a_reader_that_leaves_ends_the_program_quietly", run::closed_pipe),
         Trial::test("tokenize_prints_ids_and_their_text", commands::tokenize),
         Trial::test("template_prints_what_the_model_is_given", commands::template),

@@ -247,6 +247,47 @@ pub fn closed_pipe() -> Outcome {
     Ok(())
 }
 
+/// What cannot be printed is an error, however standard output fails.
+pub fn lost_output() -> Outcome {
+    let cases: [&[&str]; 6] = [
+        &["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-n", "2", "-q"],
+        &["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-n", "2", "-q", "--json"],
+        &["inspect", MODEL],
+        &["tokenize", "-m", MODEL, "-p", "x"],
+        &["devices"],
+        &["bench", "-m", MODEL, "-b", "cpu", "-p", "2", "-n", "0", "-r", "1", "-q"],
+    ];
+    for args in cases {
+        let shell = |redirected: &str| {
+            let script = format!("exec \"$0\" \"$@\" {redirected}");
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &script, env!("CARGO_BIN_EXE_wgllm")]).args(args).stdin(Stdio::null());
+            finish(&mut shell)
+        };
+        let closed = shell(">&-");
+        equal((args, closed.code), (args, Some(1)))?;
+        contains(&closed.err, "error: standard output is closed")?;
+        if cfg!(target_os = "linux") {
+            let full = shell("> /dev/full");
+            equal((args, full.code), (args, Some(1)))?;
+            contains(&full.err, "error: standard output: ")?;
+        }
+        // Nobody minds text that is thrown away on purpose.
+        equal(command(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?.code(), Some(0))?;
+    }
+    Ok(())
+}
+
+/// Without the folder that desktops have, in containers and cron jobs, drivers have something to say: standard error is ours.
+pub fn silent_drivers() -> Outcome {
+    for folder in [None, Some("not/absolute")] {
+        let mut devices = command(&["devices"]);
+        devices.env_remove("XDG_RUNTIME_DIR").envs(folder.map(|f| ("XDG_RUNTIME_DIR", f)));
+        equal(succeed(&mut devices)?.err.as_str(), "")?;
+    }
+    Ok(())
+}
+
 pub fn no_arguments() -> Outcome {
     let run = succeed(&mut command(&[]))?;
     must(run.out.starts_with(PROMPT) && run.out.len() > 100, || format!("no story: {:?}", run.out))?;
