@@ -11,15 +11,16 @@ use crate::program::*;
 /// Half a second, and as much again for a machine that has other things to do.
 const SOON: Duration = Duration::from_millis(1000);
 
+type Test = (&'static str, fn() -> Outcome);
+
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn() -> Outcome); 4] = [
+    let tests: [Test; 4] = [
         ("ctrl_c_ends_a_generation_with_its_timings", generation),
         ("ctrl_c_ends_any_command", commands),
         ("ctrl_c_ends_the_wait_for_a_prompt", waiting),
         ("ctrl_c_leaves_no_half_of_a_file", half),
     ];
-    let trial =
-        |(name, test): (&str, fn() -> Outcome)| Trial::test(name, test).with_ignored_flag(cfg!(not(unix)));
+    let trial = |(name, test): Test| Trial::test(name, test).with_ignored_flag(cfg!(not(unix)));
     tests.into_iter().map(trial).collect()
 }
 
