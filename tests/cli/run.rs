@@ -225,8 +225,8 @@ pub fn dashes() -> Outcome {
     let greedy = run(&["-p", PROMPT, "--temp", "0"])?.out;
     equal(&run(&["-p", PROMPT, "--temp", "-1"])?.out, &greedy)?;
     equal(&run(&["-p", PROMPT, "--temp", "0", "--top-k", "-1"])?.out, &greedy)?;
-    let layers = command(&["-m", MODEL, "-p", "x", "-n", "1", "-ngl", "-1", "-b", "cpu"]).status()?;
-    equal(layers.code(), Some(0))?;
+    let layers = command(&["-m", MODEL, "-p", "x", "-n", "1", "-ngl", "-1", "-b", "cpu"]).output()?;
+    equal(layers.status.code(), Some(0))?;
     let ids = succeed(&mut command(&["tokenize", "-m", MODEL, "-p", "-x"]))?.out;
     equal(ids, succeed(&mut command(&["tokenize", "-m", MODEL, "-p=-x"]))?.out)
 }
