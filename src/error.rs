@@ -23,6 +23,9 @@ pub enum Error {
     /// The device went away while it worked.
     #[error("{0}")]
     Lost(String),
+    /// Whoever asked for it gave up (see [`crate::cancel::Cancel`]).
+    #[error("interrupted")]
+    Interrupted,
     /// Anything else, such as a file that cannot be written.
     #[error("{0}")]
     Other(String),
@@ -38,6 +41,7 @@ impl Error {
             Error::Device(_) => 4,
             Error::OutOfMemory(_) => 5,
             Error::Lost(_) => 6,
+            Error::Interrupted => 130,
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value as Json, json};
 use wgllm::gguf::{Gguf, Value};
 
 use super::text::{count, mib, plural, table};
-use super::{Outcome, report};
+use super::{Outcome, plain, report};
 
 /// The arguments of `inspect`.
 #[derive(Args)]
@@ -35,19 +35,21 @@ fn to_text(file: &Gguf) -> String {
     let keys: Vec<_> = file
         .metadata()
         .iter()
-        .map(|(key, value)| vec![key.into(), value.type_name(), value.to_string()])
+        .map(|(key, value)| vec![plain::line(key).into(), value.type_name(), value.to_string()])
         .collect();
     let tensors: Vec<_> = file
         .tensors()
         .iter()
-        .map(|t| vec![t.name.clone(), t.kind.name.into(), format!("{:?}", t.dims), count(t.bytes)])
+        .map(|t| {
+            vec![plain::line(&t.name).into(), t.kind.name.into(), format!("{:?}", t.dims), count(t.bytes)]
+        })
         .collect();
     let bytes: u64 = file.tensors().iter().map(|t| t.bytes).sum();
     let weights: u64 = file.tensors().iter().map(|t| t.elements()).sum();
     format!(
         "{}: GGUF v{}, {} bytes, tensors aligned to {}\n\n{}: name, type, value\n{}\n{}: name, type, columns × rows, bytes\n{}\n\
          {} weights in {} ({})\n",
-        file.name(),
+        plain::line(file.name()),
         file.version(),
         count(file.file_bytes()),
         file.alignment(),

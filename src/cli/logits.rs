@@ -11,10 +11,10 @@ use wgllm::replace::Replacement;
 use wgllm::session::Session;
 use wgllm::{Error, Result};
 
-use super::Outcome;
 use super::args::{BackendFlag, Hardware, Prompt};
 use super::model::{self, ModelFlag};
 use super::reporter::Reporter;
+use super::{Outcome, interrupt};
 
 /// The arguments of `logits`.
 #[derive(Args)]
@@ -47,6 +47,7 @@ impl Logits {
         let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
         // Before the model is loaded: a folder that cannot be written is found at once.
         let out = Replacement::create(&self.out).map_err(failed)?;
+        interrupt::unfinished(out.unfinished());
         let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
         let vocab = engine.model.vocab_size;
         let mut npy = Npy::begin(out, ids.len(), vocab).map_err(failed)?;
@@ -58,6 +59,7 @@ impl Logits {
             }
         })?;
         written.and_then(|()| npy.finish()).map_err(failed)?;
+        interrupt::unfinished(None);
         self.reporter.say(format_args!("{}: float32 [{}][{vocab}]", self.out.display(), ids.len()));
         Ok(ExitCode::SUCCESS)
     }

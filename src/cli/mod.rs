@@ -10,12 +10,13 @@ mod ids;
 mod inspect;
 mod interrupt;
 mod logits;
-
 mod model;
+pub mod plain;
 mod profile;
 mod report;
 mod reporter;
 mod run;
+mod stdout;
 mod stop;
 mod template;
 mod text;
@@ -97,6 +98,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     let mut command = as_typed(Cli::command());
     let matches = command.try_get_matches_from_mut(long_names(args)).unwrap_or_else(|e| e.exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.format(&mut command).exit());
+    // Logits go to a file.
+    if !matches!(cli.command, Some(Command::Logits(_))) {
+        stdout::check()?;
+    }
+    interrupt::watch()?;
     match cli.command {
         None => cli.run.run(),
         Some(Command::Run(run)) => run.run(),

@@ -10,8 +10,8 @@ use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
 
 use super::args::{self, Hardware};
-use super::report;
 use super::reporter::Reporter;
+use super::{interrupt, report};
 
 /// The flag `-m`.
 #[derive(Args)]
@@ -49,6 +49,7 @@ pub fn load(file: Gguf, options: &Options, hardware: &Hardware, reporter: &Repor
     });
     bar.finish_and_clear();
     let engine = engine?;
+    interrupt::flag().check()?;
     hardware.check_cache(report::cache_type(&engine))?;
     for note in &engine.notes {
         reporter.say(format_args!("note: {note}"));

@@ -6,6 +6,8 @@ use std::io::{IsTerminal, Write};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::plain;
+
 /// How much to say.
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
@@ -32,7 +34,7 @@ impl Reporter {
     /// Prints what a flag of its own asks for, `-q` or not.
     pub fn always(&self, line: impl Display) {
         // Nothing depends on these lines: a closed standard error is no reason to stop.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = writeln!(std::io::stderr(), "{}", plain::lines(&line.to_string()));
     }
 
     /// Prints a line that only `-v` asks for.

@@ -76,7 +76,7 @@ struct SamplingFlags {
     /// Make recent tokens less likely by this factor; 1 is off
     #[arg(long, env = "WGLLM_REPEAT_PENALTY", hide_env = true, value_name = "X", default_value_t = 1.0, value_parser = args::positive)]
     repeat_penalty: f32,
-    /// How many tokens are recent; -1 is all
+    /// How many tokens are recent; -1 is all of the context
     #[arg(long, env = "WGLLM_REPEAT_LAST_N", hide_env = true, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i32).range(-1..))]
     repeat_last_n: i32,
     /// Seed: the same one gives the same text on the same device; -1 takes a random one
@@ -97,17 +97,22 @@ struct SamplingFlags {
 }
 
 impl SamplingFlags {
-    fn sampling(&self, carried: bool, tokenizer: Option<&Tokenizer>) -> Sampling {
+    /// How many tokens are recent: there are never more than positions of the context.
+    fn window(&self, context: usize) -> u32 {
+        let context = u32::try_from(context).unwrap_or(u32::MAX);
+        u32::try_from(self.repeat_last_n).unwrap_or(u32::MAX).min(context)
+    }
+
+    fn sampling(&self, tokenizer: Option<&Tokenizer>) -> Sampling {
         let ends = tokenizer.filter(|_| self.ignore_eos).map(Tokenizer::end_tokens);
         Sampling {
-            temperature: self.temp.unwrap_or(if carried { 0.7 } else { 0.8 }),
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
             repeat_penalty: self.repeat_penalty,
-            repeat_last_n: u32::try_from(self.repeat_last_n).unwrap_or(u32::MAX),
             seed: u64::try_from(self.seed).unwrap_or_else(|_| random_seed()),
             banned: ends.into_iter().flatten().copied().collect(),
+            ..Sampling::default()
         }
     }
 }
@@ -137,7 +142,11 @@ impl Run {
             engine.backend.can_profile()?;
         }
         let (ids, text) = self.tokens(text, engine.tokenizer.as_ref())?;
-        let sampling = self.choice.sampling(self.model.is_carried(), engine.tokenizer.as_ref());
+        let sampling = Sampling {
+            repeat_last_n: self.choice.window(engine.plan.context),
+            temperature: self.choice.temp.unwrap_or(if self.model.is_carried() { 0.7 } else { 0.8 }),
+            ..self.choice.sampling(engine.tokenizer.as_ref())
+        };
         self.reporter.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
         self.generate(&mut engine, &ids, &text, &sampling)
     }
@@ -167,7 +176,6 @@ impl Run {
             text: String::new(),
             ids: Vec::new(),
         };
-        interrupt::watch()?;
         let mut end = None;
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         let (finish, timings) = session.generate(ids, sampling, limit, &mut |id| {
@@ -177,7 +185,9 @@ impl Run {
         let end = end.transpose()?;
         shown.finish(end)?;
 
-        let wanted = self.json || !self.reporter.quiet;
+        // Nothing more is measured for somebody who does not want to wait.
+        let interrupted = end == Some(End::Interrupt);
+        let wanted = (self.json || !self.reporter.quiet) && !interrupted;
         let tps = timings.decode_tps();
         let bandwidth = match wanted {
             true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps),
@@ -189,7 +199,7 @@ impl Run {
             engine.backend.pipelines_ms(),
             engine.backend.placement().dispatches_per_token
         ));
-        let profiled = match self.profile {
+        let profiled = match self.profile && !interrupted {
             true => Some(profile(engine.backend.as_mut(), engine.plan.context, &timings)?),
             false => None,
         };
@@ -209,10 +219,7 @@ impl Run {
             }
             print(&format!("{object}\n"))?;
         }
-        match end {
-            Some(End::Interrupt) => Ok(ExitCode::from(interrupt::EXIT_CODE)),
-            _ => Ok(ExitCode::SUCCESS),
-        }
+        Ok(if interrupted { ExitCode::from(Error::Interrupted.exit_code()) } else { ExitCode::SUCCESS })
     }
 }
 
@@ -255,7 +262,7 @@ struct Shown<'t> {
 impl Shown<'_> {
     /// Takes a token, shows what can be shown, and says whether this is the end.
     fn token(&mut self, id: u32) -> Result<Option<End>, Quit> {
-        if interrupt::pressed() {
+        if interrupt::answer() {
             return Ok(Some(End::Interrupt));
         }
         if self.tokenizer.is_some_and(|t| t.is_end(id)) {

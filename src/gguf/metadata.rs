@@ -1,5 +1,7 @@
 //! The metadata of a file: keys in the file's order, values decoded as they are asked for.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
 use crate::gguf::part::Bytes;
 use crate::gguf::reader::Reader;
@@ -46,7 +48,7 @@ impl Metadata {
                 let last = entries.last().map_or("the header".into(), |e| shown(&e.key));
                 format!("key {number}, after {last}, {e}")
             })?;
-            entries.push(entry(reader, key).map_err(|e| format!("key {} {e}", shown(key)))?);
+            entries.push(entry(reader, &key).map_err(|e| format!("key {} {e}", shown(&key)))?);
         }
         let mut by_key: Vec<usize> = (0..entries.len()).collect();
         by_key.sort_unstable_by_key(|&at| entries[at].key.as_str());
@@ -87,8 +89,8 @@ impl Metadata {
         match take(value) {
             Some(taken) => Ok(Some(taken)),
             None => {
-                let shown = if found.starts_with("array") { String::new() } else { format!(" ({value})") };
-                Err(Error::Model(format!("key {key} is {found}{shown}, expected {expected}")))
+                let value = if found.starts_with("array") { String::new() } else { format!(" ({value})") };
+                Err(Error::Model(format!("key {} is {found}{value}, expected {expected}", shown(key))))
             }
         }
     }
@@ -163,15 +165,16 @@ impl Metadata {
 }
 
 fn missing(key: &str) -> Error {
-    Error::Model(format!("key {key} is missing"))
+    Error::Model(format!("key {} is missing", shown(key)))
 }
 
-fn key<'a>(reader: &mut Reader<'a>) -> Result<&'a str, String> {
+/// Reads a key. One that is not UTF-8 is none that anybody asks for: it is kept with its bytes shown, and stops nothing.
+fn key<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, String> {
     let key = reader.string()?;
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(format!("has {} bytes, expected 1 to {MAX_KEY}", key.len()));
     }
-    std::str::from_utf8(key).map_err(|_| "is not UTF-8".into())
+    Ok(std::str::from_utf8(key).map_or_else(|_| key.escape_ascii().to_string().into(), Cow::Borrowed))
 }
 
 /// Reads the type and the value of a key, and checks every element of an array by walking over it.

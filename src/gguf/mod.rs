@@ -66,7 +66,8 @@ impl Gguf {
     fn from_parts(mut parts: Vec<Part>) -> Result<Gguf> {
         split::check(&parts)?;
         let first = &parts[0];
-        let kind = first.metadata().str("general.type").map_err(|e| first.about(e))?;
+        // Of any other type, or not UTF-8, it names no other kind of file.
+        let kind = first.metadata().get("general.type").and_then(|value| value.str());
         if let Some(kind) = kind.filter(|&kind| kind != "model") {
             return Err(first.error(format!(
                 "key general.type is \"{}\", expected \"model\": the file goes with a model but is none",

@@ -131,6 +131,9 @@ impl Part {
 fn header(reader: &mut Reader<'_>) -> Result<(u32, u64, u64), String> {
     let magic = reader.take(4).map_err(|_| "is no GGUF file: it is shorter than 4 bytes".to_string())?;
     if magic != MAGIC {
+        if let Some(what) = mistaken(reader.all()) {
+            return Err(format!("is no GGUF file: {what}"));
+        }
         let found = String::from_utf8_lossy(magic);
         return Err(format!("is no GGUF file: it begins with {found:?}, expected \"GGUF\""));
     }
@@ -152,6 +155,20 @@ fn header(reader: &mut Reader<'_>) -> Result<(u32, u64, u64), String> {
         }
     }
     Ok((version, tensors, keys))
+}
+
+/// What is often found in place of a model, and what to do then.
+fn mistaken(bytes: &[u8]) -> Option<&'static str> {
+    let start = bytes[..bytes.len().min(64)].trim_ascii_start().to_ascii_lowercase();
+    const KNOWN: &[(&[u8], &str)] = &[
+        (
+            b"version https://git-lfs",
+            "it is a pointer of Git LFS, which stands for the model; fetch the model itself with `git lfs pull`",
+        ),
+        (b"<!doctype", "it is a web page; download the file itself"),
+        (b"<html", "it is a web page; download the file itself"),
+    ];
+    KNOWN.iter().find(|(beginning, _)| start.starts_with(beginning)).map(|&(_, what)| what)
 }
 
 fn alignment(metadata: &Metadata) -> Result<u64, String> {

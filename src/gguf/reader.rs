@@ -17,6 +17,11 @@ impl<'a> Reader<'a> {
         Reader { bytes, at: 0 }
     }
 
+    /// All bytes, read or not.
+    pub(super) fn all(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Bytes read so far.
     pub(super) fn position(&self) -> usize {
         self.at

@@ -1,5 +1,6 @@
 //! Split models: how the files of one model are named, and what each must say of its place among them.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -28,6 +29,10 @@ pub(super) fn open(path: &Path) -> Result<Vec<Part>> {
 /// Checks that `parts` are all parts of their model, in order, with all their tensors.
 pub(super) fn check(parts: &[Part]) -> Result<()> {
     let count = count(&parts[0])?;
+    // What a whole file says of parts changes nothing.
+    if count == 1 && parts.len() == 1 {
+        return Ok(());
+    }
     if count as usize != parts.len() {
         return Err(parts[0].error(format!("key split.count is {count}, expected {}", parts.len())));
     }
@@ -35,9 +40,6 @@ pub(super) fn check(parts: &[Part]) -> Result<()> {
         for (key, expected) in [("split.no", at), ("split.count", parts.len())] {
             match part.metadata().u32(key).map_err(|e| part.about(e))? {
                 Some(found) if found as usize == expected => {}
-                // A model in one file need not say so, and may say that it has no parts.
-                None if count == 1 => {}
-                Some(0) if count == 1 => {}
                 Some(found) => {
                     return Err(part.error(format!(
                         "key {key} is {found}, expected {expected}; open the first part of a split model"
@@ -64,9 +66,12 @@ fn count(first: &Part) -> Result<u32> {
 
 /// The path of another part: `NAME-00001-of-0000N.gguf` with another number.
 fn sibling(first: &Path, number: u32, count: u32) -> Result<PathBuf> {
-    let name = first.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match name.strip_suffix(&format!("-00001-of-{count:05}.gguf")) {
-        Some(stem) => Ok(first.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"))),
+    let name = first.file_name().unwrap_or_default();
+    match without_end(name, &format!("-00001-of-{count:05}.gguf")) {
+        Some(mut name) => {
+            name.push(format!("-{number:05}-of-{count:05}.gguf"));
+            Ok(first.with_file_name(name))
+        }
         None => {
             let what = format!(
                 "key split.count is {count}; open the first part, whose name ends in -00001-of-{count:05}.gguf"
@@ -74,4 +79,16 @@ fn sibling(first: &Path, number: u32, count: u32) -> Result<PathBuf> {
             Err(Error::Model(what).in_file(first))
         }
     }
+}
+
+/// What is before `end` in a file's name, which need not be UTF-8.
+#[cfg(unix)]
+fn without_end(name: &OsStr, end: &str) -> Option<OsString> {
+    use std::os::unix::ffi::OsStrExt;
+    name.as_bytes().strip_suffix(end.as_bytes()).map(|stem| OsStr::from_bytes(stem).into())
+}
+
+#[cfg(not(unix))]
+fn without_end(name: &OsStr, end: &str) -> Option<OsString> {
+    name.to_str()?.strip_suffix(end).map(OsString::from)
 }

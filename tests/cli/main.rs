@@ -3,6 +3,7 @@
 
 mod cache;
 mod commands;
+mod interrupt;
 mod mistakes;
 mod program;
 mod run;
@@ -22,9 +23,12 @@ fn main() -> ExitCode {
         Trial::test("a_prompt_comes_from_the_line_a_file_or_standard_input", run::prompts),
         Trial::test("auto_says_that_it_chose_the_cpu", run::fallback),
         Trial::test("mistakes_have_their_exit_code_and_say_what_to_do", mistakes::mistakes),
+        Trial::test("nothing_that_a_file_says_steers_the_terminal", mistakes::steering),
         Trial::test("numbers_beyond_all_bounds_are_errors_at_once", mistakes::beyond_all_bounds),
         Trial::test("results_before_an_error_are_still_json", mistakes::json_before_an_error),
         Trial::test("bad_model_files_are_named_with_what_is_wrong", mistakes::bad_files),
+        Trial::test("output_that_is_lost_is_an_error", run::lost_output).with_ignored_flag(cfg!(not(unix))),
+        Trial::test("standard_error_holds_no_words_of_drivers", run::silent_drivers),
         Trial::test("a_reader_that_leaves_ends_the_program_quietly", run::closed_pipe),
         Trial::test("tokenize_prints_ids_and_their_text", commands::tokenize),
         Trial::test("template_prints_what_the_model_is_given", commands::template),
@@ -36,10 +40,7 @@ fn main() -> ExitCode {
         Trial::test("a_variable_that_is_set_to_nothing_is_not_set", run::empty_environment),
         Trial::test("a_text_that_begins_with_a_dash_is_a_text", run::dashes),
     ];
-    trials.push(
-        Trial::test("ctrl_c_ends_a_generation_with_its_timings", run::ctrl_c)
-            .with_ignored_flag(cfg!(not(unix))),
-    );
+    trials.extend(interrupt::trials());
     if cfg!(feature = "embedded-model") {
         trials.push(Trial::test("without_arguments_a_story_is_told", run::no_arguments));
     }
@@ -59,6 +60,12 @@ fn main() -> ExitCode {
         let device = number.clone();
         trials
             .push(Trial::test(format!("a_profile_is_printed_on {name}"), move || commands::profile(&device)));
+        let device = number.clone();
+        let ends = format!("ctrl_c_ends_any_command_on {name}");
+        trials.push(Trial::test(ends, move || interrupt::on_gpu(&device)).with_ignored_flag(cfg!(not(unix))));
+        let device = number.clone();
+        let windows = format!("a_window_of_recent_tokens_is_as_long_as_on_the_cpu_on {name}");
+        trials.push(Trial::test(windows, move || run::gpu_windows(&device)));
         let device = number.clone();
         let replaced = format!("a_pipeline_cache_that_is_not_taken_is_replaced_on {name}");
         // Only Vulkan's drivers hand their cache out.

@@ -73,7 +73,7 @@ pub fn mistakes() -> Outcome {
 }
 
 /// Numbers beyond all bounds are found before anything is made of that size, on whatever backend: in milliseconds where the bound
-/// of a second is generous, and in no more memory than the program takes to start.
+/// of some seconds is for machines that have other things to do, and in no more memory than the program takes to start.
 pub fn beyond_all_bounds() -> Outcome {
     let model: &[&str] = &["-m", MODEL, "-p", "x", "-n", "1"];
     let vulkan: &[&str] = &["-m", MODEL, "-p", "x", "-n", "1", "-b", "vulkan"];
@@ -110,7 +110,7 @@ pub fn beyond_all_bounds() -> Outcome {
         let run = wgllm(&all);
         equal((&all, run.code, run.out.as_str()), (&all, Some(2), ""))?;
         contains(&run.err, what)?;
-        must(start.elapsed().as_millis() < 1000, || format!("{all:?}: {:?}", start.elapsed()))?;
+        must(start.elapsed().as_secs() < 5, || format!("{all:?}: {:?}", start.elapsed()))?;
     }
     // What merely asks for more than is needed is no mistake.
     succeed(&mut command(
@@ -133,6 +133,27 @@ fn tiny_gguf(key: &str, value: &str) -> Vec<u8> {
     let string = |s: &str| [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat();
     let head = [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes(), &1u64.to_le_bytes()].concat();
     [head, string(key), 8u32.to_le_bytes().to_vec(), string(value)].concat()
+}
+
+/// Nothing that a file says steers the terminal: not in an error, not in a table.
+pub fn steering() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let name = folder.path().join("model.gguf");
+    let path = name.to_str().expect("the folder's name is UTF-8");
+    const STEERING: &str = "\u{1b}[31mllama\u{7}\u{9b}2J\u{1b}]0;title\u{7}\u{202e}";
+    let shows_none = |text: &str| {
+        let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        must(!text.contains(steers), || format!("{text:?} steers a terminal"))
+    };
+    for (key, value) in [("general.architecture", STEERING), ("general.type", STEERING), (STEERING, "x")] {
+        std::fs::write(&name, tiny_gguf(key, value))?;
+        let run = wgllm(&["-m", path, "-p", "x", "-b", "cpu", "-ngl", "0"]);
+        equal((key, run.code, run.out.as_str()), (key, Some(3), ""))?;
+        shows_none(&run.err)?;
+        let inspected = wgllm(&["inspect", path]);
+        shows_none(&format!("{}{}", inspected.out, inspected.err))?;
+    }
+    Ok(())
 }
 
 pub fn bad_files() -> Outcome {

@@ -1,7 +1,7 @@
 //! `run`, and the program without a command: text, JSON, prompts, ends.
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -103,6 +103,20 @@ fn never_ends(on: &[&str]) -> Outcome {
         if let Ok(id) = id.trim().parse::<u64>() {
             must(tokens.iter().all(|t| t.as_u64() != Some(id)), || format!("{end} in {tokens:?}"))?;
         }
+    }
+    Ok(())
+}
+
+/// A device looks back on as many recent tokens as the CPU, up to the whole context.
+pub fn gpu_windows(device: &str) -> Outcome {
+    let ids = (0..400).map(|i| (300 + 7 * i % 1000).to_string()).collect::<Vec<_>>().join(",");
+    let text = |on: &[&str], n: &str| {
+        let args = ["-m", MODEL, "--ids", &ids, "-n", "12", "--temp", "0", "--precision", "f32", "-q"];
+        let window = ["--repeat-penalty", "1.5", "--repeat-last-n", n];
+        succeed(&mut command(&[&args[..], &window, on].concat())).map(|run| run.out)
+    };
+    for n in ["0", "256", "257", "400", "-1"] {
+        equal((n, text(&["--device", device], n)?), (n, text(&["-b", "cpu"], n)?))?;
     }
     Ok(())
 }
@@ -211,8 +225,8 @@ pub fn dashes() -> Outcome {
     let greedy = run(&["-p", PROMPT, "--temp", "0"])?.out;
     equal(&run(&["-p", PROMPT, "--temp", "-1"])?.out, &greedy)?;
     equal(&run(&["-p", PROMPT, "--temp", "0", "--top-k", "-1"])?.out, &greedy)?;
-    let layers = command(&["-m", MODEL, "-p", "x", "-n", "1", "-ngl", "-1", "-b", "cpu"]).status()?;
-    equal(layers.code(), Some(0))?;
+    let layers = command(&["-m", MODEL, "-p", "x", "-n", "1", "-ngl", "-1", "-b", "cpu"]).output()?;
+    equal(layers.status.code(), Some(0))?;
     let ids = succeed(&mut command(&["tokenize", "-m", MODEL, "-p", "-x"]))?.out;
     equal(ids, succeed(&mut command(&["tokenize", "-m", MODEL, "-p=-x"]))?.out)
 }
@@ -233,18 +247,45 @@ pub fn closed_pipe() -> Outcome {
     Ok(())
 }
 
-pub fn ctrl_c() -> Outcome {
-    let args = ["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-c", "20000", "--ignore-eos", "--temp", "0"];
-    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let mut first = [0];
-    if let Some(out) = &mut child.stdout {
-        out.read_exact(&mut first)?;
+/// What cannot be printed is an error, however standard output fails.
+pub fn lost_output() -> Outcome {
+    let cases: [&[&str]; 6] = [
+        &["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-n", "2", "-q"],
+        &["-m", MODEL, "-b", "cpu", "-p", PROMPT, "-n", "2", "-q", "--json"],
+        &["inspect", MODEL],
+        &["tokenize", "-m", MODEL, "-p", "x"],
+        &["devices"],
+        &["bench", "-m", MODEL, "-b", "cpu", "-p", "2", "-n", "0", "-r", "1", "-q"],
+    ];
+    for args in cases {
+        let shell = |redirected: &str| {
+            let script = format!("exec \"$0\" \"$@\" {redirected}");
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &script, env!("CARGO_BIN_EXE_wgllm")]).args(args).stdin(Stdio::null());
+            finish(&mut shell)
+        };
+        let closed = shell(">&-");
+        equal((args, closed.code), (args, Some(1)))?;
+        contains(&closed.err, "error: standard output is closed")?;
+        if cfg!(target_os = "linux") {
+            let full = shell("> /dev/full");
+            equal((args, full.code), (args, Some(1)))?;
+            contains(&full.err, "error: standard output: ")?;
+        }
+        // Nobody minds text that is thrown away on purpose.
+        equal(command(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?.code(), Some(0))?;
     }
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
-    let end = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&end.stderr);
-    equal(end.status.code(), Some(130))?;
-    contains(&said, "prompt 5 tokens in ")
+    Ok(())
+}
+
+/// Without the folder that desktops have, in containers and cron jobs, drivers have something to say: standard error is ours.
+pub fn silent_drivers() -> Outcome {
+    for folder in [None, Some("not/absolute")] {
+        let mut devices = command(&["devices"]);
+        devices.env_remove("XDG_RUNTIME_DIR").envs(folder.map(|f| ("XDG_RUNTIME_DIR", f)));
+        equal(succeed(&mut devices)?.err.as_str(), "")?;
+    }
+    Ok(())
 }
 
 pub fn no_arguments() -> Outcome {

@@ -7,7 +7,7 @@ use super::gguf_file::{GgufFile, Meta};
 use super::{Outcome, Test, ensure, read_all};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [Test; 9] = [
+    let tests: [Test; 10] = [
         ("versions_2_and_3_are_read", versions),
         ("every_value_type_is_read_and_shown", values),
         ("keys_and_tensors_keep_the_order_of_the_file", order),
@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         ("typed_access_takes_what_fits_and_names_what_does_not", typed),
         ("a_missing_key_is_named", missing),
         ("tokens_need_not_be_utf8", tokens),
+        ("what_cannot_change_the_result_stops_nothing", odd),
     ];
     tests.into_iter().map(|(name, test)| Trial::test(format!("read::{name}"), test)).collect()
 }
@@ -207,4 +208,27 @@ fn tokens() -> Outcome {
     let Some(Value::Array(array)) = file.metadata().get("tokens") else { return Err("no array".into()) };
     let as_text: Vec<Option<&str>> = array.iter().map(|token| token.str()).collect();
     ensure(as_text == [None, Some(""), Some("\0")], || format!("{as_text:?}"))
+}
+
+/// Keys that no result depends on, of any type and in any encoding, in a model of one file.
+fn odd() -> Outcome {
+    let odd = [
+        Meta::Str(b"Mod\xe8le".to_vec()),
+        Meta::I32(-3),
+        Meta::F64(f64::NAN),
+        Meta::Bool(true),
+        Meta::Array(8, vec![Meta::Str(vec![0xff])]),
+    ];
+    for key in ["general.name", "general.type", "split.no", "split.tensors.count", "general.file_type", "any"]
+    {
+        for value in &odd {
+            let file = GgufFile::new().with(key, value.clone()).f32s("a", &[1], &[1.0]);
+            read_all(&open(&file).map_err(|e| format!("{key} {value:?}: {e}"))?);
+        }
+    }
+    let mut file = GgufFile::new().with("a", 1u32);
+    file.metadata.push((b"cl\xe9".to_vec(), 2u32.into()));
+    let file = open(&file)?;
+    let keys: Vec<&str> = file.metadata().iter().map(|(key, _)| key).collect();
+    ensure(keys == ["a", r"cl\xe9"], || format!("{keys:?}"))
 }

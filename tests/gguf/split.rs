@@ -75,6 +75,10 @@ pub fn trials() -> Vec<Trial> {
         .collect();
     trials.push(Trial::test("split::three_parts_are_one_model", reads));
     trials.push(Trial::test("split::a_missing_part_is_named", names_a_missing_part));
+    // Other systems' file names are Unicode.
+    let utf8 = cfg!(not(target_os = "linux"));
+    let named = Trial::test("split::a_name_need_not_be_utf8", names_need_not_be_utf8);
+    trials.push(named.with_ignored_flag(utf8));
     trials.push(Trial::test("split::a_split_of_one_file_is_read", one));
     trials.push(Trial::test("split::a_carried_model_is_whole", carried));
     trials
@@ -123,6 +127,26 @@ fn reads() -> Outcome {
     ensure(file.file_bytes() == bytes as u64, || format!("{} of {bytes} bytes", file.file_bytes()))?;
     ensure(file.metadata().need_str("general.architecture")? == "llama", || "another architecture".into())?;
     read_all(&file);
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn names_need_not_be_utf8() -> Outcome {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir()?;
+    let path = |number: usize| {
+        let name = [b"m\xe8".as_slice(), format!("-{number:05}-of-00003.gguf").as_bytes()].concat();
+        folder.path().join(std::ffi::OsStr::from_bytes(&name))
+    };
+    for (at, part) in parts().iter().enumerate() {
+        part.write(&path(at + 1))?;
+    }
+    let file = Gguf::open(&path(1))?;
+    ensure(file.tensors().len() == 4, || format!("{} tensors", file.tensors().len()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn names_need_not_be_utf8() -> Outcome {
     Ok(())
 }
 

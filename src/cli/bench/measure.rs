@@ -10,7 +10,7 @@ use wgllm::engine::Engine;
 use wgllm::sampler::Sampling;
 use wgllm::session::Session;
 
-use crate::cli::{ids, report};
+use crate::cli::{ids, interrupt, plain, report};
 
 /// Seed of the ids that prompts are made of: what they say does not matter, that they stay the same does.
 const SEED: u64 = 42;
@@ -105,7 +105,7 @@ impl Setup {
 /// `llama 1B Q8_0`: the size by the file's own label if it has one, the format that most bytes are in.
 fn model_name(engine: &Engine) -> String {
     let file = &engine.file;
-    let label = file.metadata().str("general.size_label").ok().flatten().map(String::from);
+    let label = file.metadata().str("general.size_label").ok().flatten().map(|l| plain::line(l).into_owned());
     let weights: u64 = file.tensors().iter().map(|t| t.elements()).sum();
     let size = label.unwrap_or_else(|| super::output::short(weights).replace(' ', ""));
     let mut formats: Vec<(&str, u64)> = Vec::new();
@@ -143,6 +143,7 @@ pub fn run(
     let mut session = Session::new(engine.backend.as_mut(), engine.plan, vocab);
     let mut samples = Samples { ns: Vec::new(), tps: Vec::new(), token_us: Vec::new() };
     for repetition in 0..repetitions + usize::from(warm_up) {
+        interrupt::flag().check()?;
         session.clear();
         session.prefill(depth)?;
         let start = Instant::now();
