@@ -33,7 +33,7 @@ const LEAST_TEMPERATURE: f32 = 1e-6; // below it the most likely token is taken
 var<workgroup> open: array<u32, PARTS>; // parts with a logit that may be kept
 var<workgroup> keys: array<u32, CANDIDATES>;
 var<workgroup> tokens: array<u32, CANDIDATES>;
-var<private> how: Sampling;
+var<workgroup> chosen: Sampling; // read by one invocation for all: so it is uniform
 var<workgroup> weights: array<f32, CANDIDATES>; // exp(logit − the largest)
 
 @compute @workgroup_size(WORKGROUP)
@@ -43,15 +43,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let stamp = parts[part - 1u].x;
     let r = step[1u + group.x].w;
     let position = step[1u + r].z;
-    how = sampling[step[1u + r].y];
-    if how.temperature < LEAST_TEMPERATURE {
-        how.top_k = 1u;
-        how.top_p = 1.0;
-        how.min_p = 0.0;
+    if lane == 0u {
+        chosen = sampling[step[1u + r].y];
+        if chosen.temperature < LEAST_TEMPERATURE {
+            chosen.top_k = 1u;
+            chosen.top_p = 1.0;
+            chosen.min_p = 0.0;
+        }
     }
     var most = 0u;
     for (var p = lane; p < PARTS; p += WORKGROUP) { most = max(most, parts[part + p].x); }
     most = workgroup_max_u32(most, lane);
+    let how = workgroupUniformLoad(&chosen);
     if most == 0u {
         if lane == 0u { emit_token(group.x, stamp, NO_TOKEN); }
         return;
@@ -60,10 +63,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     // Keys that cannot be kept: those below `rank_floor` by top-k, those below `floor` at all.
     let rank_floor = select(1u, part_floor(part, top_k, lane), top_k > 0u && top_k <= PARTS);
-    let min_floor = min_p_floor(most);
+    let min_floor = min_p_floor(how.min_p, most);
     var floor = rank_floor;
     var mass = part_mass(part, most, lane);
-    if top_k == 0u { floor = max(floor, top_p_floor(most, mass)); }
+    if top_k == 0u { floor = max(floor, top_p_floor(how.top_p, most, mass)); }
     // Top-p needs the mass of all that top-k keeps, min-p or not.
     if top_k == 0u || how.top_p >= 1.0 { floor = max(floor, min_floor); }
 
@@ -80,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         least = max(least, min_floor);
         for (var c = lane; c < count; c += WORKGROUP) {
-            if keys[c] >= least { best = better(best, keys[c], tokens[c], most, position); }
+            if keys[c] >= least { best = better(how, best, keys[c], tokens[c], most, position); }
         }
     } else {
         if top_k > 0u {
@@ -88,13 +91,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             mass = row_sums(false, least, 0u, most, row, VOCAB, lane).x;
         }
         if how.top_p < 1.0 {
-            let low = max(least, top_p_floor(most, mass));
+            let low = max(least, top_p_floor(how.top_p, most, mass));
             least = max(low, greatest(false, how.top_p * mass, low, most, row, lane));
         }
         least = min(max(least, min_floor), most);
         for (var token = lane; token < VOCAB; token += WORKGROUP) {
             let key = order_key(logits[row + token]);
-            if key >= least { best = better(best, key, token, most, position); }
+            if key >= least { best = better(how, best, key, token, most, position); }
         }
     }
     let score = workgroup_max_u32(best.x, lane);
@@ -113,16 +116,16 @@ fn part_floor(part: u32, top_k: u32, lane: u32) -> u32 {
     return max(floor, 1u);
 }
 
-fn min_p_floor(most: u32) -> u32 {
-    if how.min_p <= 0.0 { return 1u; }
-    return min(most, order_key(order_value(most) + log(how.min_p)));
+fn min_p_floor(min_p: f32, most: u32) -> u32 {
+    if min_p <= 0.0 { return 1u; }
+    return min(most, order_key(order_value(most) + log(min_p)));
 }
 
 // A key that the last token of top-p reaches: all that lies below it together, were it the whole row, is less than what may go.
-fn top_p_floor(most: u32, mass: f32) -> u32 {
-    if how.top_p >= 1.0 { return 1u; }
+fn top_p_floor(top_p: f32, most: u32, mass: f32) -> u32 {
+    if top_p >= 1.0 { return 1u; }
     let slack = 0.01; // far more than the sums are off
-    return min(most, order_key(order_value(most) + log((1.0 - how.top_p) * mass / f32(VOCAB)) - slack));
+    return min(most, order_key(order_value(most) + log((1.0 - top_p) * mass / f32(VOCAB)) - slack));
 }
 
 // Σ exp(logit − the largest) over the row.
@@ -232,7 +235,7 @@ fn row_sums(number: bool, least: u32, step: u32, most: u32, row: u32, count: u32
 }
 
 // The better one of `best` and a token, as (key of the score, ~token).
-fn better(best: vec2<u32>, key: u32, token: u32, most: u32, position: u32) -> vec2<u32> {
+fn better(how: Sampling, best: vec2<u32>, key: u32, token: u32, most: u32, position: u32) -> vec2<u32> {
     var other = vec2<u32>(key, ~token);
     if how.temperature >= LEAST_TEMPERATURE {
         let score = (order_value(key) - order_value(most)) / how.temperature + gumbel(how.seed, position, token);

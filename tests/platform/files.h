@@ -31,8 +31,15 @@ static const char *name_of(const char *path) {
     return slash ? slash + 1 : path;
 }
 
+/* Warnings are left out: wgpu asks for none, and they hide the fault. */
 static void report(const char *path, HRESULT result, const char *message) {
     if (result >= 0) printf("taken %s\n", name_of(path));
-    else printf("refused %s (%08lx)\n%.2000s\n", name_of(path), result, message ? message : "no message");
+    else printf("refused %s (%08lx)\n", name_of(path), result);
+    while (result < 0 && message && *message) {
+        int length = (int)strcspn(message, "\n");
+        const char *warning = strstr(message, ": warning ");
+        if (!warning || warning - message > length) printf("%.*s\n", length, message);
+        message += length + (message[length] == '\n');
+    }
     fflush(stdout);
 }
