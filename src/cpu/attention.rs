@@ -164,7 +164,8 @@ impl Work {
                 let position = from + i as u32;
                 for l in 0..LANES {
                     let (first, end) = self.seen[l];
-                    scores[l] = if position < first || position > end { f32::NEG_INFINITY } else { scores[l] };
+                    scores[l] =
+                        if position < first || position > end { f32::NEG_INFINITY } else { scores[l] };
                 }
             }
             self.weigh::<V>(scores, &mut largest);

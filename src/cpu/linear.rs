@@ -5,18 +5,20 @@
 
 use rayon::prelude::*;
 
+use super::int8;
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
 use super::tile::{Matrix, ROWS, tiles};
+use crate::backend::Precision;
 use crate::ops::WeightRows;
 
 /// As many rows as are multiplied without panels.
-const FEW: usize = 8;
+const FEW: usize = 6;
 /// The fewest weight rows that are worth a task of their own.
 const SPLIT: usize = 16;
 /// Weight rows that a task decodes at a time: with their part of x they stay in a core's second cache.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 /// Columns that are decoded at a time; whole blocks of any format.
-const DEPTH: usize = 512;
+pub(super) const DEPTH: usize = 512;
 /// Distance of decoded rows: not a power of two, which would put all rows into the same few places of the first cache.
 const STRIDE: usize = DEPTH + LANES;
 
@@ -24,12 +26,15 @@ const STRIDE: usize = DEPTH + LANES;
 #[derive(Default)]
 pub(super) struct Scratch {
     panels: Vec<[f32; LANES]>,
-    columns: Vec<[f32; LANES]>,
+    pub codes: Vec<int8::Codes>,
+    /// Results as they are computed: `[n][panels]` of sixteen rows.
+    pub columns: Vec<[f32; LANES]>,
 }
 
 /// `out` is `[rows][n]`, `x` is `[rows][cols]`, `bias` has n numbers.
 pub(super) fn linear(
     instructions: Instructions,
+    precision: Precision,
     scratch: &mut Scratch,
     w: WeightRows<'_>,
     bias: Option<&[f32]>,
@@ -42,6 +47,9 @@ pub(super) fn linear(
         0 => {}
         1 => one(w, bias, x, out),
         rows if rows <= FEW => few(instructions, scratch, w, bias, x, out),
+        _ if precision == Precision::Fast && int8::has(instructions) && w.format.groups.is_some() => {
+            int8::many(instructions, scratch, w, bias, x, out)
+        }
         _ => many(instructions, scratch, w, bias, x, out),
     }
 }
@@ -61,8 +69,7 @@ fn few(
     out: &mut [f32],
 ) {
     let n = w.rows();
-    scratch.columns.resize(n.max(scratch.columns.len()), [0.0; LANES]);
-    let columns = &mut scratch.columns[..n];
+    let columns = grow(&mut scratch.columns, n);
     columns.par_chunks_mut(SPLIT).enumerate().for_each_init(
         || vec![0.0; DEPTH],
         |decoded, (block, y)| {
@@ -88,16 +95,38 @@ fn many(
     let panels = (x.len() / cols).div_ceil(LANES);
     pack(x, cols, &mut scratch.panels);
     let packed: Vec<&[[f32; LANES]]> = scratch.panels[..panels * cols].chunks_exact(cols).collect();
-    scratch.columns.resize((n * panels).max(scratch.columns.len()), [0.0; LANES]);
-    let columns = &mut scratch.columns[..n * panels]; // [n][panels] of sixteen rows
-    // Small matrices are cut finer, so that every thread has a part.
-    let block = (n / (4 * rayon::current_num_threads())).next_multiple_of(ROWS).clamp(ROWS, BLOCK);
+    let columns = grow(&mut scratch.columns, n * panels);
+    let block = block_of(n);
     columns.par_chunks_mut(block * panels).enumerate().for_each_init(
         || vec![0.0; BLOCK * STRIDE],
         |decoded, (at, y)| {
             instructions.run(Many { w, first: at * block, x: &packed, decoded, y });
         },
     );
+    unpack(columns, panels, bias, n, out);
+}
+
+/// The first `count` of what is kept, which is made larger where it has to be.
+pub(super) fn grow<T: Copy + Default>(kept: &mut Vec<T>, count: usize) -> &mut [T] {
+    if kept.len() < count {
+        kept.resize(count, T::default());
+    }
+    &mut kept[..count]
+}
+
+/// Weight rows of a task: small matrices are cut finer, so that every thread has a part.
+pub(super) fn block_of(n: usize) -> usize {
+    (n / (4 * rayon::current_num_threads())).next_multiple_of(ROWS).clamp(ROWS, BLOCK)
+}
+
+/// Writes columns, `[n][panels]` of sixteen rows, as rows of n, and adds the bias.
+pub(super) fn unpack(
+    columns: &[[f32; LANES]],
+    panels: usize,
+    bias: Option<&[f32]>,
+    n: usize,
+    out: &mut [f32],
+) {
     out.par_chunks_mut(LANES * n).enumerate().for_each(|(panel, out)| {
         // Sixteen columns at a time: what is read of a panel is one line of the cache.
         for from in (0..n).step_by(LANES) {
@@ -113,8 +142,7 @@ fn many(
 /// Writes rows of x as panels: `[rows / 16][cols]` of sixteen rows, the last ones filled up with zeros.
 fn pack(x: &[f32], cols: usize, panels: &mut Vec<[f32; LANES]>) {
     let count = (x.len() / cols).div_ceil(LANES);
-    panels.resize((count * cols).max(panels.len()), [0.0; LANES]);
-    let all = panels[..count * cols].par_chunks_mut(cols).zip(x.par_chunks(LANES * cols));
+    let all = grow(panels, count * cols).par_chunks_mut(cols).zip(x.par_chunks(LANES * cols));
     all.for_each(|(panel, rows)| {
         for from in (0..cols).step_by(LANES) {
             for r in 0..LANES {
@@ -133,7 +161,7 @@ fn pack(x: &[f32], cols: usize, panels: &mut Vec<[f32; LANES]>) {
 
 /// The blocks of columns `from..from + columns` of row `r`.
 #[inline(always)]
-fn part<'a>(w: &WeightRows<'a>, r: usize, from: usize, columns: usize) -> &'a [u8] {
+pub(super) fn part<'a>(w: &WeightRows<'a>, r: usize, from: usize, columns: usize) -> &'a [u8] {
     let start = r * w.format.row_bytes(w.cols) + w.format.row_bytes(from);
     &w.blocks[start..start + w.format.row_bytes(columns)]
 }
@@ -194,8 +222,6 @@ impl Kernel for Few<'_> {
                 4 => self.rows::<V, 4>(),
                 5 => self.rows::<V, 5>(),
                 6 => self.rows::<V, 6>(),
-                7 => self.rows::<V, 7>(),
-                8 => self.rows::<V, 8>(),
                 rows => panic!("{rows} are not few rows"),
             }
         }

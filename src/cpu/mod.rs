@@ -4,6 +4,7 @@
 mod attention;
 mod exp;
 mod gate;
+mod int8;
 mod kernels;
 mod lanes;
 mod linear;
@@ -86,7 +87,7 @@ impl Cpu {
         let tables = (0..config.slots).map(|slot| pages(slot).collect()).collect();
         let slot = |_| Slot { sampling: Sampling::greedy(), recent: Vec::new() };
         let slots = (0..config.slots).map(slot).collect();
-        let kernels = Some(Kernels::new(Instructions::best()));
+        let kernels = Some(Kernels::new(Instructions::best(), config.precision));
         Ok(Cpu { file, model, config, kernels, caches, tables, slots, tickets: 0, done: VecDeque::new() })
     }
 
@@ -185,7 +186,13 @@ impl Backend for Cpu {
             name: "CPU".into(),
             api: "cpu".into(),
             driver: format!("{threads} threads"),
-            features: vec!["f32".into()],
+            features: self
+                .kernels
+                .iter()
+                .filter(|k| k.int8())
+                .map(|_| "int8".into())
+                .chain(["f32".into()])
+                .collect(),
             software: true,
         }
     }

@@ -8,16 +8,34 @@
 use multiversion::multiversion;
 
 /// Weights of a group.
-pub(super) const GROUP: usize = 32;
+pub const GROUP: usize = 32;
+
+/// Groups of the largest block.
+const MOST: usize = 8;
 
 /// Sums side by side: more exact than one, and whole vectors on any machine.
 pub(super) const SUMS: usize = 16;
 
 /// 32 consecutive weights: `w[i] = scale[i / 16] · q[i] − minimum[i / 16]`.
-pub(super) struct Group {
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// A small integer for each weight.
     pub q: [i8; GROUP],
+    /// What each half is multiplied with.
     pub scale: [f32; 2],
+    /// What is subtracted then.
     pub minimum: [f32; 2],
+}
+
+/// How the weights of a quantised format are read as small integers.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups {
+    /// Reads the groups of whole blocks. Panics unless both are equally many weights.
+    pub read: fn(blocks: &[u8], groups: &mut [Group]),
+    /// Whether both halves of each group have one scale and one minimum.
+    pub one_scale: bool,
+    /// Whether any minimum is not zero.
+    pub affine: bool,
 }
 
 impl Group {
@@ -45,6 +63,28 @@ pub(super) trait Block<const BYTES: usize, const WEIGHTS: usize> {
     fn group(block: &[u8; BYTES], header: &Self::Header, g: usize) -> Group;
 }
 
+/// What [`super::Format::groups`] is for a format with blocks.
+pub(super) const fn groups<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>()
+-> Option<Groups> {
+    Some(Groups { read: read::<B, BYTES, WEIGHTS>, one_scale: B::ONE_SCALE, affine: B::AFFINE })
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]
+fn read<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
+    blocks: &[u8],
+    groups: &mut [Group],
+) {
+    let (blocks, odd_bytes) = blocks.as_chunks::<BYTES>();
+    let whole = odd_bytes.is_empty() && blocks.len() * WEIGHTS == groups.len() * GROUP;
+    assert!(whole, "groups: {} blocks of {BYTES} bytes for {} groups", blocks.len(), groups.len());
+    for (block, groups) in blocks.iter().zip(groups.chunks_exact_mut(WEIGHTS / GROUP)) {
+        let header = B::header(block);
+        for (g, group) in groups.iter_mut().enumerate() {
+            *group = B::group(block, &header, g);
+        }
+    }
+}
+
 /// Decodes whole blocks to f32, exactly.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]
 pub(super) fn decode<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
@@ -60,17 +100,22 @@ pub(super) fn decode<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS
         blocks.len(),
         weights.len()
     );
+    // First the integers of a block, then its numbers: compilers make vectors of two short loops, not of a long one.
+    let mut groups = [Group::scaled(0.0, [0; GROUP]); MOST];
     for (block, weights) in blocks.iter().zip(weights) {
         let header = B::header(block);
-        for (g, w) in weights.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
-            let Group { q, scale, minimum } = B::group(block, &header, g);
-            let (low, high) = w.split_at_mut(SUMS);
-            for i in 0..SUMS {
-                low[i] = scale[0] * f32::from(q[i]);
-                high[i] = scale[1] * f32::from(q[i + 16]);
-                if B::AFFINE {
-                    low[i] -= minimum[0];
-                    high[i] -= minimum[1];
+        let groups = &mut groups[..WEIGHTS / GROUP];
+        for (g, group) in groups.iter_mut().enumerate() {
+            *group = B::group(block, &header, g);
+        }
+        for (w, group) in weights.as_chunks_mut::<GROUP>().0.iter_mut().zip(groups) {
+            // Nor shall they put the same weight of several groups into a vector.
+            let group = if WEIGHTS > GROUP { std::hint::black_box(&*group) } else { group };
+            let Group { q, scale, minimum } = group;
+            for half in 0..2 {
+                for i in half * SUMS..(half + 1) * SUMS {
+                    let product = scale[half] * f32::from(q[i]);
+                    w[i] = if B::AFFINE { product - minimum[half] } else { product };
                 }
             }
         }
