@@ -80,8 +80,9 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
         _ => gpu::choose(None, options.device.as_deref(), options.masks)?,
     };
     let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, options.unfused, &mut |_, _| {})?;
-    let mut beside = Cpu::new(file.clone(), model.clone(), plan)?;
-    let mut alone = Cpu::new(file, model.clone(), plan)?;
+    let exact = RuntimeConfig { precision: Precision::F32, ..plan };
+    let mut beside = Cpu::new(file.clone(), model.clone(), exact)?;
+    let mut alone = Cpu::new(file, model.clone(), exact)?;
 
     let mut nodes = Vec::new();
     for (label, step) in steps(ids, decode) {

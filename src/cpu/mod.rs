@@ -1,4 +1,17 @@
-//! Runs a graph on the host, node by node, with each op's reference: f32, in the plainest order. What the GPU is held to.
+//! Runs a graph on the host, node by node: by the kernels of this folder, or by each op's own reference, which is what they are
+//! held to.
+
+mod attention;
+mod exp;
+mod gate;
+mod int8;
+mod kernels;
+mod lanes;
+mod linear;
+mod tile;
+
+pub use kernels::Kernels;
+pub use lanes::Instructions;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,11 +29,13 @@ use crate::sampler::{self, NO_TOKEN, Sampling};
 /// The values that nodes have in a step.
 pub type Values = HashMap<Node, Vec<f32>>;
 
-/// The reference backend.
+/// The host as a backend.
 pub struct Cpu {
     file: Arc<Gguf>,
     model: Arc<Model>,
     config: RuntimeConfig,
+    /// None: each node by its op's reference.
+    kernels: Option<Kernels>,
     /// Of each layer's keys and values: `[page][position][cols]`.
     caches: Vec<Vec<f32>>,
     /// The pages of each slot.
@@ -72,7 +87,13 @@ impl Cpu {
         let tables = (0..config.slots).map(|slot| pages(slot).collect()).collect();
         let slot = |_| Slot { sampling: Sampling::greedy(), recent: Vec::new() };
         let slots = (0..config.slots).map(slot).collect();
-        Ok(Cpu { file, model, config, caches, tables, slots, tickets: 0, done: VecDeque::new() })
+        let kernels = Some(Kernels::new(Instructions::best(), config.precision));
+        Ok(Cpu { file, model, config, kernels, caches, tables, slots, tickets: 0, done: VecDeque::new() })
+    }
+
+    /// The same, with each node computed by its op's own reference: slow, and what everything else is held to.
+    pub fn by_references(self) -> Cpu {
+        Cpu { kernels: None, ..self }
     }
 
     /// The value of `node`, from the values of its inputs.
@@ -83,7 +104,10 @@ impl Cpu {
         let inputs: Vec<Value<'_>> = inputs.iter().map(|&input| self.value(input, values)).collect();
         let mut out = vec![0.0; entry.shape.rows_in(step) * entry.shape.cols];
         if !out.is_empty() {
-            op.reference(step, &inputs, &mut out);
+            match &self.kernels {
+                Some(kernels) => kernels.compute(op, step, &inputs, &mut out),
+                None => op.reference(step, &inputs, &mut out),
+            }
         }
         out
     }
@@ -162,7 +186,13 @@ impl Backend for Cpu {
             name: "CPU".into(),
             api: "cpu".into(),
             driver: format!("{threads} threads"),
-            features: vec!["f32".into()],
+            features: self
+                .kernels
+                .iter()
+                .filter(|k| k.int8())
+                .map(|_| "int8".into())
+                .chain(["f32".into()])
+                .collect(),
             software: true,
         }
     }

@@ -8,16 +8,31 @@
 use multiversion::multiversion;
 
 /// Weights of a group.
-pub(super) const GROUP: usize = 32;
+pub const GROUP: usize = 32;
 
 /// Sums side by side: more exact than one, and whole vectors on any machine.
 pub(super) const SUMS: usize = 16;
 
 /// 32 consecutive weights: `w[i] = scale[i / 16] · q[i] − minimum[i / 16]`.
-pub(super) struct Group {
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// A small integer for each weight.
     pub q: [i8; GROUP],
+    /// What each half is multiplied with.
     pub scale: [f32; 2],
+    /// What is subtracted then.
     pub minimum: [f32; 2],
+}
+
+/// How the weights of a quantised format are read as small integers.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups {
+    /// Reads the groups of whole blocks. Panics unless both are equally many weights.
+    pub read: fn(blocks: &[u8], groups: &mut [Group]),
+    /// Whether both halves of each group have one scale and one minimum.
+    pub one_scale: bool,
+    /// Whether any minimum is not zero.
+    pub affine: bool,
 }
 
 impl Group {
@@ -48,8 +63,30 @@ pub(super) trait Block<const BYTES: usize, const WEIGHTS: usize> {
 /// Groups of a block, hidden from the compiler where there are several: it would unroll `decode`'s loop over them and make vectors of what
 /// different groups have in common, at a tenth of the speed.
 #[inline(always)]
-fn groups(weights: usize) -> usize {
+fn hidden_groups(weights: usize) -> usize {
     if weights == GROUP { 1 } else { std::hint::black_box(weights / GROUP) }
+}
+
+/// What [`super::Format::groups`] is for a format with blocks.
+pub(super) const fn groups<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>()
+-> Option<Groups> {
+    Some(Groups { read: read::<B, BYTES, WEIGHTS>, one_scale: B::ONE_SCALE, affine: B::AFFINE })
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]
+fn read<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
+    blocks: &[u8],
+    groups: &mut [Group],
+) {
+    let (blocks, odd_bytes) = blocks.as_chunks::<BYTES>();
+    let whole = odd_bytes.is_empty() && blocks.len() * WEIGHTS == groups.len() * GROUP;
+    assert!(whole, "groups: {} blocks of {BYTES} bytes for {} groups", blocks.len(), groups.len());
+    for (block, groups) in blocks.iter().zip(groups.chunks_exact_mut(WEIGHTS / GROUP)) {
+        let header = B::header(block);
+        for (g, group) in groups.iter_mut().enumerate() {
+            *group = B::group(block, &header, g);
+        }
+    }
 }
 
 /// Decodes whole blocks to f32, exactly.
@@ -67,7 +104,7 @@ pub(super) fn decode<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS
         blocks.len(),
         weights.len()
     );
-    let groups = groups(WEIGHTS);
+    let groups = hidden_groups(WEIGHTS);
     for (block, weights) in blocks.iter().zip(weights) {
         let header = B::header(block);
         for (g, w) in weights.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(groups) {

@@ -12,6 +12,7 @@ pub(super) static F16: Format = Format {
     weights: 1,
     bytes: 2,
     decode: block::decode_floats::<Half, 2>,
+    groups: None,
     dot: block::dot_floats::<Half, 2>,
     wgsl: "f16",
     unit: 8,

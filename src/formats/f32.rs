@@ -12,6 +12,7 @@ pub(super) static F32: Format = Format {
     weights: 1,
     bytes: 4,
     decode: block::decode_floats::<Single, 4>,
+    groups: None,
     dot: block::dot_floats::<Single, 4>,
     wgsl: "f32",
     unit: 4,

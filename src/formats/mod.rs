@@ -39,6 +39,7 @@ mod tq1_0;
 mod tq2_0;
 mod types;
 
+pub use block::{GROUP, Group, Groups};
 pub use f32_::dot;
 pub use types::{TENSOR_TYPES, removed_type, tensor_type};
 
@@ -107,6 +108,8 @@ pub struct Format {
     pub bytes: usize,
     /// Decodes whole blocks to f32, exactly. Panics unless `blocks` and `weights` are equally many blocks.
     pub decode: fn(blocks: &[u8], weights: &mut [f32]),
+    /// The same weights as small integers with scales, where the format has such.
+    pub groups: Option<Groups>,
     /// Σ w·x over a row of whole blocks, in f32: the weights of `decode` in whatever order of summation is fast. Panics
     /// unless `row` and `x` are equally long.
     pub dot: fn(row: &[u8], x: &[f32]) -> f32,

@@ -16,6 +16,7 @@ pub(super) static Q4_0: Format = Format {
     weights: 32,
     bytes: 18,
     decode: block::decode::<Q4, 18, 32>,
+    groups: block::groups::<Q4, 18, 32>(),
     dot: block::dot::<Q4, 18, 32>,
     wgsl: "q4_0",
     unit: 64,

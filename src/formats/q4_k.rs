@@ -18,6 +18,7 @@ pub(super) static Q4_K: Format = Format {
     weights: 256,
     bytes: 144,
     decode: block::decode::<Q4, 144, 256>,
+    groups: block::groups::<Q4, 144, 256>(),
     dot: block::dot::<Q4, 144, 256>,
     wgsl: "q4_k",
     unit: 64,

@@ -16,6 +16,7 @@ pub(super) static Q5_0: Format = Format {
     weights: 32,
     bytes: 22,
     decode: block::decode::<Q5, 22, 32>,
+    groups: block::groups::<Q5, 22, 32>(),
     dot: block::dot::<Q5, 22, 32>,
     wgsl: "q5_0",
     unit: 64,

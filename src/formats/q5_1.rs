@@ -18,6 +18,7 @@ pub(super) static Q5_1: Format = Format {
     weights: 32,
     bytes: 24,
     decode: block::decode::<Q5, 24, 32>,
+    groups: block::groups::<Q5, 24, 32>(),
     dot: block::dot::<Q5, 24, 32>,
     wgsl: "q5_1",
     unit: 64,

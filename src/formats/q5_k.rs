@@ -18,6 +18,7 @@ pub(super) static Q5_K: Format = Format {
     weights: 256,
     bytes: 176,
     decode: block::decode::<Q5, 176, 256>,
+    groups: block::groups::<Q5, 176, 256>(),
     dot: block::dot::<Q5, 176, 256>,
     wgsl: "q5_k",
     unit: 64,

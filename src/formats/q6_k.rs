@@ -18,6 +18,7 @@ pub(super) static Q6_K: Format = Format {
     weights: 256,
     bytes: 210,
     decode: block::decode::<Q6, 210, 256>,
+    groups: block::groups::<Q6, 210, 256>(),
     dot: block::dot::<Q6, 210, 256>,
     wgsl: "q6_k",
     unit: 64,

@@ -15,6 +15,7 @@ pub(super) static Q8_0: Format = Format {
     weights: 32,
     bytes: 34,
     decode: block::decode::<Q8, 34, 32>,
+    groups: block::groups::<Q8, 34, 32>(),
     dot: block::dot::<Q8, 34, 32>,
     wgsl: "q8_0",
     unit: 64,

@@ -1,9 +1,6 @@
 //! y[r, h] = Σ over p of softmax over p (scale · q[r, h] · k[p, g]) · v[p, g], for positions p of row r's slot up to its own,
 //! at most `window` of them; g = h / (heads / kv heads).
 
-use rayon::prelude::*;
-
-use crate::formats::dot;
 use crate::graph::{Shape, Step};
 use crate::ops::{Value, must};
 
@@ -53,22 +50,24 @@ impl Attend {
         let s = &self.0;
         let (keys, values) = (inputs[1].cache(), inputs[2].cache());
         let d = s.head_dim;
-        out.par_chunks_mut(d).enumerate().for_each(|(at, y)| {
+        for (at, y) in out.chunks_exact_mut(d).enumerate() {
             let (r, h) = (at / s.heads, at % s.heads);
             let g = h / (s.heads / s.kv_heads) * d;
             let row = step.rows[r];
             let first = if s.window == 0 { 0 } else { (row.position + 1).saturating_sub(s.window) };
             let q = &inputs[0].row(r)[h * d..][..d];
-            let score = |p: u32| -> f32 {
-                let score = dot(q, &keys.row(row.slot, p)[g..][..d]) * s.scale;
-                if s.softcap > 0.0 { s.softcap * (score / s.softcap).tanh() } else { score }
+            let score = |p: u32| -> f64 {
+                let k = &keys.row(row.slot, p)[g..][..d];
+                let product = q.iter().zip(k).map(|(&q, &k)| q as f64 * k as f64).sum::<f64>();
+                let (score, cap) = (product * s.scale as f64, s.softcap as f64);
+                if cap > 0.0 { cap * (score / cap).tanh() } else { score }
             };
-            let scores: Vec<f32> = (first..=row.position).map(score).collect();
-            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let scores: Vec<f64> = (first..=row.position).map(score).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let mut sum = 0.0f64;
             let mut acc = vec![0.0f64; d];
             for (p, score) in (first..=row.position).zip(scores) {
-                let weight = ((score - largest) as f64).exp();
+                let weight = (score - largest).exp();
                 sum += weight;
                 for (a, &v) in acc.iter_mut().zip(&values.row(row.slot, p)[g..][..d]) {
                     *a += weight * v as f64;
@@ -77,6 +76,6 @@ impl Attend {
             for (y, a) in y.iter_mut().zip(acc) {
                 *y = (a / sum) as f32;
             }
-        });
+        }
     }
 }

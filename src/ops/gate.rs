@@ -1,7 +1,5 @@
 //! y[r, c] = act(gate[r, c]) · up[r, c]      Shazeer 2020, arXiv 2002.05202
 
-use rayon::prelude::*;
-
 use crate::graph::{Shape, Step};
 use crate::ops::{Activation, Value, must};
 
@@ -24,7 +22,8 @@ impl Gate {
 
     pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (gate, up) = (inputs[0].rows().0, inputs[1].rows().0);
-        let all = out.par_iter_mut().with_min_len(1024).zip(gate).zip(up);
-        all.for_each(|((y, &g), &u)| *y = self.act.of(g) * u);
+        for ((y, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+            *y = self.act.of(g) * u;
+        }
     }
 }

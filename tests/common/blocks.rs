@@ -70,7 +70,8 @@ pub fn random_blocks(format: &Format, count: usize, seed: u64) -> Vec<u8> {
 /// A scale for quants up to `most`, and behind it the minimum.
 fn with_minimum(block: &mut [u8], random: &mut Random, most: f32) {
     let d = random.scale(most / 2.0);
-    let minimum = half::f16::from_f32(-d.to_f32() * most / 2.0 * (0.8 + 0.4 * (random.bits() % 256) as f32 / 256.0));
+    let minimum =
+        half::f16::from_f32(-d.to_f32() * most / 2.0 * (0.8 + 0.4 * (random.bits() % 256) as f32 / 256.0));
     block[..2].copy_from_slice(&d.to_le_bytes());
     block[2..4].copy_from_slice(&minimum.to_le_bytes());
 }

@@ -62,7 +62,7 @@ fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant) -> Result
     let plan = RuntimeConfig { precision, ..group.plan };
     // Every node by a dispatch of its own: what fused kernels compute is held to the same references where whole models are.
     let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, true, &mut |_, _| {})?;
-    let mut cpu = Cpu::new(file.clone(), model.clone(), plan)?;
+    let mut cpu = Cpu::new(file.clone(), model.clone(), plan)?.by_references();
     let (mut nodes, mut failed) = (0, Vec::new());
     for (label, step) in (group.steps)() {
         let (reports, _) = compare(&mut gpu, &mut cpu, &model.graph, &step, &label)?;

@@ -1,0 +1,224 @@
+//! Attention of any rows to the keys and values of their slots, page by page.
+//!
+//! The query heads that share keys, of as many rows as there is room for, lie side by side in sixteen lanes: a page's scores are one
+//! small matrix product, its values another. The softmax runs along: what was summed up is scaled when a larger score comes.
+
+use rayon::prelude::*;
+
+use super::exp::exp;
+use super::lanes::{Instructions, Kernel, LANES, Lanes};
+use super::tile::{Matrix, tiles};
+use crate::graph::Row;
+use crate::memory::PAGE;
+use crate::ops::AttentionShape;
+
+/// Keys or values of slots, in pages of [`PAGE`] positions.
+pub(super) trait Pages: Sync {
+    /// Positions `PAGE · page` and following of a slot, `[position][kv heads · head dim]`: at least as many as the slot has of them.
+    fn page(&self, slot: u32, page: usize) -> &[f32];
+}
+
+/// `q` and `out` are `[rows][heads · head dim]`. Every row attends to the positions of its slot up to its own.
+pub(super) fn attention(
+    instructions: Instructions,
+    shape: &AttentionShape,
+    rows: &[Row],
+    q: &[f32],
+    keys: &dyn Pages,
+    values: &dyn Pages,
+    out: &mut [f32],
+) {
+    let (d, shared) = (shape.head_dim, shape.heads / shape.kv_heads);
+    let width = shape.heads * d;
+    assert!(q.len() == rows.len() * width && out.len() == q.len(), "attention: {} numbers of q", q.len());
+    let all = Inputs { shape, q, keys, values };
+    // With few rows each head of keys is a task of its own; else each task takes the rows that fill the lanes, and all heads.
+    if rows.len() < 4 * rayon::current_num_threads() {
+        out.par_chunks_mut(shared * d).enumerate().for_each(|(at, out)| {
+            let (r, g) = (at / shape.kv_heads, at % shape.kv_heads);
+            instructions.run(Task { all, rows: &rows[r..=r], first: r, heads: g..g + 1, out });
+        });
+        return;
+    }
+    let most = (LANES / shared).max(1);
+    let mut tasks = Vec::new();
+    let (mut first, mut rest) = (0, out);
+    for of_slot in rows.chunk_by(|a, b| a.slot == b.slot) {
+        for rows in of_slot.chunks(most) {
+            let (out, behind) = rest.split_at_mut(rows.len() * width);
+            tasks.push((first, rows, out));
+            (first, rest) = (first + rows.len(), behind);
+        }
+    }
+    tasks.into_par_iter().for_each(|(first, rows, out)| {
+        instructions.run(Task { all, rows, first, heads: 0..shape.kv_heads, out });
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    shape: &'a AttentionShape,
+    q: &'a [f32],
+    keys: &'a dyn Pages,
+    values: &'a dyn Pages,
+}
+
+/// Rows of one slot, and the heads of keys whose query heads are in `out`: `[rows][those query heads][head dim]`.
+struct Task<'a> {
+    all: Inputs<'a>,
+    rows: &'a [Row],
+    first: usize,
+    heads: std::ops::Range<usize>,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes>(self) {
+        let Task { all, rows, first, heads, out } = self;
+        let AttentionShape { heads: all_heads, kv_heads, head_dim: d, scale, window, .. } = *all.shape;
+        let shared = all_heads / kv_heads;
+        let out_heads = heads.len() * shared;
+        let mut work = Work { q: vec![[0.0; LANES]; d], sums: vec![[0.0; LANES]; d], ..Work::default() };
+        for g in heads.clone() {
+            // More query heads than lanes share a head of keys in turns.
+            let mut head = 0;
+            while head < shared {
+                let count = (shared - head).min(LANES);
+                work.lanes = 0;
+                for (r, row) in rows.iter().enumerate() {
+                    for h in head..head + count {
+                        let l = work.lanes;
+                        let q = &all.q[((first + r) * all_heads + g * shared + h) * d..][..d];
+                        for (lanes, &q) in work.q.iter_mut().zip(q) {
+                            lanes[l] = q * scale;
+                        }
+                        let from = if window == 0 { 0 } else { (row.position + 1).saturating_sub(window) };
+                        work.seen[l] = (from, row.position);
+                        work.lanes += 1;
+                    }
+                }
+                // SAFETY: the caller's.
+                unsafe { work.attend::<V>(&all, rows[0].slot, g) };
+                let mut l = 0;
+                for r in 0..rows.len() {
+                    for h in head..head + count {
+                        let at = (r * out_heads + (g - heads.start) * shared + h) * d;
+                        for (y, sums) in out[at..at + d].iter_mut().zip(&work.sums) {
+                            *y = sums[l] / work.weights[l];
+                        }
+                        l += 1;
+                    }
+                }
+                head += count;
+            }
+        }
+    }
+}
+
+/// Sixteen query heads side by side.
+#[derive(Default)]
+struct Work {
+    /// How many there are; the lanes behind are as good as the first one and nobody reads them.
+    lanes: usize,
+    /// `[head dim]`
+    q: Vec<[f32; LANES]>,
+    /// The first and the last position that each sees.
+    seen: [(u32, u32); LANES],
+    /// Σ weight · value, `[head dim]`
+    sums: Vec<[f32; LANES]>,
+    /// Σ weight
+    weights: [f32; LANES],
+}
+
+impl Work {
+    #[inline(always)]
+    unsafe fn attend<V: Lanes>(&mut self, all: &Inputs<'_>, slot: u32, g: usize) {
+        let AttentionShape { kv_heads, head_dim: d, .. } = *all.shape;
+        let cols = kv_heads * d;
+        for l in self.lanes..LANES {
+            self.seen[l] = self.seen[0];
+            for q in &mut self.q {
+                q[l] = q[0];
+            }
+        }
+        let (mut from, mut last) = self.seen[0];
+        for &(first, end) in &self.seen {
+            from = from.min(first);
+            last = last.max(end);
+        }
+        let mut largest = [f32::NEG_INFINITY; LANES];
+        self.weights = [0.0; LANES];
+        self.sums.fill([0.0; LANES]);
+        while from <= last {
+            let (page, offset) = (from as usize / PAGE, from as usize % PAGE);
+            let count = (PAGE - offset).min((last - from) as usize + 1);
+            let at = offset * cols + g * d;
+            let keys = Matrix { data: &all.keys.page(slot, page)[at..], row: cols, step: 1, rows: count };
+            let values = Matrix { data: &all.values.page(slot, page)[at..], row: 1, step: cols, rows: d };
+            let mut scores = [[0.0; LANES]; PAGE];
+            // SAFETY: the caller's.
+            unsafe { tiles::<V>(keys, d, &[&self.q], &mut scores, 1, false) };
+            let scores = &mut scores[..count];
+            for (i, scores) in scores.iter_mut().enumerate() {
+                let position = from + i as u32;
+                for l in 0..LANES {
+                    let (first, end) = self.seen[l];
+                    scores[l] =
+                        if position < first || position > end { f32::NEG_INFINITY } else { scores[l] };
+                }
+            }
+            self.weigh::<V>(scores, &mut largest);
+            // SAFETY: the caller's.
+            unsafe { tiles::<V>(values, count, &[scores], &mut self.sums, 1, true) };
+            from += count as u32;
+        }
+    }
+
+    /// Makes scores weights relative to the largest score so far, and what was summed up relative to the same.
+    #[inline(always)]
+    fn weigh<V: Lanes>(&mut self, scores: &mut [[f32; LANES]], largest: &mut [f32; LANES]) {
+        let mut most = *largest;
+        for scores in scores.iter() {
+            for l in 0..LANES {
+                most[l] = if scores[l] > most[l] { scores[l] } else { most[l] };
+            }
+        }
+        // A lane that has seen nothing yet has no largest score.
+        let mut base = most;
+        let mut shift = *largest;
+        for l in 0..LANES {
+            base[l] = if most[l] == f32::NEG_INFINITY { 0.0 } else { most[l] };
+            shift[l] -= base[l];
+        }
+        if *largest != most {
+            let factor = exponents::<V>(shift);
+            for l in 0..LANES {
+                self.weights[l] *= factor[l];
+            }
+            for sums in &mut self.sums {
+                for l in 0..LANES {
+                    sums[l] *= factor[l];
+                }
+            }
+        }
+        for scores in scores.iter_mut() {
+            let mut shifted = *scores;
+            for l in 0..LANES {
+                shifted[l] -= base[l];
+            }
+            let weights = exponents::<V>(shifted);
+            for l in 0..LANES {
+                // What a lane does not see has no weight at all.
+                scores[l] = if scores[l] == f32::NEG_INFINITY { 0.0 } else { weights[l] };
+                self.weights[l] += scores[l];
+            }
+        }
+        *largest = most;
+    }
+}
+
+#[inline(always)]
+fn exponents<V: Lanes>(x: [f32; LANES]) -> [f32; LANES] {
+    if V::FUSED { exp::<true>(x) } else { exp::<false>(x) }
+}

@@ -1,0 +1,283 @@
+//! Products of many rows in int8: x rounded to int8 with a scale for each 32 numbers of a row, weights as the small integers that
+//! they are stored as, sums of 32 products exact in i32.
+//!
+//! It takes an instruction that multiplies and adds four bytes at a time, and is not for formats that store floats.
+
+use rayon::prelude::*;
+
+use super::lanes::{Instructions, Kernel, LANES, Lanes};
+use super::linear::{BLOCK, DEPTH, Scratch, block_of, grow, part, unpack};
+use crate::formats::{GROUP, Group, Groups};
+use crate::ops::WeightRows;
+
+/// Groups that are decoded at a time.
+const GROUPS: usize = DEPTH / GROUP;
+
+/// 32 numbers of each of sixteen rows.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Codes {
+    /// `[four][row][number of the four]`, each 128 more than it stands for: the instruction multiplies u8 by i8.
+    q: [[[u8; 4]; LANES]; GROUP / 4],
+    /// What the integers are multiplied with.
+    scale: [f32; LANES],
+    /// Sums of the first and of the last sixteen numbers, before rounding.
+    sums: [[f32; LANES]; 2],
+}
+
+impl Default for Codes {
+    fn default() -> Codes {
+        Codes { q: [[[128; 4]; LANES]; GROUP / 4], scale: [0.0; LANES], sums: [[0.0; LANES]; 2] }
+    }
+}
+
+/// A group of weights, and −128 · Σ q of each half, which takes back what the codes of x are too large by.
+#[derive(Clone, Copy)]
+struct Coded {
+    group: Group,
+    base: [i32; 2],
+}
+
+/// Whether the machine has such an instruction.
+pub(super) fn has(instructions: Instructions) -> bool {
+    match instructions {
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512Vnni => true,
+        _ => false,
+    }
+}
+
+/// As `linear`, for machines that [`has`] knows and formats that have integers.
+pub(super) fn many(
+    instructions: Instructions,
+    scratch: &mut Scratch,
+    w: WeightRows<'_>,
+    bias: Option<&[f32]>,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let Some(groups) = w.format.groups else { panic!("{} has no integers", w.format.name) };
+    let (n, per_row) = (w.rows(), w.cols / GROUP);
+    let panels = (x.len() / w.cols).div_ceil(LANES);
+    let codes = grow(&mut scratch.codes, panels * per_row);
+    let all = codes.par_chunks_mut(per_row).zip(x.par_chunks(LANES * w.cols));
+    all.for_each(|(codes, rows)| instructions.run(Quantise { rows, cols: w.cols, codes }));
+    let codes: Vec<&[Codes]> = codes.chunks_exact(per_row).collect();
+    let columns = grow(&mut scratch.columns, n * panels);
+    let block = block_of(n);
+    let none = Coded { group: Group { q: [0; GROUP], scale: [0.0; 2], minimum: [0.0; 2] }, base: [0; 2] };
+    columns.par_chunks_mut(block * panels).enumerate().for_each_init(
+        || (vec![none; BLOCK * GROUPS], vec![none.group; GROUPS]),
+        |(coded, read), (at, y)| {
+            let task = Task { w, groups, first: at * block, x: &codes, coded, read, y };
+            task.run();
+        },
+    );
+    unpack(columns, panels, bias, n, out);
+}
+
+/// Rounds up to sixteen rows of x.
+struct Quantise<'a> {
+    rows: &'a [f32],
+    cols: usize,
+    codes: &'a mut [Codes],
+}
+
+impl Kernel for Quantise<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes>(self) {
+        /// Added, it rounds to a whole number, which is then in the sum's lowest bits.
+        const ROUND: f32 = 1.5 * (1 << 23) as f32;
+        let Quantise { rows, cols, codes } = self;
+        for (r, row) in rows.chunks_exact(cols).enumerate() {
+            for (x, codes) in row.as_chunks::<GROUP>().0.iter().zip(codes.iter_mut()) {
+                let mut most = [0.0f32; LANES];
+                let (mut low, mut high) = (0.0, 0.0);
+                for i in 0..LANES {
+                    let larger = if x[i].abs() > x[i + 16].abs() { x[i].abs() } else { x[i + 16].abs() };
+                    most[i] = larger;
+                    low += x[i];
+                    high += x[i + 16];
+                }
+                let mut largest = 0.0;
+                for most in most {
+                    largest = if most > largest { most } else { largest };
+                }
+                // Smaller numbers have no inverse; they are as good as zero.
+                let inverse = if largest > 1e-35 { 127.0 / largest } else { 0.0 };
+                let mut q = [0; GROUP];
+                for (q, x) in q.iter_mut().zip(x) {
+                    *q = ((x * inverse + ROUND).to_bits() as u8).wrapping_add(128);
+                }
+                for (to, q) in codes.q.iter_mut().zip(q.as_chunks::<4>().0) {
+                    to[r] = *q;
+                }
+                // What is no number shows in the sums, and shall show in the result.
+                let sum: f32 = low + high;
+                codes.scale[r] = if sum.is_nan() { sum } else { largest / 127.0 };
+                codes.sums[0][r] = low;
+                codes.sums[1][r] = high;
+            }
+        }
+        // What is left from before in rows behind the last one gives results that nobody reads.
+    }
+}
+
+/// A block of weight rows times all panels: y is `[rows][panels]`.
+struct Task<'a> {
+    w: WeightRows<'a>,
+    groups: Groups,
+    first: usize,
+    x: &'a [&'a [Codes]],
+    coded: &'a mut [Coded],
+    read: &'a mut [Group],
+    y: &'a mut [[f32; LANES]],
+}
+
+impl Task<'_> {
+    fn run(self) {
+        let Task { w, groups, first, x, coded, read, y } = self;
+        let rows = y.len() / x.len();
+        let mut from = 0;
+        while from < w.cols {
+            let depth = DEPTH.min(w.cols - from);
+            let (start, count) = (from / GROUP, depth / GROUP);
+            for r in 0..rows {
+                (groups.read)(part(&w, first + r, from, depth), &mut read[..count]);
+                for (coded, group) in coded[r * GROUPS..].iter_mut().zip(&read[..count]) {
+                    let mut sums = [0i32; 2];
+                    for i in 0..LANES {
+                        sums[0] += i32::from(group.q[i]);
+                        sums[1] += i32::from(group.q[i + 16]);
+                    }
+                    if groups.one_scale {
+                        sums = [sums[0] + sums[1], 0];
+                    }
+                    *coded = Coded { group: *group, base: [-128 * sums[0], -128 * sums[1]] };
+                }
+            }
+            for (p, x) in x.iter().enumerate() {
+                let (x, y) = (&x[start..start + count], &mut y[p..]);
+                multiply(groups, rows, coded, x, y, self.x.len(), from > 0);
+            }
+            from += depth;
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiply(_: Groups, _: usize, _: &[Coded], _: &[Codes], _: &mut [[f32; LANES]], _: usize, _: bool) {
+    panic!("this machine has no dot products of int8");
+}
+
+/// y[r] (+)= the products of row r of the weights, [`GROUPS`] apart, with x; rows of y are `stride` apart.
+#[cfg(target_arch = "x86_64")]
+fn multiply(
+    groups: Groups,
+    rows: usize,
+    coded: &[Coded],
+    x: &[Codes],
+    y: &mut [[f32; LANES]],
+    stride: usize,
+    add: bool,
+) {
+    assert!(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512f"));
+    // SAFETY: the machine has these parts of AVX-512.
+    unsafe {
+        match (groups.one_scale, groups.affine) {
+            (true, false) => vnni::multiply::<true, false>(rows, coded, x, y, stride, add),
+            (true, true) => vnni::multiply::<true, true>(rows, coded, x, y, stride, add),
+            (false, false) => vnni::multiply::<false, false>(rows, coded, x, y, stride, add),
+            (false, true) => vnni::multiply::<false, true>(rows, coded, x, y, stride, add),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod vnni {
+    use std::arch::x86_64::*;
+
+    use super::{Coded, Codes, GROUPS, LANES};
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) fn multiply<const ONE_SCALE: bool, const AFFINE: bool>(
+        rows: usize,
+        coded: &[Coded],
+        x: &[Codes],
+        y: &mut [[f32; LANES]],
+        stride: usize,
+        add: bool,
+    ) {
+        let mut r = 0;
+        while r + 8 <= rows {
+            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
+            tile::<8, ONE_SCALE, AFFINE>(w, x, y, stride, add);
+            r += 8;
+        }
+        while r < rows {
+            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
+            tile::<1, ONE_SCALE, AFFINE>(w, x, y, stride, add);
+            r += 1;
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn tile<const R: usize, const ONE_SCALE: bool, const AFFINE: bool>(
+        w: &[Coded],
+        x: &[Codes],
+        y: &mut [[f32; LANES]],
+        stride: usize,
+        add: bool,
+    ) {
+        assert!((R - 1) * GROUPS + x.len() <= w.len() && (R - 1) * stride < y.len());
+        let mut sums = [_mm512_setzero_ps(); R];
+        for (g, x) in x.iter().enumerate() {
+            let mut q = [_mm512_setzero_si512(); 8];
+            for i in 0..8 {
+                // SAFETY: 16 times 4 bytes.
+                q[i] = unsafe { _mm512_loadu_si512(x.q[i].as_ptr().cast()) };
+            }
+            let scale = load(&x.scale);
+            for r in 0..R {
+                // SAFETY: the largest index was found to be inside the slice.
+                let Coded { group, base } = unsafe { w.get_unchecked(r * GROUPS + g) };
+                let fours = group.q.as_chunks::<4>().0;
+                let mut low = _mm512_set1_epi32(base[0]);
+                let mut high = if ONE_SCALE { low } else { _mm512_set1_epi32(base[1]) };
+                for i in 0..4 {
+                    low = _mm512_dpbusd_epi32(low, q[i], _mm512_set1_epi32(bytemuck::cast(fours[i])));
+                    let four = _mm512_set1_epi32(bytemuck::cast(fours[i + 4]));
+                    if ONE_SCALE {
+                        low = _mm512_dpbusd_epi32(low, q[i + 4], four);
+                    } else {
+                        high = _mm512_dpbusd_epi32(high, q[i + 4], four);
+                    }
+                }
+                let products = _mm512_mul_ps(_mm512_cvtepi32_ps(low), scale);
+                sums[r] = _mm512_fmadd_ps(products, _mm512_set1_ps(group.scale[0]), sums[r]);
+                if !ONE_SCALE {
+                    let products = _mm512_mul_ps(_mm512_cvtepi32_ps(high), scale);
+                    sums[r] = _mm512_fmadd_ps(products, _mm512_set1_ps(group.scale[1]), sums[r]);
+                }
+                if AFFINE {
+                    for half in 0..2 {
+                        let minimum = _mm512_set1_ps(group.minimum[half]);
+                        sums[r] = _mm512_fnmadd_ps(load(&x.sums[half]), minimum, sums[r]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            let y = &mut y[r * stride];
+            let sum = if add { _mm512_add_ps(load(y), sums[r]) } else { sums[r] };
+            // SAFETY: an array of 16 numbers.
+            unsafe { _mm512_storeu_ps(y.as_mut_ptr(), sum) };
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn load(x: &[f32; LANES]) -> __m512 {
+        // SAFETY: an array of 16 numbers.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+}

@@ -1,0 +1,172 @@
+//! The CPU's kernels against the references of their ops: every format, numbers of rows around the edges of panels, odd columns, and
+//! each set of instructions that this machine has.
+//!
+//! A sum of k products in f32 is off by √k roundings of 2⁻²⁴, and is itself √k products large: in relation, an NMSE of 2⁻⁴⁸
+//! times a small number that grows with k. Sums here have fewer than 4,000 parts, and [`F32`] is far below 1e-7, which `check` uses.
+
+#[path = "../common/blocks.rs"]
+mod blocks;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use wgllm::backend::Precision;
+use wgllm::check::nmse;
+use wgllm::cpu::{Instructions, Kernels};
+use wgllm::formats::{FORMATS, Format};
+use wgllm::graph::{Row, Step};
+use wgllm::ops::{
+    Activation, Add, Attend, AttentionShape, CacheRows, Gate, LayerNorm, Linear, Op, Pairing, RmsNorm, Rope,
+    RopeShape, Unary, Value, WeightRows,
+};
+
+use blocks::{Random, random_blocks};
+
+/// The NMSE that f32 sums may have.
+const F32: f64 = 1e-11;
+/// Rows around the edges of few rows, of a panel and of pairs of panels.
+const ROWS: &[usize] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65];
+/// Positions of a page.
+const PAGE: usize = 32;
+
+fn main() -> std::process::ExitCode {
+    let mut trials = Vec::new();
+    for with in Instructions::available() {
+        for &format in FORMATS {
+            let name = format!("linear {} by {with:?} is the reference's", format.name);
+            trials.push(Trial::test(name, move || linear(with, format)));
+        }
+        let name = |what: &str| format!("{what} by {with:?} is the reference's");
+        trials.push(Trial::test(name("attention"), move || attention(with)));
+        trials.push(Trial::test(name("what goes number by number"), move || elements(with)));
+        trials.push(Trial::test(name("what goes row by row"), move || by_rows(with)));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Computes `op` both ways and compares; what a kernel leaves unwritten stays no number.
+fn hold(
+    with: Instructions,
+    bound: f64,
+    op: &Op,
+    step: &Step,
+    inputs: &[Value<'_>],
+    size: usize,
+) -> Result<(), Failed> {
+    let (mut expected, mut found) = (vec![0.0; size], vec![f32::NAN; size]);
+    op.reference(step, inputs, &mut expected);
+    for (precision, bound) in [(Precision::F32, bound), (Precision::Fast, bound.max(int8_bound(op)))] {
+        Kernels::new(with, precision).compute(op, step, inputs, &mut found);
+        let error = nmse(&expected, &found);
+        if error.is_nan() || error > bound {
+            let sizes = (step.rows.len(), size, inputs.get(1));
+            let what = format!("{op:?} of rows, numbers, weight {sizes:?} in {precision:?}");
+            return Err(format!("{what}: {error:.1e}, bound {bound:.0e}").into());
+        }
+        found.fill(f32::NAN);
+    }
+    Ok(())
+}
+
+/// What `check` allows where activations are int8.
+fn int8_bound(op: &Op) -> f64 {
+    if matches!(op, Op::Linear(_)) { 5e-4 } else { 0.0 }
+}
+
+fn linear(with: Instructions, format: &'static Format) -> Result<(), Failed> {
+    let mut random = Random(3);
+    let depths: &[usize] = if format.weights == 1 { &[1, 33, 511, 513, 1100] } else { &[1, 2, 3, 5, 9] };
+    for (i, &rows) in ROWS.iter().enumerate() {
+        // Each number of rows with other matrices, some of them deeper than what is decoded at a time.
+        let cols = format.weights * depths[i % depths.len()] * if format.weights == 32 { 4 } else { 1 };
+        let n = [1, 3, 8, 33, 65, 100, 7][i % 7];
+        let matrix = random_blocks(format, n * cols / format.weights, i as u64);
+        let bias = numbers(&mut random, n);
+        let x = numbers(&mut random, rows * cols);
+        let bias = Value::Weight(WeightRows { blocks: bytes(&bias), cols: n, format: FORMATS[0] });
+        let inputs = [
+            Value::Rows { data: &x, cols },
+            Value::Weight(WeightRows { blocks: &matrix, cols, format }),
+            bias,
+        ];
+        hold(with, F32, &Op::Linear(Linear), &step(rows), &inputs[..2 + i % 2], rows * n)?;
+    }
+    Ok(())
+}
+
+/// Rows of two slots, whose pages lie anywhere.
+fn attention(with: Instructions) -> Result<(), Failed> {
+    let mut random = Random(4);
+    let tables = vec![vec![3, 0, 5, 7, 1], vec![2, 8, 4, 6, 9]];
+    for (heads, kv_heads, head_dim, window) in
+        [(3, 3, 16, 0), (4, 2, 32, 0), (8, 2, 64, 5), (7, 1, 80, 0), (40, 2, 20, 33), (2, 1, 288, 64)]
+    {
+        let cols = kv_heads * head_dim;
+        let keys = numbers(&mut random, 10 * PAGE * cols);
+        let values = numbers(&mut random, 10 * PAGE * cols);
+        let cache = |data| Value::Cache(CacheRows { data, tables: &tables, cols });
+        let scale = if window == 0 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
+        let op = Op::Attend(Attend(AttentionShape { heads, kv_heads, head_dim, scale, window, softcap: 0.0 }));
+        for &rows in ROWS {
+            let q = numbers(&mut random, rows * heads * head_dim);
+            let row = |i: usize| Row { token: 0, slot: (i * 2 / rows) as u32, position: (i * 2) as u32 };
+            let step = Step { rows: (0..rows).map(row).collect(), outputs: vec![] };
+            let inputs = [Value::Rows { data: &q, cols: heads * head_dim }, cache(&keys), cache(&values)];
+            hold(with, F32, &op, &step, &inputs, q.len())?;
+        }
+    }
+    Ok(())
+}
+
+fn elements(with: Instructions) -> Result<(), Failed> {
+    let mut random = Random(5);
+    for cols in [1, 3, 15, 16, 17, 1000, 2500] {
+        for rows in [1, 3, 16] {
+            let mut x = numbers(&mut random, rows * cols);
+            x.iter_mut().for_each(|x| *x *= 30.0);
+            x[0] = -120.0;
+            let up = numbers(&mut random, rows * cols);
+            let inputs = [Value::Rows { data: &x, cols }, Value::Rows { data: &up, cols }];
+            for act in [Activation::Silu, Activation::Gelu] {
+                hold(with, F32, &Op::Gate(Gate { act }), &step(rows), &inputs, x.len())?;
+                hold(with, F32, &Op::Unary(Unary { act }), &step(rows), &inputs[..1], x.len())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The very numbers of the reference, for all rows and for output rows, of which there are fewer than the step has.
+fn by_rows(with: Instructions) -> Result<(), Failed> {
+    let mut random = Random(6);
+    let cols = 36;
+    let (w, b) = (numbers(&mut random, cols), numbers(&mut random, cols));
+    let weight = |w| Value::Weight(WeightRows { blocks: bytes(w), cols, format: FORMATS[0] });
+    let rope = RopeShape { head_dim: 12, rotary: 8, base: 1e4, scale: 0.5, pairing: Pairing::Halves, magnitude: 1.0, yarn: None };
+    for &rows in ROWS {
+        let (x, y) = (numbers(&mut random, rows * cols), numbers(&mut random, rows * cols));
+        let [x, y] = [&x, &y].map(|data| Value::Rows { data, cols });
+        let size = rows * cols;
+        for step in [step(rows), step(rows + 3)] {
+            hold(with, 0.0, &Op::Add(Add), &step, &[x, y], size)?;
+            hold(with, 0.0, &Op::RmsNorm(RmsNorm { eps: 1e-5, groups: 1 }), &step, &[x, weight(&w)], size)?;
+            let inputs = [x, weight(&w), weight(&b)];
+            hold(with, 0.0, &Op::LayerNorm(LayerNorm { eps: 1e-5 }), &step, &inputs, size)?;
+        }
+        hold(with, 0.0, &Op::Rope(Rope(rope)), &step(rows), &[x], size)?;
+    }
+    Ok(())
+}
+
+/// Rows of one slot.
+fn step(rows: usize) -> Step {
+    let row = |i: usize| Row { token: 0, slot: 0, position: i as u32 + 5 };
+    Step { rows: (0..rows).map(row).collect(), outputs: vec![] }
+}
+
+/// Numbers from −1 to 1.
+fn numbers(random: &mut Random, count: usize) -> Vec<f32> {
+    (0..count).map(|_| 2.0 * random.unit() - 1.0).collect()
+}
+
+fn bytes(numbers: &[f32]) -> &[u8] {
+    bytemuck::cast_slice(numbers)
+}
