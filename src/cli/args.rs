@@ -285,6 +285,12 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected a whole number above 0, {MOST} at most"))
 }
 
+/// Reads a number of sequences at once: each has a context of its own.
+pub fn parallel(text: &str) -> Result<usize, String> {
+    let number = at_least_one(text).ok().filter(|&n| n <= 1024);
+    number.ok_or_else(|| "expected a whole number from 1 to 1024".into())
+}
+
 /// Reads a number of threads: where there are many more than cores, starting them alone takes minutes.
 fn threads(text: &str) -> Result<i32, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -124,6 +124,7 @@ const LONG_NAMES: &[(&str, &str)] = &[
     ("-ctv", "--cache-type-v"),
     ("-dev", "--device"),
     ("-pg", "--prompt-gen"),
+    ("-npl", "--parallel"),
 ];
 
 /// Flags whose value is a text: what follows them is never a flag.

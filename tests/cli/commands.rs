@@ -205,6 +205,7 @@ pub fn bench() -> Outcome {
         "n_prompt",
         "n_gen",
         "n_depth",
+        "n_parallel",
         "test_time",
         "avg_ns",
         "stddev_ns",

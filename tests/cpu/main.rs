@@ -104,7 +104,8 @@ fn attention(with: Instructions) -> Result<(), Failed> {
         let values = numbers(&mut random, 10 * PAGE * cols);
         let cache = |data| Value::Cache(CacheRows { data, tables: &tables, cols });
         let scale = if window == 0 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
-        let op = Op::Attend(Attend(AttentionShape { heads, kv_heads, head_dim, scale, window, softcap: 0.0 }));
+        let op =
+            Op::Attend(Attend(AttentionShape { heads, kv_heads, head_dim, scale, window, softcap: 0.0 }));
         for &rows in ROWS {
             let q = numbers(&mut random, rows * heads * head_dim);
             let row = |i: usize| Row { token: 0, slot: (i * 2 / rows) as u32, position: (i * 2) as u32 };
@@ -140,7 +141,15 @@ fn by_rows(with: Instructions) -> Result<(), Failed> {
     let cols = 36;
     let (w, b) = (numbers(&mut random, cols), numbers(&mut random, cols));
     let weight = |w| Value::Weight(WeightRows { blocks: bytes(w), cols, format: FORMATS[0] });
-    let rope = RopeShape { head_dim: 12, rotary: 8, base: 1e4, scale: 0.5, pairing: Pairing::Halves, magnitude: 1.0, yarn: None };
+    let rope = RopeShape {
+        head_dim: 12,
+        rotary: 8,
+        base: 1e4,
+        scale: 0.5,
+        pairing: Pairing::Halves,
+        magnitude: 1.0,
+        yarn: None,
+    };
     for &rows in ROWS {
         let (x, y) = (numbers(&mut random, rows * cols), numbers(&mut random, rows * cols));
         let [x, y] = [&x, &y].map(|data| Value::Rows { data, cols });

@@ -1,14 +1,13 @@
-//! What is measured, and how: a `Session` does the same as in `run`.
+//! What is measured, and how: the scheduler does the same as in `run`.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use wgllm::Result;
 use wgllm::backend::DeviceInfo;
 use wgllm::engine::Engine;
 use wgllm::sampler::Sampling;
-use wgllm::session::Session;
+use wgllm::scheduler::{Event, Request, Scheduler};
 
 use crate::cli::{ids, interrupt, plain, report};
 
@@ -23,6 +22,8 @@ pub struct Test {
     pub tokens: usize,
     /// Tokens in the context before the clock starts.
     pub depth: usize,
+    /// Sequences at once, each of them with all of that.
+    pub parallel: usize,
 }
 
 impl Test {
@@ -37,9 +38,12 @@ impl Test {
     }
 }
 
-/// `pp512`, `tg128`, `pp512+tg128`, each with ` @ d4096` at a depth.
+/// `pp512`, `tg128`, `pp512+tg128`, each with ` @ d4096` at a depth, and `4 × tg128` of four sequences at once.
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.parallel > 1 {
+            write!(f, "{} × ", self.parallel)?;
+        }
         match (self.prompt, self.tokens) {
             (prompt, 0) => write!(f, "pp{prompt}")?,
             (0, tokens) => write!(f, "tg{tokens}")?,
@@ -138,34 +142,58 @@ pub fn run(
     done: impl Fn(),
 ) -> Result<Samples> {
     let vocab = engine.model.vocab_size;
-    let ids = ids::random(SEED, test.depth + test.prompt.max(1), vocab);
-    let (depth, prompt) = ids.split_at(test.depth);
-    let mut session = Session::new(engine.backend.as_mut(), engine.plan, vocab);
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, vocab);
+    let slots: Vec<u32> = (0..test.parallel).filter_map(|_| scheduler.open()).collect();
+    // Each sequence says something else: what they had in common would be found out sooner or later.
+    let prompt = |slot: u32| ids::random(SEED + slot as u64, test.depth + test.prompt.max(1), vocab);
+    let prompts: Vec<Vec<u32>> = slots.iter().map(|&slot| prompt(slot)).collect();
     let mut samples = Samples { ns: Vec::new(), tps: Vec::new(), token_us: Vec::new() };
     for repetition in 0..repetitions + usize::from(warm_up) {
         interrupt::flag().check()?;
-        session.clear();
-        session.prefill(depth)?;
-        let start = Instant::now();
-        let mut token_us = None;
-        if test.tokens == 0 {
-            session.prefill(prompt)?;
-        } else {
-            // Whatever comes, it goes on: end tokens are tokens like any other here.
-            let any = &mut |_| ControlFlow::Continue(());
-            let (_, timings) = session.generate(prompt, &Sampling::greedy(), Some(test.tokens), any)?;
-            token_us = timings.us_per_token();
+        for (&slot, prompt) in slots.iter().zip(&prompts) {
+            scheduler.truncate(slot, 0);
+            request(&mut scheduler, slot, &prompt[..test.depth], 0)?;
         }
+        finish(&mut scheduler)?;
+        let start = Instant::now();
+        for (&slot, prompt) in slots.iter().zip(&prompts) {
+            request(&mut scheduler, slot, &prompt[test.depth..], test.tokens)?;
+        }
+        let first = finish(&mut scheduler)?;
         let elapsed = start.elapsed();
+        let token_us = first
+            .filter(|_| test.tokens > 1)
+            .map(|first| (elapsed - (first - start)).as_secs_f64() * 1e6 / (test.tokens - 1) as f64);
         if warm_up && repetition == 0 {
             continue;
         }
         samples.token_us.extend(token_us);
         samples.ns.push(elapsed.as_nanos() as u64);
-        samples.tps.push((test.prompt + test.tokens) as f64 / elapsed.as_secs_f64());
+        samples.tps.push((test.parallel * (test.prompt + test.tokens)) as f64 / elapsed.as_secs_f64());
         done();
     }
     Ok(samples)
+}
+
+/// Asks for `limit` greedy tokens behind `tokens`. Whatever comes, it goes on: end tokens are tokens like any other here.
+fn request(scheduler: &mut Scheduler<'_>, slot: u32, tokens: &[u32], limit: usize) -> Result<()> {
+    let tokens = tokens.to_vec();
+    scheduler.request(slot, Request { tokens, sampling: Sampling::greedy(), limit: Some(limit) })
+}
+
+/// Computes until nothing is under way; when the first token came, if one did.
+fn finish(scheduler: &mut Scheduler<'_>) -> Result<Option<Instant>> {
+    let mut first = None;
+    while scheduler.busy() {
+        interrupt::flag().check()?;
+        scheduler.advance(&mut |_, event| {
+            if let Event::Token(_) = event {
+                first.get_or_insert_with(Instant::now);
+            }
+            true
+        })?;
+    }
+    Ok(first)
 }
 
 /// The value in the middle.
@@ -193,13 +221,14 @@ mod tests {
     #[test]
     fn tests_are_named_as_llama_bench_names_them() {
         let cases = [
-            ((512, 0, 0), "pp512"),
-            ((0, 128, 0), "tg128"),
-            ((512, 128, 0), "pp512+tg128"),
-            ((0, 32, 4096), "tg32 @ d4096"),
+            ((512, 0, 0, 1), "pp512"),
+            ((0, 128, 0, 1), "tg128"),
+            ((0, 128, 0, 4), "4 × tg128"),
+            ((512, 128, 0, 1), "pp512+tg128"),
+            ((0, 32, 4096, 1), "tg32 @ d4096"),
         ];
-        for ((prompt, tokens, depth), name) in cases {
-            assert_eq!(Test { prompt, tokens, depth }.to_string(), name);
+        for ((prompt, tokens, depth, parallel), name) in cases {
+            assert_eq!(Test { prompt, tokens, depth, parallel }.to_string(), name);
         }
     }
 

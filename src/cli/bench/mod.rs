@@ -38,6 +38,9 @@ pub struct Bench {
     /// Tokens in the context before the measurement begins
     #[arg(short = 'd', long, value_name = "N", default_value = "0", value_delimiter = ',', value_parser = args::count)]
     n_depth: Vec<usize>,
+    /// Sequences at once, each with a prompt and a generation of its own; tokens/s are of all together (also -npl)
+    #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',', value_parser = args::parallel)]
+    parallel: Vec<usize>,
     /// How often each test is repeated
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = args::at_least_one)]
     repetitions: usize,
@@ -85,7 +88,8 @@ impl Bench {
         for &backend in &self.backend {
             let file = self.model.open()?;
             let options = self.hardware.options(backend, &file)?;
-            let options = Options { context: Some(context), ..options };
+            let slots = self.parallel.iter().copied().max().unwrap_or(1);
+            let options = Options { context: Some(context), slots, ..options };
             let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
             if self.profile {
                 engine.backend.can_profile()?;
@@ -127,7 +131,10 @@ impl Bench {
         let shapes = prompts.chain(generations).chain(self.prompt_gen.iter().copied());
         let shapes: Vec<_> = shapes.filter(|&shape| shape != (0, 0)).collect();
         let test = |&(prompt, tokens): &(usize, usize)| {
-            self.n_depth.iter().map(move |&depth| Test { prompt, tokens, depth })
+            let depths = self.n_depth.iter();
+            depths.flat_map(move |&depth| {
+                self.parallel.iter().map(move |&parallel| Test { prompt, tokens, depth, parallel })
+            })
         };
         shapes.iter().flat_map(test).collect()
     }

@@ -226,6 +226,7 @@ fn object(
         "n_prompt": test.prompt,
         "n_gen": test.tokens,
         "n_depth": test.depth,
+        "n_parallel": test.parallel,
         "test_time": now(),
         "avg_ns": avg_ns.round() as u64,
         "stddev_ns": stddev_ns.round() as u64,
