@@ -33,9 +33,12 @@ override EPS: f32 = 1e-5;
 
 override SUMS: u32 = TASKS * TILE;
 
+const LINE: u32 = 16u;            // invocations that finish a row: at least as many as a workgroup has sums, or pairs of them with a GLU
+const OUTSIDE: u32 = 0xffffffffu; // in place of an invocation's number in its line, where it finishes nothing
+
 var<workgroup> sums: array<vec4<f32>, SUMS>;   // [TASKS, TILE]
 var<workgroup> row_scales: array<f32, TILE>;
-var<private> tile_row: u32;                    // the row of the tile that is finished
+var<private> tile_row: u32;                    // the row of the tile that this invocation finishes
 
 // What the sums are multiplied by, because a copy leaves it out: one over the root mean square of the value that it stands for.
 fn scale() -> f32 {
@@ -123,14 +126,14 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let stride = lanes * SPLIT;
     let turns = (TASKS + subgroups_of(at) - 1u) / subgroups_of(at);
     let x_row = x_row_of(first_row);
-    if (TILE == 1u) {
-        // Asked for before the weights, so that it has come when they have.
-        begin(first_row, first_pair, at.local);
-    } else {
-        for (var k = 0u; k < TILE; k++) {
-            x_rows[k] = x_row_of(first_row + k);
-        }
+    for (var k = 0u; k < TILE; k++) {
+        x_rows[k] = x_row_of(first_row + k);
     }
+    // Lines of 16 invocations finish a row each. What they need is asked for before the weights, so that it has come when they have.
+    tile_row = min(at.local / LINE, TILE - 1u);
+    let row = first_row + tile_row;
+    let n = select(OUTSIDE, at.local % LINE, at.local < LINE * TILE && row < rows);
+    begin(row, first_pair, n);
     let squares = input_squares(x_row, at);
     for (var turn = 0u; turn < turns; turn++) {
         // Subgroups without a task repeat the last one, so that all meet in the sum.
@@ -189,16 +192,5 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         }
     }
     workgroupBarrier();
-    if (TILE == 1u) {
-        finish(first_row, first_pair, at.local);
-        return;
-    }
-    for (var k = 0u; k < TILE; k++) {
-        if (first_row + k < rows) {
-            tile_row = k;
-            begin(first_row + k, first_pair, at.local);
-            finish(first_row + k, first_pair, at.local);
-        }
-        workgroupBarrier(); // what emits a copy used workgroup memory
-    }
+    finish(row, first_pair, n, at.local);
 }

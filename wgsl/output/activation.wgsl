@@ -13,10 +13,10 @@ override OUT_STRIDE: u32 = 64u;
 
 var<private> ahead: f32; // the bias
 
-fn begin(r: u32, first_pair: u32, local: u32) {
-    let n = 2u * first_pair + local;
+fn begin(r: u32, first_pair: u32, nth: u32) {
+    let n = 2u * first_pair + nth;
     ahead = 0.0;
-    if (local < 2u * PAIRS && n < N) {
+    if (nth < 2u * PAIRS && n < N) {
         if (BIAS != 0u) {
             ahead = bias[n];
         }
@@ -24,12 +24,12 @@ fn begin(r: u32, first_pair: u32, local: u32) {
     }
 }
 
-fn finish(r: u32, first_pair: u32, local: u32) {
-    let n = 2u * first_pair + local;
-    let valid = local < 2u * PAIRS && n < N;
+fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
+    let n = 2u * first_pair + nth;
+    let valid = nth < 2u * PAIRS && n < N;
     var value = 0.0;
     if (valid) {
-        value = activate_one(ACT, sums_of(local / 2u)[local % 2u] * scale() + ahead);
+        value = activate_one(ACT, sums_of(nth / 2u)[nth % 2u] * scale() + ahead);
         y[r * OUT_STRIDE + n] = value;
     }
     emit_copy(r, n, value, valid, local);

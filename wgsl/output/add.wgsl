@@ -12,9 +12,9 @@ override OUT_STRIDE: u32 = 64u;   // from a row to the next, of y and of the res
 
 var<private> ahead: f32; // the residual, and the bias
 
-fn begin(r: u32, first_pair: u32, local: u32) {
-    let n = 2u * first_pair + local;
-    if (local < 2u * PAIRS && n < N) {
+fn begin(r: u32, first_pair: u32, nth: u32) {
+    let n = 2u * first_pair + nth;
+    if (nth < 2u * PAIRS && n < N) {
         ahead = residual[r * OUT_STRIDE + n];
         if (BIAS != 0u) {
             ahead += bias[n];
@@ -23,12 +23,12 @@ fn begin(r: u32, first_pair: u32, local: u32) {
     }
 }
 
-fn finish(r: u32, first_pair: u32, local: u32) {
-    let n = 2u * first_pair + local;
-    let valid = local < 2u * PAIRS && n < N;
+fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
+    let n = 2u * first_pair + nth;
+    let valid = nth < 2u * PAIRS && n < N;
     var value = 0.0;
     if (valid) {
-        value = sums_of(local / 2u)[local % 2u] * scale() + ahead;
+        value = sums_of(nth / 2u)[nth % 2u] * scale() + ahead;
         y[r * OUT_STRIDE + n] = value;
     }
     emit_copy(r, n, value, valid, local);

@@ -11,18 +11,18 @@ override OUT_STRIDE: u32 = 64u;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [rows, OUT_STRIDE]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // [N], or anything
 
-fn begin(r: u32, first_pair: u32, local: u32) {
-    if (local < PAIRS && first_pair + local < N / 2u) {
-        begin_copy(first_pair + local);
+fn begin(r: u32, first_pair: u32, nth: u32) {
+    if (nth < PAIRS && first_pair + nth < N / 2u) {
+        begin_copy(first_pair + nth);
     }
 }
 
-fn finish(r: u32, first_pair: u32, local: u32) {
-    let n = first_pair + local;
-    let valid = local < PAIRS && n < N / 2u;
+fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
+    let n = first_pair + nth;
+    let valid = nth < PAIRS && n < N / 2u;
     var value = 0.0;
     if (valid) {
-        var sum = sums_of(local) * scale();
+        var sum = sums_of(nth) * scale();
         if (BIAS != 0u) {
             sum += vec2<f32>(bias[n], bias[N / 2u + n]);
         }

@@ -12,10 +12,10 @@ override BIAS: u32 = 0u;
 
 var<private> ahead: f32; // the bias
 
-fn begin(r: u32, first_pair: u32, local: u32) {
-    let n = 2u * first_pair + local;
+fn begin(r: u32, first_pair: u32, nth: u32) {
+    let n = 2u * first_pair + nth;
     ahead = 0.0;
-    if (local < 2u * PAIRS && n < N) {
+    if (nth < 2u * PAIRS && n < N) {
         if (BIAS != 0u) {
             ahead = bias[FIRST_OUT + n];
         }
@@ -23,12 +23,12 @@ fn begin(r: u32, first_pair: u32, local: u32) {
     }
 }
 
-fn finish(r: u32, first_pair: u32, local: u32) {
-    let n = 2u * first_pair + local;
-    let valid = local < 2u * PAIRS && n < N;
+fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
+    let n = 2u * first_pair + nth;
+    let valid = nth < 2u * PAIRS && n < N;
     var value = 0.0;
     if (valid) {
-        value = sums_of(local / 2u)[local % 2u] * scale() + ahead;
+        value = sums_of(nth / 2u)[nth % 2u] * scale() + ahead;
         y[r * OUT_STRIDE + FIRST_OUT + n] = value;
     }
     emit_copy(r, n, value, valid, local);

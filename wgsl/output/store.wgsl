@@ -18,12 +18,12 @@ override ROTARY: u32 = 0u;        // numbers of a head that turn
 
 var<private> ahead: vec2<f32>;
 
-fn begin(r: u32, first_pair: u32, local: u32) {
-    if (local >= PAIRS) {
+fn begin(r: u32, first_pair: u32, nth: u32) {
+    if (nth >= PAIRS) {
         return;
     }
     let row = step[1u + r];
-    let pair = first_pair + local;
+    let pair = first_pair + nth;
     let p = pair % (HEAD_DIM / 2u);
     ahead = vec2<f32>(1.0, 0.0);
     if (2u * pair < Q_ROWS + K_ROWS && p < ROTARY / 2u) {
@@ -31,13 +31,13 @@ fn begin(r: u32, first_pair: u32, local: u32) {
     }
 }
 
-fn finish(r: u32, first_pair: u32, local: u32) {
-    let pair = first_pair + local;
-    if (local >= PAIRS || 2u * pair >= N) {
+fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
+    let pair = first_pair + nth;
+    if (nth >= PAIRS || 2u * pair >= N) {
         return;
     }
     let row = step[1u + r];
-    var sum = sums_of(local) * scale();
+    var sum = sums_of(nth) * scale();
     sum = vec2<f32>(sum.x * ahead.x - sum.y * ahead.y, sum.x * ahead.y + sum.y * ahead.x);
     if (2u * pair < Q_ROWS) {
         y[r * (Q_ROWS / 2u) + pair] = sum;

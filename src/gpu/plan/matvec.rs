@@ -16,6 +16,9 @@ const LANE_BYTES: [usize; 2] = [64, 128];
 /// Bytes of a large matrix.
 const LARGE: usize = 40 << 20;
 
+/// Invocations that finish a row (`wgsl/matvec.wgsl`).
+const LINE: u32 = 16;
+
 /// Invocations of a workgroup that takes its pairs two at a time.
 const SMALL: u32 = 128;
 
@@ -59,7 +62,7 @@ pub fn shape(
         ("DOUBLE", double as f64),
         ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
-        ("WORKGROUP", (tasks * split * caps.subgroup_size).min(width).max(32) as f64),
+        ("WORKGROUP", (tasks * split * caps.subgroup_size).min(width).max(32).max(LINE * tile) as f64),
     ]);
     dispatch.constants.extend(caps.subgroup_constant());
 }
