@@ -22,11 +22,6 @@ pub(super) static F32: Format = Format {
     integer: false,
 };
 
-/// Σ a·b in f32, as of a row of weights. Panics unless `a` and `b` are equally long.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    (F32.dot)(bytemuck::cast_slice(a), b)
-}
-
 struct Single;
 
 impl Float<4> for Single {

@@ -40,7 +40,6 @@ mod tq2_0;
 mod types;
 
 pub use block::{GROUP, Group, Groups};
-pub use f32_::dot;
 pub use types::{TENSOR_TYPES, removed_type, tensor_type};
 
 /// The formats that this engine computes with.
