@@ -3,9 +3,12 @@
 //! The query heads that share keys, of as many rows as there is room for, lie side by side in sixteen lanes: a page's scores are one
 //! small matrix product, its values another. The softmax runs along: what was summed up is scaled when a larger score comes.
 
+// Several arrays go side by side: an index says so, and compilers unroll it.
+#![allow(clippy::needless_range_loop)]
+
 use rayon::prelude::*;
 
-use super::exp::exp;
+use super::exp::{exp, softcap};
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
 use super::tile::{Matrix, tiles};
 use crate::graph::Row;
@@ -134,7 +137,7 @@ struct Work {
 impl Work {
     #[inline(always)]
     unsafe fn attend<V: Lanes>(&mut self, all: &Inputs<'_>, slot: u32, g: usize) {
-        let AttentionShape { kv_heads, head_dim: d, .. } = *all.shape;
+        let AttentionShape { kv_heads, head_dim: d, softcap: cap, .. } = *all.shape;
         let cols = kv_heads * d;
         for l in self.lanes..LANES {
             self.seen[l] = self.seen[0];
@@ -162,6 +165,10 @@ impl Work {
             let scores = &mut scores[..count];
             for (i, scores) in scores.iter_mut().enumerate() {
                 let position = from + i as u32;
+                if cap > 0.0 {
+                    *scores =
+                        if V::FUSED { softcap::<true>(cap, *scores) } else { softcap::<false>(cap, *scores) };
+                }
                 for l in 0..LANES {
                     let (first, end) = self.seen[l];
                     scores[l] =

@@ -1,5 +1,8 @@
 //! eˣ of sixteen numbers side by side, in f32, and the activation functions that are made of it.
 
+// Several arrays go side by side: an index says so, and compilers unroll it.
+#![allow(clippy::needless_range_loop)]
+
 use super::lanes::LANES;
 use crate::ops::Activation;
 
@@ -32,24 +35,67 @@ pub(super) fn exp<const FUSED: bool>(x: [f32; LANES]) -> [f32; LANES] {
     y
 }
 
-/// act(x), for the functions that have a fast form: x divided by 1 + e⁻ᵘ.
+/// act(x).
 #[inline(always)]
 pub(super) fn activate<const FUSED: bool>(act: Activation, x: [f32; LANES]) -> [f32; LANES] {
-    let mut u = x;
-    if act == Activation::Gelu {
-        // (1 + tanh t) / 2 = 1 / (1 + e⁻²ᵗ)
-        const FACTOR: f32 = 1.595_769_1; // 2 · √(2/π)
-        for u in &mut u {
-            *u *= FACTOR * (1.0 + 0.044715 * *u * *u);
+    /// 2 · √(2/π): (1 + tanh t) / 2 = 1 / (1 + e⁻²ᵗ).
+    const FACTOR: f32 = 1.595_769;
+    let mut y = x;
+    match act {
+        Activation::Silu | Activation::Sigmoid => {
+            let share = sigmoid::<FUSED>(x);
+            for i in 0..LANES {
+                y[i] = if act == Activation::Silu { x[i] * share[i] } else { share[i] };
+            }
+        }
+        Activation::Gelu => {
+            let mut u = x;
+            for u in &mut u {
+                *u *= FACTOR * (1.0 + 0.044715 * *u * *u);
+            }
+            let share = sigmoid::<FUSED>(u);
+            for i in 0..LANES {
+                y[i] *= share[i];
+            }
+        }
+        Activation::SquaredRelu => {
+            for y in &mut y {
+                *y = if *y > 0.0 { *y * *y } else { 0.0 };
+            }
+        }
+        Activation::GeluErf => {
+            for y in &mut y {
+                *y = act.of(*y);
+            }
         }
     }
-    for u in &mut u {
-        *u = -*u;
-    }
-    let e = exp::<FUSED>(u);
+    y
+}
+
+/// 1 / (1 + e⁻ˣ).
+#[inline(always)]
+fn sigmoid<const FUSED: bool>(x: [f32; LANES]) -> [f32; LANES] {
     let mut y = x;
-    for i in 0..LANES {
-        y[i] /= 1.0 + e[i];
+    for y in &mut y {
+        *y = -*y;
+    }
+    y = exp::<FUSED>(y);
+    for y in &mut y {
+        *y = 1.0 / (1.0 + *y);
+    }
+    y
+}
+
+/// cap · tanh(x / cap), within cap · 2⁻²³ of it.
+#[inline(always)]
+pub(super) fn softcap<const FUSED: bool>(cap: f32, x: [f32; LANES]) -> [f32; LANES] {
+    let mut y = x;
+    for y in &mut y {
+        *y *= 2.0 / cap;
+    }
+    y = sigmoid::<FUSED>(y);
+    for y in &mut y {
+        *y = cap * (2.0 * *y - 1.0);
     }
     y
 }

@@ -1,5 +1,8 @@
 //! Activation functions of many numbers, in vectors and on all threads.
 
+// Several arrays go side by side: an index says so, and compilers unroll it.
+#![allow(clippy::needless_range_loop)]
+
 use rayon::prelude::*;
 
 use super::exp::activate;

@@ -3,6 +3,9 @@
 //!
 //! It takes an instruction that multiplies and adds four bytes at a time, and is not for formats that store floats.
 
+// Several arrays go side by side: an index says so, and compilers unroll it.
+#![allow(clippy::needless_range_loop)]
+
 use rayon::prelude::*;
 
 use super::lanes::{Instructions, Kernel, LANES, Lanes};

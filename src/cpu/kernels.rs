@@ -47,7 +47,7 @@ impl Kernels {
                 let mut scratch = self.scratch.lock().unwrap_or_else(|e| e.into_inner());
                 linear(with, self.precision, &mut scratch, w, bias.as_deref(), x, out);
             }
-            Op::Attend(attend) if attend.0.softcap == 0.0 => {
+            Op::Attend(attend) => {
                 let (keys, values) = (inputs[1].cache(), inputs[2].cache());
                 attention(with, &attend.0, &step.rows, inputs[0].rows().0, &keys, &values, out);
             }

@@ -2,6 +2,9 @@
 //!
 //! A [`Kernel`] is written once over [`Lanes`] and compiled for each set of [`Instructions`].
 
+// Several arrays go side by side: an index says so, and compilers unroll it.
+#![allow(clippy::needless_range_loop)]
+
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 

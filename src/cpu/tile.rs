@@ -1,5 +1,8 @@
 //! The inner loop of matrix products: a few rows of w times panels of sixteen rows of x, whose sums stay in registers.
 
+// Several arrays go side by side: an index says so, and compilers unroll it.
+#![allow(clippy::needless_range_loop)]
+
 use super::lanes::{LANES, Lanes};
 
 /// Rows of w whose products [`tiles`] finds at a time, at most: a block of w should be a multiple.
