@@ -81,16 +81,25 @@ fn products(x_row: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool)
     return vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
 }
 
-var<private> tile_sums: array<vec2<f32>, 8>;
+var<private> tile_sums: array<vec4<f32>, 8>;
 var<private> x_rows: array<u32, 8>;
 
-// The same for all rows of a tile, without pairs that are taken two at a time.
-fn add_products(near: vec2<u32>, unit: u32) {
+// The same for all rows of a tile.
+fn add_products(near: vec2<u32>, far: vec2<u32>, unit: u32) {
     let a = load_unit(near.x, unit);
     let b = load_unit(near.y, unit);
+    if (DOUBLE == 1u) {
+        let c = load_unit(far.x, unit);
+        let d = load_unit(far.y, unit);
+        for (var k = 0u; k < TILE; k++) {
+            let x = load_x(x_rows[k], unit);
+            tile_sums[k] += vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
+        }
+        return;
+    }
     for (var k = 0u; k < TILE; k++) {
         let x = load_x(x_rows[k], unit);
-        tile_sums[k] += vec2<f32>(product(a, x), product(b, x));
+        tile_sums[k] += vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
     }
 }
 
@@ -164,17 +173,22 @@ fn run(group_id: vec3<u32>, at: Invocation) {
                 sums[task] = sum;
             }
         } else {
-            tile_sums = array<vec2<f32>, 8>();
+            tile_sums = array<vec4<f32>, 8>();
             for (var i = 0u; i < units / stride; i++) {
-                add_products(near, i * stride + start);
+                add_products(near, far, i * stride + start);
             }
             if (units % stride != 0u && units / stride * stride + start < units) {
-                add_products(near, units / stride * stride + start);
+                add_products(near, far, units / stride * stride + start);
             }
             for (var k = 0u; k < TILE; k++) {
-                let sum = subgroup_sum2(tile_sums[k], at);
+                var sum = tile_sums[k];
+                if (DOUBLE == 1u) {
+                    sum = subgroup_sum4(sum, at);
+                } else {
+                    sum = vec4<f32>(subgroup_sum2(sum.xy, at), 0.0, 0.0);
+                }
                 if (lane_of(at) == 0u) {
-                    sums[task * TILE + k] = vec4<f32>(sum, 0.0, 0.0);
+                    sums[task * TILE + k] = sum;
                 }
             }
         }

@@ -36,8 +36,8 @@ pub fn shape(
     let row_bytes: usize = format.planes.iter().map(|p| format.plane_row_bytes(p, cols)).sum();
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
-    // Of large matrices in integers two pairs at a time: x is then loaded half as often.
-    let double = (format.integer && rows * row_bytes > LARGE && tile == 1) as u32;
+    // Of large matrices in integers, and of all of them for several rows, two pairs at a time: x is then loaded half as often.
+    let double = (format.integer && (rows * row_bytes > LARGE || tile > 1)) as u32;
     let tasks = pairs / (1 + double);
     let wanted = if caps.software { 1 } else { INVOCATIONS / (groups * tasks * caps.subgroup_size) };
     let wanted =
