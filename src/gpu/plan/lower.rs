@@ -20,8 +20,6 @@ use crate::ops::{Op, Pairing};
 /// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
 const PAIRS: u32 = 8;
 const GLU_PAIRS: u32 = 16;
-/// Rows of x that share a load of weights where there are few.
-const TILE: u32 = 4;
 /// Invocations of a workgroup that makes copies or finishes heads.
 const WORKGROUP: u32 = 64;
 
@@ -197,7 +195,7 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = if s.class == RowClass::One { 1 } else { TILE };
+    let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
     matvec::shape(s.caps, matrix.format, matrix.cols, read.rows, [pairs, tile], &mut dispatch, rows);
     let slots = Slots { input: Some(kind.stem()), ..s.slots(Some(matrix.format.wgsl)) };
     Launch {

@@ -16,6 +16,10 @@ const LANE_BYTES: [usize; 2] = [64, 128];
 /// Bytes of a large matrix.
 const LARGE: usize = 40 << 20;
 
+/// Rows of x that share a load of weights where there are few. Four were no faster in Q8_0, and slower by a fifth in Q4_K, whose
+/// units then no longer fit into registers (benches/README.md).
+pub const TILE: u32 = 2;
+
 /// Invocations that finish a row (`wgsl/matvec.wgsl`).
 const LINE: u32 = 16;
 
