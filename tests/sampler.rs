@@ -8,6 +8,8 @@ use wgllm::sampler::{NO_TOKEN, Sampling, sample};
 use wgpu::util::DeviceExt;
 
 const RECENT: u32 = 40;
+/// Banned tokens that a slot has room for.
+const BANNED: usize = 31;
 /// Where the rows of a step stand.
 const POSITION: u32 = 100;
 const ROWS: usize = 3;
@@ -86,7 +88,9 @@ fn settings() -> Vec<Sampling> {
         Sampling::default(),
         Sampling::greedy(),
         Sampling { temperature: 0.0, ..penalty.clone() },
-        Sampling { top_k: 3, ..penalty },
+        Sampling { top_k: 3, ..penalty.clone() },
+        Sampling { banned: (0..5).chain([22, u32::MAX]).collect(), ..penalty },
+        Sampling { temperature: 0.0, banned: (0..31).collect(), ..open.clone() },
         Sampling { seed: u64::MAX - 1, ..open.clone() },
         Sampling { temperature: 2.0, top_p: 0.9, ..open.clone() },
         Sampling { temperature: 9.0, top_k: 40, top_p: 0.6, min_p: 0.3, ..open.clone() },
@@ -178,6 +182,10 @@ impl Gpu {
         let ids = buffer(vec![77; (self.draws * count) as usize]);
         let words = buffer(sampling.words().repeat(rows.len()));
         let last = buffer(vec![77; rows.len()]);
+        let banned =
+            [&[sampling.banned.len() as u32], &sampling.banned[..], &vec![0; BANNED - sampling.banned.len()]]
+                .concat();
+        let banned = buffer(banned.repeat(rows.len()));
         let seen = buffer(vec![0; (count * self.vocab) as usize]);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         for _ in 0..self.draws {
@@ -194,8 +202,8 @@ impl Gpu {
                 pass.set_bind_group(0, &self.device.create_bind_group(&group), &[]);
                 pass.dispatch_workgroups(groups.0, groups.1, 1);
             };
-            if sampling.penalizes() {
-                run("penalize", &[&logits, &words, &recent, &step, &seen], (count, 1));
+            if sampling.penalizes() || !sampling.banned.is_empty() {
+                run("penalize", &[&logits, &words, &recent, &step, &seen, &banned], (count, 1));
             }
             if sampling.is_greedy() {
                 run("argmax_part", &[&logits, &step, &scratch], (parts("argmax"), count));

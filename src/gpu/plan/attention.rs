@@ -13,6 +13,8 @@ use crate::ops::Op;
 const SHORT_NUMBERS: u32 = 64 << 10;
 /// Positions that it has room for.
 const SHORT: u32 = 1024;
+/// Numbers of a head from which on one invocation would take too long over a key.
+const LONG: u32 = 256;
 /// Positions of a span beyond that, and invocations of its workgroup.
 pub const SPAN: u32 = 128;
 /// Heads that a workgroup attends for, at most.
@@ -23,7 +25,9 @@ const SLICES: u32 = 4;
 /// Whether the kernels of few rows compute this attention.
 pub fn fits(s: &Planner<'_>, node: Node) -> bool {
     let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
-    op.0.head_dim as u32 / 4 <= width(s) && op.0.softcap == 0.0
+    let (head_dim, fours) = (op.0.head_dim as u32, op.0.head_dim as u32 / 4);
+    let (parts, wide) = spread(s, head_dim);
+    fours <= width(s) && op.0.softcap == 0.0 && partial_bytes(1, fours, wide, parts) <= s.caps.workgroup_bytes
 }
 
 /// Whether they can write a copy of its value: a workgroup writes whole blocks.
@@ -35,10 +39,19 @@ fn width(s: &Planner<'_>) -> u32 {
     s.caps.invocations.min(256)
 }
 
+/// Invocations that multiply a key, and those of a span's workgroup: long keys are multiplied by several, in workgroups twice as wide.
+fn spread(s: &Planner<'_>, head_dim: u32) -> (u32, u32) {
+    let (parts, fours) = (head_dim / 64, head_dim / 4);
+    let long = head_dim >= LONG && fours.is_multiple_of(parts);
+    let wide = width(s).min(if long { 2 * SPAN } else { SPAN }).max(fours);
+    (if long { parts } else { 1 }, wide)
+}
+
 /// Bytes of workgroup memory of `attend_partial.wgsl` for `share` heads of `fours` vectors, in workgroups of `width`.
-fn partial_bytes(share: u32, fours: u32, width: u32) -> u32 {
+fn partial_bytes(share: u32, fours: u32, width: u32, parts: u32) -> u32 {
     let turn = 8 * (width / fours);
-    let (query, scores, weights) = (16 * share * fours, 4 * share * SPAN, 16 * SPAN.next_multiple_of(turn));
+    let (query, scores, weights) =
+        (16 * share * fours, 4 * share * parts * SPAN, 16 * SPAN.next_multiple_of(turn));
     // Without subgroups their sums are a vector for each invocation.
     query + scores + weights + 16 * share * width + 2 * 16 * width.div_ceil(4) + 16 * width
 }
@@ -52,15 +65,15 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
     let [heads, kv_heads, head_dim] = [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as u32);
     let width = width(s);
     let fours = head_dim / 4;
-    let span_width = width.min(SPAN).max(fours);
+    let (parts, span_width) = spread(s, head_dim);
     // Heads that share keys and values, as many as a workgroup takes and has memory for.
     let ratio = heads / kv_heads;
-    let room = |n: &u32| partial_bytes(*n, fours, span_width) <= s.caps.workgroup_bytes;
+    let room = |n: &u32| partial_bytes(*n, fours, span_width, parts) <= s.caps.workgroup_bytes;
     let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n) && room(n)).unwrap_or(1);
     // A workgroup writes whole blocks of a copy.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
     // Every invocation has a position at least.
-    let most = (SHORT_NUMBERS / head_dim).min(SHORT).max(width);
+    let most = if parts > 1 { 0 } else { (SHORT_NUMBERS / head_dim).min(SHORT).max(width) };
     // What is asked for before the step is read is where a lone slot's pages lie in order.
     let eager = (!s.caps.software && s.in_order) as u32 as f64;
     let single = (s.class == RowClass::One) as u32;
@@ -103,8 +116,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
     let spans =
         Extent::Spans { x: heads / share, span: SPAN, window: shape.window, from: most, below: u32::MAX };
     let join = Extent::Spans { x: heads * slices, span: 0, window: 0, from: most, below: u32::MAX };
-    let of_short = [("HEAD_DIM", head_dim), ("SPAN", most), ("WORKGROUP", width)];
-    let of_spans = [("PARTS", 1), ("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", span_width)];
+    let of_spans = [("PARTS", parts), ("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", span_width)];
     let of_join = [
         ("HEAD_DIM", head_dim),
         ("SPAN", SPAN),
@@ -112,13 +124,13 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
         ("SINGLE", single),
         ("WORKGROUP", width),
     ];
-    vec![
-        launch(
-            dispatch("attend_decode", true, &of_short, short),
-            reads(Operand::Value(node)),
-            Vec::new(),
-            true,
-        ),
+    let mut all = Vec::new();
+    if most > 0 {
+        let of_short = [("HEAD_DIM", head_dim), ("SPAN", most), ("WORKGROUP", width)];
+        let dispatch = dispatch("attend_decode", true, &of_short, short);
+        all.push(launch(dispatch, reads(Operand::Value(node)), Vec::new(), true));
+    }
+    all.extend([
         launch(
             dispatch("attend_partial", true, &of_spans, spans),
             reads(Operand::Partials(node)),
@@ -126,5 +138,6 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
             false,
         ),
         launch(dispatch("attend_combine", false, &of_join, join), joined, vec![node], true),
-    ]
+    ]);
+    all
 }

@@ -306,9 +306,11 @@ fn heads_of(g: &Graph, attend: Node) -> Option<([Node; 3], Heads)> {
         }
     }
     let norms = both(chain_q.norm, chain_k.norm);
-    if let Some([a, b]) = norms
-        && op(g, a) != op(g, b)
-    {
+    let eps = |n: Node| match op(g, n) {
+        Some(Op::RmsNorm(norm)) => Some(norm.eps),
+        _ => None,
+    };
+    if norms.is_some_and(|[a, b]| eps(a) != eps(b)) {
         return None;
     }
     let norms_last = chain_q.order == [Link::Rope, Link::Norm];

@@ -1,7 +1,7 @@
 //! What samples on the device: kernels bound to the logits of each row class, and what slots keep for them. A sampled token goes to
 //! where the next step reads it, to the slot's last and recent tokens, and to the ids that the host brings back.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
 use crate::gpu::memory::buffers::Buffers;
@@ -17,6 +17,8 @@ use crate::sampler::Sampling;
 const ARGMAX_PART: u32 = 1024;
 /// `sample.wgsl` holds as many parts in workgroup memory.
 const MOST_PARTS: u32 = 1024;
+/// Tokens that a slot can ban.
+const BANNED: usize = 31;
 /// Words of a slot's sampling.
 const SAMPLING_WORDS: u64 = 8;
 
@@ -35,6 +37,7 @@ struct Bound {
 pub struct Sampler {
     bound: Vec<Bound>,
     sampling: wgpu::Buffer,
+    banned: wgpu::Buffer,
     recent: wgpu::Buffer,
     /// How each slot samples, for choosing kernels.
     slots: Vec<Sampling>,
@@ -60,6 +63,9 @@ fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
     }
     if !matches!(kernel, "resolve" | "argmax") {
         constants.push(("VOCAB_STRIDE", vocab.next_multiple_of(8) as f64));
+    }
+    if kernel == "penalize" {
+        constants.push(("BANNED", BANNED as f64));
     }
     if !matches!(kernel, "resolve" | "penalize") {
         constants.push(("PART", part as f64));
@@ -87,6 +93,7 @@ impl Sampler {
         let storage =
             wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let sampling = device.buffer("sampling", slots as u64 * SAMPLING_WORDS * 4, storage)?;
+        let banned = device.buffer("banned tokens", (slots * (1 + BANNED)) as u64 * 4, storage)?;
         let recent = device.buffer("recent tokens", (1 + slots * (1 + ring)) as u64 * 4, storage)?;
         device.queue.write_buffer(&recent, 0, bytemuck::bytes_of(&(ring as u32)));
         let last = device.buffer("last tokens", slots as u64 * 4, storage)?;
@@ -123,11 +130,11 @@ impl Sampler {
                     bind("sample_part", each_part(parts[1]), &[logits, step, &found])?,
                     bind("sample", one, &[logits, &found, &sampling, step, &recent, &ids, &last])?,
                 ],
-                penalize: bind("penalize", one, &[logits, &sampling, &recent, step, &seen])?,
+                penalize: bind("penalize", one, &[logits, &sampling, &recent, step, &seen, &banned])?,
             })
         };
         let bound = RowClass::ALL.into_iter().map(bound).collect::<Result<_>>()?;
-        Ok(Sampler { bound, sampling, recent, slots: vec![Sampling::greedy(); slots], ring, ids })
+        Ok(Sampler { bound, sampling, banned, recent, slots: vec![Sampling::greedy(); slots], ring, ids })
     }
 
     /// Tells the device how `slot` samples from now on, and what its last tokens were.
@@ -139,6 +146,14 @@ impl Sampler {
         recent: &[u32],
     ) -> Result<()> {
         sampling.check()?;
+        if sampling.banned.len() > BANNED {
+            let count = sampling.banned.len();
+            return Err(Error::Usage(format!("{count} tokens are banned; on a GPU it is {BANNED} at most")));
+        }
+        let mut banned = vec![sampling.banned.len() as u32];
+        banned.extend(&sampling.banned);
+        let at = slot as u64 * (1 + BANNED as u64) * 4;
+        device.queue.write_buffer(&self.banned, at, bytemuck::cast_slice(&banned));
         let at = slot as u64 * SAMPLING_WORDS * 4;
         device.queue.write_buffer(&self.sampling, at, bytemuck::cast_slice(&sampling.words()));
         let tail = &recent[recent.len().saturating_sub(self.ring)..];
@@ -169,7 +184,7 @@ impl Sampler {
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
         let bound = &self.bound[class as usize];
         let samplings = || step.outputs.iter().map(|&row| &self.slots[step.rows[row as usize].slot as usize]);
-        if samplings().any(Sampling::penalizes) {
+        if samplings().any(|s| s.penalizes() || !s.banned.is_empty()) {
             bound.penalize.encode(pass, step);
         }
         let launches = if samplings().all(Sampling::is_greedy) { &bound.greedy } else { &bound.random };
