@@ -65,7 +65,14 @@ impl SmallGraph {
         rows: usize,
         cols: usize,
     ) -> Node {
-        self.graph.weight(Weight { tensor: tensor.into(), first: first * cols, rows, cols, format })
+        self.graph.weight(Weight {
+            tensor: tensor.into(),
+            first: first * cols,
+            experts: 1,
+            rows,
+            cols,
+            format,
+        })
     }
 
     /// A table in F32, row by row as `row` fills it from random numbers.
@@ -97,6 +104,7 @@ impl SmallGraph {
             layers: 1,
             context_length: 1,
             position_limit: None,
+            original_context: None,
             vocab_size,
         };
         Ok(Opened { file: Arc::new(file), model: Arc::new(model), _path: path })

@@ -154,6 +154,7 @@ fn by_rows(with: Instructions) -> Result<(), Failed> {
         pairing: Pairing::Halves,
         magnitude: 1.0,
         yarn: None,
+        temperature: None,
     };
     for &rows in ROWS {
         let (x, y) = (numbers(&mut random, rows * cols), numbers(&mut random, rows * cols));
