@@ -90,7 +90,10 @@ fn logits_of(
         let near = |what: &str, found: f64, golden: f64| -> Outcome {
             match (found - golden).abs() {
                 d if d <= LARGEST => Ok(()),
-                d => Err(format!("{name}, position {position}: {what} is {found}, golden {golden}, {d:e} apart").into()),
+                d => Err(format!(
+                    "{name}, position {position}: {what} is {found}, golden {golden}, {d:e} apart"
+                )
+                .into()),
             }
         };
         let tops = ids(&at["top_ids"])?.into_iter().zip(numbers(&at["top_logits"])?);
@@ -122,7 +125,9 @@ fn continues(
     for (at, &token) in golden.iter().enumerate() {
         if found != token && margins[at] > SURE {
             let margin = margins[at];
-            return Err(format!("{name}: token {at} is {found}, golden {token}, by a margin of {margin}").into());
+            return Err(
+                format!("{name}: token {at} is {found}, golden {token}, by a margin of {margin}").into()
+            );
         }
         session.logits(&[token], &mut |row| found = tops(row, vocab)[0].0 as u32)?;
     }

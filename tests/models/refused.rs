@@ -7,6 +7,8 @@ use crate::gguf_file::{GgufFile, Meta};
 use crate::tiny_model::{Gpt2, Llama};
 use crate::{Outcome, heap, load};
 
+/// What is odd, and what makes it so.
+type Change = (&'static str, fn(&mut GgufFile));
 /// What is wrong, what makes it so, and what the refusal has to say.
 type Case = (&'static str, fn(&mut GgufFile), &'static [&'static str]);
 
@@ -65,7 +67,7 @@ fn reshape(f: &mut GgufFile, name: &str, dims: &[u64]) {
 }
 
 /// What cannot change the result, however odd.
-const HARMLESS: &[(&str, fn(&mut GgufFile))] = &[
+const HARMLESS: &[Change] = &[
     ("a name that is a number", |f| set(f, "general.name", 7)),
     ("a list of heads of keys that is empty", |f| {
         f.set("llama.attention.head_count_kv", [].as_slice() as &[u32]);
