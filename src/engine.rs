@@ -102,15 +102,21 @@ impl Engine {
     pub fn with_file(file: Gguf, options: &Options, progress: Progress<'_>) -> Result<Engine> {
         let start = Instant::now();
         let file = Arc::new(file);
-        let model = Arc::new(Model::from_gguf(&file, options.layers)?);
+        let mut model = Model::from_gguf(&file, options.layers)?;
         let tokenizer =
             Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?;
         let mut notes: Vec<String> = tokenizer.iter().flat_map(|t| t.warnings().to_vec()).collect();
         let context = match options.context {
             Some(0) => model.context_length,
             Some(c) => c,
-            None => model.context_length.min(DEFAULT_CONTEXT),
+            None => {
+                model.context_length.min(DEFAULT_CONTEXT).min(model.original_context.unwrap_or(usize::MAX))
+            }
         };
+        if model.original_context.is_some_and(|original| context > original) {
+            model = Model::for_context(&file, options.layers, context)?;
+        }
+        let model = Arc::new(model);
         if let Some(most) = model.position_limit.filter(|&most| context > most) {
             return Err(Error::Usage(format!("-c {context}: this model knows {most} positions and no more")));
         }

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use crate::formats::Format;
 use crate::ops::{
-    Activation, Add, Attend, AttentionShape, Embed, Gate, Index, LayerNorm, Linear, Op, RmsNorm, Rope,
-    RopeShape, Scale, Select, Softcap, Store, Unary,
+    Activation, Add, Attend, AttentionShape, Combine, Embed, ExpertLinear, Gate, Index, LayerNorm, Linear,
+    Op, RmsNorm, Rope, RopeShape, Route, Scale, Select, Softcap, Store, Unary,
 };
 
 /// A handle on a node of a [`Graph`].
@@ -80,7 +80,9 @@ pub struct Weight {
     pub tensor: String,
     /// Where the rows begin in the tensor, in weights: a fused QKV tensor is three weights. A multiple of the format's block.
     pub first: usize,
-    /// The number of rows.
+    /// Matrices that follow each other: 1, but for the weights of experts.
+    pub experts: usize,
+    /// The number of rows of each.
     pub rows: usize,
     /// Weights in a row.
     pub cols: usize,
@@ -92,12 +94,17 @@ impl Weight {
     /// The bytes of the tensor's data that hold these rows.
     pub fn bytes(&self) -> Range<usize> {
         let start = self.format.row_bytes(self.first);
-        start..start + self.format.row_bytes(self.cols) * self.rows
+        start..start + self.format.row_bytes(self.cols) * self.all_rows()
+    }
+
+    /// The rows of all experts.
+    pub fn all_rows(&self) -> usize {
+        self.experts * self.rows
     }
 
     fn is(&self, other: &Weight) -> bool {
-        (&self.tensor, self.first, self.rows, self.cols)
-            == (&other.tensor, other.first, other.rows, other.cols)
+        (&self.tensor, self.first, self.experts, self.rows, self.cols)
+            == (&other.tensor, other.first, other.experts, other.rows, other.cols)
     }
 }
 
@@ -240,7 +247,7 @@ impl Graph {
             return at;
         }
         self.weights.entry(weight.tensor.clone()).or_default().push(Node(self.nodes.len()));
-        let shape = Shape { rows: Rows::Of(weight.rows), cols: weight.cols };
+        let shape = Shape { rows: Rows::Of(weight.all_rows()), cols: weight.cols };
         self.push(weight.tensor.clone(), shape, Kind::Weight(weight))
     }
 
@@ -328,6 +335,29 @@ impl Graph {
     /// `cap · tanh(x / cap)`.
     pub fn softcap(&mut self, x: Node, cap: f32) -> Node {
         self.op(Softcap { cap }, &[x])
+    }
+
+    /// The experts of each row by a router's logits, with a bias for the choice alone where there is one.
+    pub fn route(&mut self, logits: Node, bias: Option<Node>, route: Route) -> Node {
+        let inputs: Vec<Node> = [Some(logits), bias].into_iter().flatten().collect();
+        self.op(route, &inputs)
+    }
+
+    /// The products of rows, or of one part of them for each expert, with the experts of `weight` that `route` names.
+    pub fn expert_linear(&mut self, x: Node, weight: Node, route: Node, bias: Option<Node>) -> Node {
+        let experts = match &self.entry(weight).kind {
+            Kind::Weight(weight) => weight.experts,
+            _ => 1,
+        };
+        let used = self.shape(route).cols / 2;
+        let inputs: Vec<Node> = [Some(x), Some(weight), Some(route), bias].into_iter().flatten().collect();
+        self.op(ExpertLinear { experts, used }, &inputs)
+    }
+
+    /// The sum of what a row's experts gave, weighted by the route.
+    pub fn combine(&mut self, x: Node, route: Node) -> Node {
+        let used = self.shape(route).cols / 2;
+        self.op(Combine { used }, &[x, route])
     }
 
     /// Only the rows whose logits are asked for: what follows is computed for these alone.

@@ -3,6 +3,7 @@
 
 mod attention;
 mod exp;
+mod experts;
 mod gate;
 mod int8;
 mod kernels;

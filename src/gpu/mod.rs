@@ -70,7 +70,7 @@ impl Gpu {
         let (matrices, vectors) = weight_nodes(&model);
         let groups = groups::groups(graph);
         let layout =
-            Layout::new(graph, &matrices, &groups::weight_groups(graph, &groups), device.caps.binding);
+            Layout::new(graph, &matrices, &groups::weight_groups(graph, &groups), device.caps.binding)?;
         let outputs =
             (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, config.rows);
         let plan = |class| {

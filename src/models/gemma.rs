@@ -22,8 +22,9 @@ pub fn gemma2(p: &mut Page<'_>) -> Result<()> {
     let attention = Attention::rotary(p, Pairing::Halves)?;
     let scale = scale(p, &attention.shape, 46)?;
     let shape = AttentionShape { softcap, scale, ..attention.shape };
-    let of_layer =
-        |layer: usize| Attention { shape, ..attention }.window(if layer % 2 == 0 { window } else { 0 });
+    let of_layer = |layer: usize| {
+        Attention { shape, ..attention }.window(if layer.is_multiple_of(2) { window } else { 0 })
+    };
     let logits = forward(p, &of_layer, true)?;
     p.g.softcap(logits, logit_cap);
     Ok(())

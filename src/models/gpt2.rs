@@ -7,6 +7,7 @@ use crate::ops::Activation;
 
 /// The forward pass.
 pub fn forward(p: &mut Page<'_>) -> Result<()> {
+    p.biased = true;
     let norm = p.layer_norm()?;
     let ffn = p.w.keys.count("feed_forward_length")?;
     let attention = Attention::read(p)?;

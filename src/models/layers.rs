@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::models::page::{Block, Page};
 use crate::models::rotary;
-use crate::ops::{Activation, AttentionShape, Pairing, RopeShape};
+use crate::ops::{Activation, AttentionShape, Pairing, RopeShape, Temperature};
 
 /// Where queries and keys are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Attention {
     pub factors: Option<Node>,
     /// Where queries and keys are normalised.
     pub head_norm: HeadNorm,
+    /// How queries grow with their position, if they do.
+    pub temperature: Option<Temperature>,
 }
 
 impl Attention {
@@ -59,7 +61,7 @@ impl Attention {
         }
         let scale = 1.0 / (head_dim as f32).sqrt();
         let shape = AttentionShape { heads, kv_heads, head_dim, scale, window: 0, softcap: 0.0 };
-        Ok(Attention { shape, rope: None, factors: None, head_norm: HeadNorm::None })
+        Ok(Attention { shape, rope: None, factors: None, head_norm: HeadNorm::None, temperature: None })
     }
 
     /// The same with rotary positions as the keys have them, and with the factors in `rope_freqs` if there are any.
@@ -105,7 +107,8 @@ impl Block<'_> {
             HeadNorm::Whole => self.group_norm(&norm, x, 1)?,
             HeadNorm::None | HeadNorm::After => x,
         };
-        if let Some(shape) = a.rope {
+        if let Some(mut shape) = a.rope {
+            shape.temperature = a.temperature.filter(|_| which == "q");
             x = self.g.rope(x, a.factors, shape);
             x = self.name(x, &rope);
         }

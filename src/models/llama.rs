@@ -1,59 +1,135 @@
-//! Llama and its relatives: a norm before attention and before a gated feed-forward, rotary positions, grouped queries. Biases, tied
-//! outputs, fused tensors, windows and the scaling of positions are what a file holds; the rest of what differs is a [`Family`].
+//! Llama and its relatives: a norm before attention and before a gated feed-forward or experts, rotary positions, grouped queries.
+//! Biases, tied outputs, fused tensors, experts, windows and the scaling of positions are what a file holds; the rest of what differs is a
+//! [`Family`].
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::models::experts::Experts;
 use crate::models::layers::{Attention, HeadNorm};
 use crate::models::page::Page;
-use crate::ops::{Activation, Pairing};
+use crate::ops::{Activation, AttentionShape, Pairing, RopeShape, Route, Scoring, Temperature};
 
 /// What differs between the relatives and no file says.
+#[derive(Clone, Copy)]
 pub struct Family {
     /// Which numbers of a head turn together.
     pub pairing: Pairing,
-    /// Where queries and keys are normalised.
+    /// Where queries and keys are normalised, if the file has weights for that.
     pub head_norm: HeadNorm,
     /// What the norm before the feed-forward is called.
     pub ffn_norm: &'static str,
     /// Layers that do not rotate.
     pub unrotated: fn(usize) -> bool,
+    /// How experts are chosen, where there are any.
+    pub route: Route,
 }
 
-/// Llama, Mistral, TinyLlama, SmolLM2; ERNIE 4.5.
+/// Llama, Mistral and Mixtral, TinyLlama, SmolLM2; ERNIE 4.5, Granite, Ministral 3.
 pub const LLAMA: Family = Family {
     pairing: Pairing::Neighbours,
     head_norm: HeadNorm::None,
     ffn_norm: "ffn_norm",
     unrotated: |_| false,
+    route: Route {
+        used: 0,
+        scoring: Scoring::Softmax,
+        normalise: Some(0.0),
+        scale: 1.0,
+        groups: 1,
+        groups_used: 1,
+    },
 };
 /// Qwen 2 and 2.5, whose queries, keys and values have biases.
 pub const QWEN2: Family = Family { pairing: Pairing::Halves, ..LLAMA };
-/// Qwen 3.
+/// Qwen 1.5 and 2 with experts.
+pub const QWEN2_MOE: Family = Family { route: Route { normalise: None, ..LLAMA.route }, ..QWEN2 };
+/// Qwen 3, with experts or without.
 pub const QWEN3: Family = Family { head_norm: HeadNorm::Before, ..QWEN2 };
 /// Hunyuan.
 pub const HUNYUAN: Family = Family { head_norm: HeadNorm::After, ..QWEN2 };
-/// Seed OSS.
+/// Seed-OSS.
 pub const SEED_OSS: Family = Family { ffn_norm: "post_attention_norm", ..QWEN2 };
+/// GLM 4.5.
+pub const GLM4_MOE: Family = Family {
+    head_norm: HeadNorm::Before,
+    route: Route { scoring: Scoring::Sigmoid, ..LLAMA.route },
+    ..SEED_OSS
+};
 /// SmolLM3, of whose layers every fourth does not rotate.
 pub const SMOLLM3: Family = Family { unrotated: |layer| layer % 4 == 3, ..LLAMA };
 
+/// Four numbers that embeddings, scores, residuals and logits are scaled by.
+struct Scales {
+    embedding: f32,
+    attention: Option<f32>,
+    residual: f32,
+    logits: f32,
+}
+
 /// The forward pass.
 pub fn forward(p: &mut Page<'_>, family: &Family) -> Result<()> {
+    write(p, family, Scales { embedding: 1.0, attention: None, residual: 1.0, logits: 1.0 }, None)
+}
+
+/// Granite's, with the scales that its files give; logits are divided by theirs.
+pub fn granite(p: &mut Page<'_>) -> Result<()> {
+    let keys = &p.w.keys;
+    let scales = Scales {
+        embedding: keys.positive_or_none("embedding_scale")?.unwrap_or(1.0),
+        attention: keys.positive_or_none("attention.scale")?,
+        residual: keys.positive_or_none("residual_scale")?.unwrap_or(1.0),
+        logits: 1.0 / keys.positive_or_none("logit_scale")?.unwrap_or(1.0),
+    };
+    write(p, &LLAMA, scales, None)
+}
+
+/// Ministral 3's, whose queries grow with their position.
+pub fn mistral3(p: &mut Page<'_>) -> Result<()> {
+    let keys = &p.w.keys;
+    let temperature = match keys.number("attention.temperature_scale")? {
+        None | Some(0.0) => None,
+        Some(scale) => {
+            let original = keys.count("rope.scaling.original_context_length")? as u32;
+            Some(Temperature { scale, original })
+        }
+    };
+    write(p, &LLAMA, Scales { embedding: 1.0, attention: None, residual: 1.0, logits: 1.0 }, temperature)
+}
+
+fn write(p: &mut Page<'_>, family: &Family, scales: Scales, temperature: Option<Temperature>) -> Result<()> {
     let norm = p.rms()?;
     let ffn = p.w.keys.count("feed_forward_length")?;
+    let experts = Experts::read(p, ffn, &family.route)?;
     let window = p.w.keys.count_or_zero("attention.sliding_window")?;
-    let attention = Attention::rotary(p, family.pairing)?.window(window);
-    let attention = Attention { head_norm: family.head_norm, ..attention };
+    let mut attention = Attention::rotary(p, family.pairing)?.window(window);
+    let scale = scales.attention.unwrap_or(attention.shape.scale);
+    attention.shape = AttentionShape { scale, ..attention.shape };
+    attention.temperature = temperature;
+    if temperature.is_some()
+        && attention.rope.is_some_and(|RopeShape { rotary, head_dim, .. }| rotary < head_dim)
+    {
+        let name = p.w.keys.name("attention.temperature_scale");
+        return Err(Error::Model(format!("key {name} is known for heads that turn as a whole alone")));
+    }
 
-    let mut x = p.embed()?;
+    let x = p.embed()?;
+    let mut x = p.top(norm).scale("embedding", x, scales.embedding);
     for layer in 0..p.layers {
-        let rope = attention.rope.filter(|_| !(family.unrotated)(layer));
         let mut b = p.block(layer, norm);
+        let rope = attention.rope.filter(|_| !(family.unrotated)(layer));
+        let head_norm = if b.holds("attn_q_norm.weight") { family.head_norm } else { HeadNorm::None };
         let h = b.norm("attn_norm", x)?;
-        let a = b.attention(h, &Attention { rope, ..attention })?;
+        let a = b.attention(h, &Attention { rope, head_norm, ..attention })?;
+        let a = b.scale("attn_scaled", a, scales.residual);
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm(family.ffn_norm, x1)?;
-        let f = b.gated(h, ffn, Activation::Silu)?;
+        let f = match &experts {
+            Some(experts) if layer >= experts.dense => b.experts(h, experts, Activation::Silu)?,
+            _ => b.gated(h, ffn, Activation::Silu)?,
+        };
+        let f = b.scale("ffn_scaled", f, scales.residual);
         x = b.add("ffn_residual", x1, f);
     }
-    p.output(x, norm).map(drop)
+    let logits = p.output(x, norm)?;
+    p.top(norm).scale("logits", logits, scales.logits);
+    Ok(())
 }

@@ -1,11 +1,16 @@
 //! How ops make an architecture: a page for each family and a row for each architecture in [`ARCHITECTURES`]. Names no backend.
 
+mod experts;
 mod gemma;
+mod glm4;
 mod gpt2;
 mod keys;
 mod layers;
 mod llama;
+mod neox;
 mod page;
+mod phi3;
+mod post_norm;
 mod rotary;
 mod weights;
 
@@ -31,25 +36,65 @@ pub struct Architecture {
 
 /// Every architecture that is known.
 pub const ARCHITECTURES: &[Architecture] = &[
+    Architecture {
+        name: "cohere2",
+        models: "Command R7B, Command A",
+        forward: |p| neox::forward(p, &neox::COHERE2),
+    },
+    Architecture { name: "ernie4_5", models: "ERNIE 4.5", forward: |p| llama::forward(p, &llama::LLAMA) },
+    Architecture {
+        name: "ernie4_5-moe",
+        models: "ERNIE 4.5 with experts",
+        forward: |p| llama::forward(p, &llama::LLAMA),
+    },
+    Architecture { name: "exaone4", models: "EXAONE 4", forward: post_norm::exaone4 },
     Architecture { name: "gemma", models: "Gemma 1", forward: gemma::gemma },
     Architecture { name: "gemma2", models: "Gemma 2", forward: gemma::gemma2 },
     Architecture { name: "gemma3", models: "Gemma 3", forward: gemma::gemma3 },
+    Architecture { name: "glm4", models: "GLM 4", forward: glm4::forward },
+    Architecture { name: "glm4moe", models: "GLM 4.5", forward: |p| llama::forward(p, &llama::GLM4_MOE) },
     Architecture { name: "gpt2", models: "GPT-2", forward: gpt2::forward },
-    Architecture {
-        name: "llama",
-        models: "Llama 2 and 3, Mistral, TinyLlama, SmolLM2",
-        forward: |p| llama::forward(p, &llama::LLAMA),
-    },
-    Architecture { name: "qwen2", models: "Qwen 2 and 2.5", forward: |p| llama::forward(p, &llama::QWEN2) },
-    Architecture { name: "ernie4_5", models: "ERNIE 4.5", forward: |p| llama::forward(p, &llama::LLAMA) },
+    Architecture { name: "gptneox", models: "GPT-NeoX, Pythia", forward: |p| neox::forward(p, &neox::NEOX) },
+    Architecture { name: "granite", models: "Granite 3", forward: llama::granite },
     Architecture {
         name: "hunyuan-dense",
         models: "Hunyuan dense",
         forward: |p| llama::forward(p, &llama::HUNYUAN),
     },
+    Architecture {
+        name: "llama",
+        models: "Llama 2 and 3, Mistral, Mixtral, TinyLlama, SmolLM2",
+        forward: |p| llama::forward(p, &llama::LLAMA),
+    },
+    Architecture { name: "mistral3", models: "Ministral 3", forward: llama::mistral3 },
+    Architecture {
+        name: "nemotron",
+        models: "Nemotron, Minitron",
+        forward: |p| neox::forward(p, &neox::NEMOTRON),
+    },
+    Architecture { name: "olmo2", models: "OLMo 2 and 3", forward: post_norm::olmo2 },
+    Architecture { name: "phi2", models: "Phi 2", forward: |p| neox::forward(p, &neox::PHI2) },
+    Architecture { name: "phi3", models: "Phi 3 and 4", forward: phi3::forward },
+    Architecture { name: "qwen2", models: "Qwen 2 and 2.5", forward: |p| llama::forward(p, &llama::QWEN2) },
+    Architecture {
+        name: "qwen2moe",
+        models: "Qwen 1.5 and 2 with experts",
+        forward: |p| llama::forward(p, &llama::QWEN2_MOE),
+    },
+    Architecture { name: "qwen3", models: "Qwen 3", forward: |p| llama::forward(p, &llama::QWEN3) },
+    Architecture {
+        name: "qwen3moe",
+        models: "Qwen 3 with experts",
+        forward: |p| llama::forward(p, &llama::QWEN3),
+    },
     Architecture { name: "seed_oss", models: "Seed-OSS", forward: |p| llama::forward(p, &llama::SEED_OSS) },
     Architecture { name: "smollm3", models: "SmolLM3", forward: |p| llama::forward(p, &llama::SMOLLM3) },
-    Architecture { name: "qwen3", models: "Qwen 3", forward: |p| llama::forward(p, &llama::QWEN3) },
+    Architecture { name: "stablelm", models: "StableLM", forward: |p| neox::forward(p, &neox::STABLELM) },
+    Architecture {
+        name: "starcoder2",
+        models: "StarCoder 2",
+        forward: |p| neox::forward(p, &neox::STARCODER2),
+    },
 ];
 
 /// A model: its graph, and the few numbers about it that others need.
@@ -67,6 +112,8 @@ pub struct Model {
     pub context_length: usize,
     /// The most positions that there are, for models with a table of them.
     pub position_limit: Option<usize>,
+    /// Positions up to which the graph is the right one, where a longer context asks for another: [`Model::for_context`].
+    pub original_context: Option<usize>,
     /// Tokens of the vocabulary: the width of the logits.
     pub vocab_size: usize,
 }
@@ -74,10 +121,15 @@ pub struct Model {
 impl Model {
     /// Writes the graph of a file's model: of all its layers, or of the first `layers`.
     pub fn from_gguf(file: &Gguf, layers: Option<usize>) -> Result<Model> {
-        Model::build(file, layers).map_err(|e| e.in_file(file.name().as_ref()))
+        Model::for_context(file, layers, 0)
     }
 
-    fn build(file: &Gguf, layers: Option<usize>) -> Result<Model> {
+    /// The same for sequences of up to `context` positions: some models compute long ones otherwise.
+    pub fn for_context(file: &Gguf, layers: Option<usize>, context: usize) -> Result<Model> {
+        Model::build(file, layers, context).map_err(|e| e.in_file(file.name().as_ref()))
+    }
+
+    fn build(file: &Gguf, layers: Option<usize>, context: usize) -> Result<Model> {
         let name = file.metadata().need_str("general.architecture")?;
         let Some(architecture) = ARCHITECTURES.iter().find(|a| a.name == name) else {
             let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
@@ -94,7 +146,9 @@ impl Model {
             return Err(Error::Usage(format!("{layers} layers were asked for; the model has {block_count}")));
         }
         let mut graph = Graph::new();
-        (architecture.forward)(&mut Page::new(&mut graph, &weights, layers)?)?;
+        let mut page = Page::new(&mut graph, &weights, layers, context)?;
+        (architecture.forward)(&mut page)?;
+        let original_context = page.original_context;
         let rotary = graph.nodes().any(|(_, e)| matches!(e.op(), Some((Op::Rope(_), _))));
         weights.keys.all_honoured(rotary)?;
         if layers == block_count {
@@ -117,13 +171,14 @@ impl Model {
             layers,
             context_length,
             position_limit,
+            original_context,
             vocab_size,
         })
     }
 }
 
 impl Model {
-    /// Bytes of weights that one token needs, each once: all but tables of which it reads one row.
+    /// Bytes of weights that one token needs, each once: of experts those that it goes to, of tables of which it reads one row none.
     pub fn bytes_per_token(&self) -> u64 {
         let mut seen = HashSet::new();
         let mut bytes = 0;
@@ -136,7 +191,13 @@ impl Model {
                 if let Kind::Weight(weight) = &self.graph.entry(input).kind
                     && seen.insert((&weight.tensor, weight.first))
                 {
-                    bytes += weight.bytes().len() as u64;
+                    let all = weight.bytes().len() as u64;
+                    bytes += match op {
+                        Op::ExpertLinear(op) if weight.experts > 1 => {
+                            all * op.used as u64 / op.experts as u64
+                        }
+                        _ => all,
+                    };
                 }
             }
         }

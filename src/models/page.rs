@@ -35,13 +35,20 @@ pub struct Page<'a> {
     pub width: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
+    /// Whether every matrix and norm of a block has a bias; otherwise those have that the file has one for.
+    pub biased: bool,
+    /// Positions that the model is for.
+    pub context: usize,
+    /// Positions beyond which another page would be written for a longer context.
+    pub original_context: Option<usize>,
 }
 
 impl<'a> Page<'a> {
     /// A page without a node.
-    pub fn new(g: &'a mut Graph, w: &'a Weights<'a>, layers: usize) -> Result<Page<'a>> {
+    pub fn new(g: &'a mut Graph, w: &'a Weights<'a>, layers: usize, context: usize) -> Result<Page<'a>> {
         let width = w.keys.count("embedding_length")?;
-        Ok(Page { g, w, layers, width, vocab: w.vocab_size()? })
+        let vocab = w.vocab_size()?;
+        Ok(Page { g, w, layers, width, vocab, biased: false, context, original_context: None })
     }
 
     /// RMS norms with the file's epsilon.
@@ -73,13 +80,13 @@ impl<'a> Page<'a> {
     pub fn block(&mut self, i: usize, norm: Norm) -> Block<'_> {
         let at = format!("blk.{i}");
         self.g.scope(&at);
-        Block { g: &mut *self.g, w: self.w, at: at + ".", norm }
+        Block { g: &mut *self.g, w: self.w, at: at + ".", norm, biased: self.biased }
     }
 
     /// What belongs to no block.
     pub fn top(&mut self, norm: Norm) -> Block<'_> {
         self.g.scope("");
-        Block { g: &mut *self.g, w: self.w, at: String::new(), norm }
+        Block { g: &mut *self.g, w: self.w, at: String::new(), norm, biased: self.biased }
     }
 
     /// The last norm and the logits, of the output rows alone.
@@ -107,8 +114,9 @@ pub struct Block<'a> {
     pub g: &'a mut Graph,
     /// The file's tensors and keys.
     pub w: &'a Weights<'a>,
-    at: String,
+    pub(super) at: String,
     norm: Norm,
+    biased: bool,
 }
 
 impl Block<'_> {
@@ -140,7 +148,7 @@ impl Block<'_> {
         let tensor = format!("{}{tensor}", self.at);
         let weight = self.w.matrix_part(self.g, &format!("{tensor}.weight"), rows, cols, part.clone())?;
         let bias = format!("{tensor}.bias");
-        let bias = match self.w.holds(&bias) {
+        let bias = match self.biased || self.w.holds(&bias) {
             true => Some(self.w.vector_part(self.g, &bias, rows, part)?),
             false => None,
         };
@@ -155,7 +163,10 @@ impl Block<'_> {
         let y = match self.norm {
             Norm::Rms { eps } => self.g.rms_norm(x, weight, eps),
             Norm::Layer { eps } => {
-                let bias = self.w.vector_or_none(self.g, &format!("{}{name}.bias", self.at), cols)?;
+                let bias = match self.biased || self.holds(&format!("{name}.bias")) {
+                    true => Some(self.vector(&format!("{name}.bias"), cols)?),
+                    false => None,
+                };
                 self.g.layer_norm(x, weight, bias, eps)
             }
         };

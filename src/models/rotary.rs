@@ -41,9 +41,10 @@ fn scaled(p: &Page<'_>, rope: RopeShape) -> Result<RopeShape> {
             let original = keys.count("rope.scaling.original_context_length")? as u32;
             let fast = keys.positive_or_none("rope.scaling.yarn_beta_fast")?.unwrap_or(YARN_FAST);
             let slow = keys.positive_or_none("rope.scaling.yarn_beta_slow")?.unwrap_or(YARN_SLOW);
+            let multiplier = keys.number("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
             let magnitude = match keys.positive_or_none("rope.scaling.yarn_attn_factor")? {
                 Some(magnitude) => magnitude,
-                None => yarn_magnitude(factor, 1.0),
+                None => yarn_magnitude(factor, 1.0) / yarn_magnitude(factor, multiplier),
             };
             let yarn = Some(Yarn { original, fast, slow });
             Ok(RopeShape { scale: 1.0 / factor, magnitude: rope.magnitude * magnitude, yarn, ..rope })
@@ -55,7 +56,7 @@ fn scaled(p: &Page<'_>, rope: RopeShape) -> Result<RopeShape> {
     }
 }
 
-/// By how much YaRN lengthens rotated vectors, 0.1 · ln(factor) + 1 with a multiplier of 1.
-pub fn yarn_magnitude(factor: f32, multiplier: f32) -> f32 {
+/// By how much YaRN lengthens rotated vectors: 0.1 · multiplier · ln(factor) + 1.
+fn yarn_magnitude(factor: f32, multiplier: f32) -> f32 {
     if factor <= 1.0 { 1.0 } else { 0.1 * multiplier * factor.ln() + 1.0 }
 }

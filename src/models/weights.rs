@@ -61,9 +61,28 @@ impl<'a> Weights<'a> {
         part: Range<usize>,
     ) -> Result<Node> {
         let format = self.take(name, &[cols, rows])?;
-        let weight =
-            Weight { tensor: name.to_string(), first: part.start * cols, rows: part.len(), cols, format };
+        let weight = Weight {
+            tensor: name.to_string(),
+            first: part.start * cols,
+            experts: 1,
+            rows: part.len(),
+            cols,
+            format,
+        };
         Ok(g.weight(weight))
+    }
+
+    /// A tensor of `rows` × `cols` for each of `experts` experts.
+    pub fn experts(&self, g: &mut Graph, name: &str, [experts, rows, cols]: [usize; 3]) -> Result<Node> {
+        let format = self.take(name, &[cols, rows, experts])?;
+        Ok(g.weight(Weight { tensor: name.to_string(), first: 0, experts, rows, cols, format }))
+    }
+
+    /// A tensor of a row for each of `experts` experts, as one row of all.
+    pub fn expert_vectors(&self, g: &mut Graph, name: &str, experts: usize, len: usize) -> Result<Node> {
+        let format = self.take(name, &[len, experts])?;
+        let cols = experts * len;
+        Ok(g.weight(Weight { tensor: name.to_string(), first: 0, experts: 1, rows: 1, cols, format }))
     }
 
     /// A tensor of one row: a norm's weight, a bias.
@@ -80,8 +99,14 @@ impl<'a> Weights<'a> {
                 format.name
             )));
         }
-        let weight =
-            Weight { tensor: name.to_string(), first: part.start, rows: 1, cols: part.len(), format };
+        let weight = Weight {
+            tensor: name.to_string(),
+            first: part.start,
+            experts: 1,
+            rows: 1,
+            cols: part.len(),
+            format,
+        };
         Ok(g.weight(weight))
     }
 

@@ -3,12 +3,15 @@
 
 mod add;
 mod attend;
+mod combine;
 mod embed;
+mod expert_linear;
 mod gate;
 mod layer_norm;
 mod linear;
 mod rms_norm;
 mod rope;
+mod route;
 mod scale;
 mod select;
 mod softcap;
@@ -18,12 +21,15 @@ mod value;
 
 pub use add::Add;
 pub use attend::{Attend, AttentionShape};
+pub use combine::Combine;
 pub use embed::{Embed, Index};
+pub use expert_linear::ExpertLinear;
 pub use gate::Gate;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use rms_norm::RmsNorm;
-pub use rope::{Pairing, Rope, RopeShape, Yarn};
+pub use rope::{Pairing, Rope, RopeShape, Temperature, Yarn};
+pub use route::{Route, Scoring, routed};
 pub use scale::Scale;
 pub use select::Select;
 pub use softcap::Softcap;
@@ -60,6 +66,12 @@ pub enum Op {
     Scale(Scale),
     /// A soft bound on the size of numbers.
     Softcap(Softcap),
+    /// The choice of experts.
+    Route(Route),
+    /// Products with the chosen experts.
+    ExpertLinear(ExpertLinear),
+    /// The weighted sum of what they gave.
+    Combine(Combine),
     /// The rows whose logits are asked for.
     Select(Select),
 }
@@ -80,6 +92,9 @@ macro_rules! each {
             Op::Unary($inner) => $do,
             Op::Scale($inner) => $do,
             Op::Softcap($inner) => $do,
+            Op::Route($inner) => $do,
+            Op::ExpertLinear($inner) => $do,
+            Op::Combine($inner) => $do,
             Op::Select($inner) => $do,
         }
     };
@@ -101,6 +116,9 @@ impl Op {
             Op::Unary(_) => "unary",
             Op::Scale(_) => "scale",
             Op::Softcap(_) => "softcap",
+            Op::Route(_) => "route",
+            Op::ExpertLinear(_) => "expert_linear",
+            Op::Combine(_) => "combine",
             Op::Select(_) => "select",
         }
     }
@@ -124,7 +142,7 @@ impl Op {
     pub fn matrix_input(&self) -> Option<usize> {
         match self {
             Op::Embed(_) => Some(0),
-            Op::Linear(_) => Some(1),
+            Op::Linear(_) | Op::ExpertLinear(_) => Some(1),
             _ => None,
         }
     }
@@ -140,7 +158,24 @@ macro_rules! from {
     };
 }
 
-from!(Embed, RmsNorm, LayerNorm, Linear, Rope, Store, Attend, Add, Gate, Unary, Scale, Softcap, Select);
+from!(
+    Embed,
+    RmsNorm,
+    LayerNorm,
+    Linear,
+    Rope,
+    Store,
+    Attend,
+    Add,
+    Gate,
+    Unary,
+    Scale,
+    Softcap,
+    Select,
+    Route,
+    ExpertLinear,
+    Combine
+);
 
 /// Panics with the op's name: the graph was built wrongly.
 pub(crate) fn must(op: &str, holds: bool, what: &str) {

@@ -32,6 +32,17 @@ pub struct RopeShape {
     pub magnitude: f32,
     /// Which frequencies are spared the scale, if not all take it.
     pub yarn: Option<Yarn>,
+    /// How what turns grows with its position, if it does.
+    pub temperature: Option<Temperature>,
+}
+
+/// A factor of cosine and sine that grows with the position p: 1 + scale · ln(1 + ⌊p / original⌋).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// How much it grows.
+    pub scale: f32,
+    /// Positions of a step.
+    pub original: u32,
 }
 
 /// YaRN: a pair that turns more than `fast` times within the original context keeps its frequency, one that turns fewer than
@@ -64,7 +75,16 @@ impl Yarn {
 impl RopeShape {
     /// Rotary positions of whole heads, unscaled.
     pub fn new(head_dim: usize, base: f32, pairing: Pairing) -> RopeShape {
-        RopeShape { head_dim, rotary: head_dim, base, scale: 1.0, pairing, magnitude: 1.0, yarn: None }
+        RopeShape {
+            head_dim,
+            rotary: head_dim,
+            base,
+            scale: 1.0,
+            pairing,
+            magnitude: 1.0,
+            yarn: None,
+            temperature: None,
+        }
     }
 
     /// The angle of a pair at a position.
@@ -78,7 +98,10 @@ impl RopeShape {
     /// Cosine and sine of a pair's angle at a position, times the magnitude.
     fn turn(&self, position: u32, pair: usize, factors: Option<&[f32]>) -> [f32; 2] {
         let (sin, cos) = self.angle(position, pair, factors).sin_cos();
-        [cos, sin].map(|v| (v * self.magnitude as f64) as f32)
+        let grown = self
+            .temperature
+            .map_or(1.0, |t| 1.0 + t.scale as f64 * ((1 + position / t.original) as f64).ln());
+        [cos, sin].map(|v| (v * self.magnitude as f64 * grown) as f32)
     }
 
     /// The two numbers of pair `i`, counted from the start of a head.

@@ -22,6 +22,15 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// All of them.
+    pub const ALL: [Activation; 5] = [
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::GeluErf,
+        Activation::SquaredRelu,
+        Activation::Sigmoid,
+    ];
+
     /// act(x), rounded once.
     pub fn of(self, x: f32) -> f32 {
         let x = x as f64;

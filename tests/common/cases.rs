@@ -80,7 +80,8 @@ pub fn attention() -> Vec<AttentionShape> {
     let shape = |(i, (heads, kv_heads, head_dim, window)): (usize, (usize, usize, usize, u32))| {
         // Some with sharp scores: a softmax of few positions.
         let scale = if i % 4 == 1 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
-        AttentionShape { heads, kv_heads, head_dim, scale, window, softcap: 0.0 }
+        let softcap = if i % 5 == 4 { 2.0 } else { 0.0 };
+        AttentionShape { heads, kv_heads, head_dim, scale, window, softcap }
     };
     cases.into_iter().enumerate().map(shape).collect()
 }

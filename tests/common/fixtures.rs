@@ -26,6 +26,11 @@ pub fn demo() -> PathBuf {
     folder("WGLLM_DEMO", "../shared/demo")
 }
 
+/// Where what is known of trained models is that people download.
+pub fn real() -> PathBuf {
+    folder("WGLLM_REAL", "../shared/real")
+}
+
 /// What a folder holds, by name; nothing where there is no folder.
 pub fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };

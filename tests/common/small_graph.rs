@@ -40,6 +40,13 @@ impl SmallGraph {
         self.rows_of(&tensor, format, 0, rows, cols)
     }
 
+    /// Weights of experts: `[experts, rows, cols]`.
+    #[allow(dead_code)] // Not every test has experts.
+    pub fn experts(&mut self, format: &'static Format, [experts, rows, cols]: [usize; 3]) -> Node {
+        let tensor = self.tensor(format, experts * rows, cols);
+        self.graph.weight(Weight { tensor, first: 0, experts, rows, cols, format })
+    }
+
     /// A tensor of random numbers, for weights that are parts of one: its name.
     pub fn tensor(&mut self, format: &'static Format, rows: usize, cols: usize) -> String {
         let blocks = random_blocks(format, rows * cols / format.weights, self.tensors.len() as u64);
@@ -65,7 +72,14 @@ impl SmallGraph {
         rows: usize,
         cols: usize,
     ) -> Node {
-        self.graph.weight(Weight { tensor: tensor.into(), first: first * cols, rows, cols, format })
+        self.graph.weight(Weight {
+            tensor: tensor.into(),
+            first: first * cols,
+            experts: 1,
+            rows,
+            cols,
+            format,
+        })
     }
 
     /// A table in F32, row by row as `row` fills it from random numbers.
@@ -97,6 +111,7 @@ impl SmallGraph {
             layers: 1,
             context_length: 1,
             position_limit: None,
+            original_context: None,
             vocab_size,
         };
         Ok(Opened { file: Arc::new(file), model: Arc::new(model), _path: path })

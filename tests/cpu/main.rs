@@ -26,9 +26,6 @@ const F32: f64 = 1e-11;
 const CAPPED: f64 = 1e-10;
 /// Rows around the edges of few rows, of a panel and of pairs of panels.
 const ROWS: &[usize] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65];
-/// All of them.
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::Silu, Activation::Gelu, Activation::GeluErf, Activation::SquaredRelu, Activation::Sigmoid];
 /// Positions of a page.
 const PAGE: usize = 32;
 
@@ -131,7 +128,7 @@ fn elements(with: Instructions) -> Result<(), Failed> {
             x[0] = -120.0;
             let up = numbers(&mut random, rows * cols);
             let inputs = [Value::Rows { data: &x, cols }, Value::Rows { data: &up, cols }];
-            for act in ACTIVATIONS {
+            for act in Activation::ALL {
                 hold(with, F32, &Op::Gate(Gate { act }), &step(rows), &inputs, x.len())?;
                 hold(with, F32, &Op::Unary(Unary { act }), &step(rows), &inputs[..1], x.len())?;
             }
@@ -154,6 +151,7 @@ fn by_rows(with: Instructions) -> Result<(), Failed> {
         pairing: Pairing::Halves,
         magnitude: 1.0,
         yarn: None,
+        temperature: None,
     };
     for &rows in ROWS {
         let (x, y) = (numbers(&mut random, rows * cols), numbers(&mut random, rows * cols));

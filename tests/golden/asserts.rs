@@ -55,6 +55,11 @@ impl Subject {
         Ok(Subject { engine })
     }
 
+    /// Whether it runs on a software adapter, or on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.engine.backend.device().software
+    }
+
     /// The model's file.
     pub fn file(&self) -> &Gguf {
         &self.engine.file

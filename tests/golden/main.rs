@@ -13,6 +13,7 @@ mod gguf_file;
 mod models;
 mod q4_k_m;
 mod quant;
+mod real;
 mod stories;
 
 use std::path::Path;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     if targets.is_empty() {
         trials.push(none_here("golden data on an adapter"));
     }
-    for found in [models::trials, quant::trials, stories::trials, forced::trials] {
+    for found in [models::trials, quant::trials, stories::trials, forced::trials, real::trials] {
         trials.extend(found(&targets));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

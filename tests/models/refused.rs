@@ -7,6 +7,8 @@ use crate::gguf_file::{GgufFile, Meta};
 use crate::tiny_model::{Gpt2, Llama};
 use crate::{Outcome, heap, load};
 
+/// What is odd, and what makes it so.
+type Change = (&'static str, fn(&mut GgufFile));
 /// What is wrong, what makes it so, and what the refusal has to say.
 type Case = (&'static str, fn(&mut GgufFile), &'static [&'static str]);
 
@@ -15,6 +17,13 @@ pub fn trials() -> Vec<Trial> {
     let llama: fn() -> GgufFile = || Llama::default().file();
     let gpt2: fn() -> GgufFile = || Gpt2::default().file();
     let mut trials = Vec::new();
+    trials.extend(HARMLESS.iter().map(|&(what, change)| {
+        Trial::test(format!("refused::llama with {what} is not"), move || {
+            let mut file = llama();
+            change(&mut file);
+            load(file.leak()).map(drop).map_err(|e| e.to_string().into())
+        })
+    }));
     for (name, fresh, cases) in [("llama", llama, LLAMA), ("gpt2", gpt2, GPT2)] {
         trials.push(Trial::test(format!("refused::{name} as it stands is accepted"), move || {
             load(fresh().leak()).map(drop).map_err(|e| e.to_string().into())
@@ -57,12 +66,38 @@ fn reshape(f: &mut GgufFile, name: &str, dims: &[u64]) {
     t.data.resize(dims.iter().product::<u64>() as usize * 4, 0);
 }
 
+/// What cannot change the result, however odd.
+const HARMLESS: &[Change] = &[
+    ("a name that is a number", |f| set(f, "general.name", 7)),
+    ("a list of heads of keys that is empty", |f| {
+        f.set("llama.attention.head_count_kv", [].as_slice() as &[u32]);
+        // As many as heads: what a missing key says.
+        reshape(f, "blk.0.attn_k.weight", &[64, 64]);
+        reshape(f, "blk.0.attn_v.weight", &[64, 64]);
+        reshape(f, "blk.1.attn_k.weight", &[64, 64]);
+        reshape(f, "blk.1.attn_v.weight", &[64, 64]);
+    }),
+    ("a size of the vocabulary that is a word", |f| f.set("llama.vocab_size", "many")),
+    ("no scaling", |f| f.set("llama.rope.scaling.type", "none")),
+    ("attention to what came before", |f| f.set("llama.attention.causal", true)),
+    ("no experts", |f| set(f, "llama.expert_count", 0)),
+    ("no window", |f| set(f, "llama.attention.sliding_window", 0)),
+    ("a scale of logits that is none", |f| f.set("llama.logit_scale", 1.0f32)),
+    ("a key of another architecture", |f| f.set("gemma2.final_logit_softcapping", 30.0f32)),
+    ("an odd key that nobody asks for", |f| f.set("llama.rope.dimension_sections", "odd")),
+];
+
 const LLAMA: &[Case] = &[
     ("no architecture", |f| f.unset("general.architecture"), &["key general.architecture is missing"]),
     (
         "architecture of another type",
         |f| set(f, "general.architecture", 1),
         &["key general.architecture is u32"],
+    ),
+    (
+        "escapes in the architecture",
+        |f| f.set("general.architecture", "\u{1b}[31mllama\u{7}\n"),
+        &["architecture \"\\u{1b}[31mllama\\u{7}\\n\" is not known"],
     ),
     (
         "unknown architecture",
@@ -180,15 +215,47 @@ const LLAMA: &[Case] = &[
     ("infinite base", |f| f.set("llama.rope.freq_base", f32::INFINITY), &["key llama.rope.freq_base is inf"]),
     (
         "scaling that is not known",
-        |f| f.set("llama.rope.scaling.type", "yarn"),
-        &["llama.rope.scaling.type is yarn"],
+        |f| f.set("llama.rope.scaling.type", "su\u{1b}[2J"),
+        &["llama.rope.scaling.type is \"su\\u{1b}[2J\""],
     ),
+    (
+        "YaRN without its first context",
+        |f| f.set("llama.rope.scaling.type", "yarn"),
+        &["key llama.rope.scaling.original_context_length is missing"],
+    ),
+    (
+        "attention to what follows",
+        |f| f.set("llama.attention.causal", false),
+        &["key llama.attention.causal is false, which changes what is computed"],
+    ),
+    (
+        "a soft cap",
+        |f| f.set("llama.final_logit_softcapping", 30.0f32),
+        &["key llama.final_logit_softcapping is 30.0, which changes what is computed"],
+    ),
+    ("a window as a string", |f| f.set("llama.attention.sliding_window", "9"), &["sliding_window is string"]),
     (
         "negative scaling",
         |f| f.set("llama.rope.scaling.factor", -2.0f32),
         &["llama.rope.scaling.factor is -2"],
     ),
-    ("experts", |f| set(f, "llama.expert_count", 8), &["llama.expert_count"]),
+    ("experts", |f| set(f, "llama.expert_count", 8), &["key llama.expert_used_count is missing"]),
+    (
+        "more experts used than there are",
+        |f| {
+            set(f, "llama.expert_count", 4);
+            set(f, "llama.expert_used_count", 5);
+        },
+        &["key llama.expert_used_count is 5", "4 experts"],
+    ),
+    (
+        "experts without a router",
+        |f| {
+            set(f, "llama.expert_count", 4);
+            set(f, "llama.expert_used_count", 2);
+        },
+        &["tensor blk.0.ffn_gate_inp.weight is missing"],
+    ),
     (
         "a matrix of another shape",
         |f| reshape(f, "blk.1.attn_q.weight", &[64, 32]),
@@ -245,9 +312,9 @@ const LLAMA: &[Case] = &[
         "a type that is not computed with",
         |f| {
             let t = f.find("blk.0.attn_v.weight");
-            (t.kind, t.data) = (3, vec![0; 64 * 32 / 32 * 20]);
+            (t.kind, t.data) = (24, vec![0; 64 * 32]);
         },
-        &["tensor blk.0.attn_v.weight is Q4_1, which is not known; known are F32, F16"],
+        &["tensor blk.0.attn_v.weight is I8, which is not known; known are F32, F16"],
     ),
     ("a norm of integers", |f| f.find("output_norm.weight").kind = 26, &["tensor output_norm.weight is I32"]),
 ];

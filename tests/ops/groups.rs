@@ -4,7 +4,7 @@ use wgllm::backend::{Precision, RuntimeConfig};
 use wgllm::formats::FORMATS;
 use wgllm::gpu::Masks;
 use wgllm::graph::{Node, Step};
-use wgllm::ops::{Activation, Index, RopeShape};
+use wgllm::ops::{Activation, Index, Pairing, RopeShape, Route, Scoring, Temperature, Yarn};
 
 use crate::adapters::HARDWARE;
 use crate::cases::{self, Linear};
@@ -74,6 +74,25 @@ pub const GROUPS: &[Group] = &[
         variants: &[("f32", Precision::F32, ALL)],
     },
     Group { name: "norms", build: norms, steps: steps::by_kind, plan: PLAN, variants: SUBGROUPS },
+    Group {
+        name: "norms of heads",
+        build: head_norms,
+        steps: steps::by_kind,
+        plan: PLAN,
+        variants: SUBGROUPS,
+    },
+    Group {
+        name: "experts",
+        build: experts,
+        steps: steps::few_rows,
+        plan: RuntimeConfig { rows: 80, ..PLAN },
+        variants: &[
+            ("f32", Precision::F32, ALL),
+            ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
+            ("f32, bounds checked", Precision::F32, CHECKED),
+            ("f32, bindings of 1 MiB", Precision::F32, PARTS),
+        ],
+    },
     Group { name: "elements", build: elements, steps: steps::by_kind, plan: PLAN, variants: PLAIN },
     Group { name: "embed and select", build: embed, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
     Group { name: "rope", build: rope, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
@@ -182,7 +201,70 @@ fn norms(s: &mut SmallGraph) {
         s.graph.name(y, &format!("rms_norm of {cols}"));
         let y = s.graph.layer_norm(x, w, Some(b), 1e-5);
         s.graph.name(y, &format!("layer_norm of {cols}"));
+        let y = s.graph.layer_norm(x, w, None, 1e-5);
+        s.graph.name(y, &format!("layer_norm of {cols} without bias"));
+        // Behind the choice of output rows there may be more rows than the step has.
+        let chosen = s.graph.output_rows(x);
+        let y = s.graph.rms_norm(chosen, w, 1e-6);
+        s.graph.name(y, &format!("rms_norm of {cols} of output rows"));
     }
+}
+
+fn head_norms(s: &mut SmallGraph) {
+    for (heads, head_dim) in [(1, 16), (3, 32), (4, 80), (5, 256), (7, 4)] {
+        let x = input(s, heads * head_dim);
+        let w = s.weight(format("F32"), 1, head_dim);
+        for (weight, which) in [(Some(w), ""), (None, " without weight")] {
+            let y = s.graph.group_norm(x, weight, heads, 1e-6);
+            s.graph.name(y, &format!("rms_norm of {heads} heads of {head_dim}{which}"));
+        }
+    }
+}
+
+/// Every kind of route, and experts in every format: with a bias and without, of one x and of one for each, in one binding and in several.
+fn experts(s: &mut SmallGraph) {
+    let plain = Route {
+        used: 2,
+        scoring: Scoring::Softmax,
+        normalise: Some(0.0),
+        scale: 1.0,
+        groups: 1,
+        groups_used: 1,
+    };
+    let sigmoid = Route { scoring: Scoring::Sigmoid, normalise: Some(1e-6), scale: 2.5, ..plain };
+    let routes = [
+        (4, false, plain),
+        (8, false, Route { used: 8, normalise: None, ..plain }),
+        (70, true, Route { used: 3, ..sigmoid }),
+        (129, false, Route { used: 1, scale: 0.5, ..plain }),
+        (12, true, Route { used: 3, groups: 4, groups_used: 2, ..sigmoid }),
+        (8, true, Route { groups: 8, groups_used: 3, ..plain }),
+    ];
+    for (count, biased, route) in routes {
+        let logits = input(s, count);
+        let bias = biased.then(|| s.weight(format("F32"), 1, count));
+        let y = s.graph.route(logits, bias, route);
+        s.graph.name(y, &format!("{route:?} of {count}"));
+    }
+    let logits = input(s, 8);
+    let route = s.graph.route(logits, None, Route { used: 3, ..plain });
+    for (f, &format) in FORMATS.iter().enumerate() {
+        let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), [33, 512][f % 2]);
+        let w = s.experts(format, [8, rows, cols]);
+        let bias = (f % 3 == 0).then(|| s.weight(FORMATS[0], 1, 8 * rows));
+        for (x, which) in [(cols, "one x"), (3 * cols, "an x for each")] {
+            let x = input(s, x);
+            let y = s.graph.expert_linear(x, w, route, bias);
+            s.graph.name(y, &format!("expert_linear {} [8, {rows}, {cols}] of {which}", format.name));
+            let y = s.graph.combine(y, route);
+            s.graph.name(y, &format!("combine 3 of {rows}"));
+        }
+    }
+    // More than one binding of 1 MiB, cut between experts.
+    let w = s.experts(format("F32"), [8, 512, 96]);
+    let x = input(s, 96);
+    let y = s.graph.expert_linear(x, w, route, None);
+    s.graph.name(y, "expert_linear F32 [8, 512, 96]");
 }
 
 fn elements(s: &mut SmallGraph) {
@@ -190,7 +272,14 @@ fn elements(s: &mut SmallGraph) {
         let (a, b) = (input(s, cols), input(s, cols));
         let y = s.graph.add(a, b);
         s.graph.name(y, &format!("add of {cols}"));
-        for act in [Activation::Silu, Activation::Gelu] {
+        let y = s.graph.scale(a, -1.5);
+        s.graph.name(y, &format!("scale of {cols}"));
+        let y = s.graph.softcap(a, 3.0);
+        s.graph.name(y, &format!("softcap of {cols}"));
+        let one = input(s, 1);
+        let y = s.graph.gate(Activation::Sigmoid, one, a);
+        s.graph.name(y, &format!("gate of one number a row and {cols}"));
+        for act in Activation::ALL {
             let y = s.graph.gate(act, a, b);
             s.graph.name(y, &format!("gate {act:?} of {cols}"));
             let y = s.graph.unary(act, a);
@@ -226,6 +315,13 @@ fn rope(s: &mut SmallGraph) {
     for (shape, factors) in cases::rope() {
         turn(s, shape, factors);
     }
+    let shape = RopeShape { scale: 0.1, ..RopeShape::new(64, 1e4, Pairing::Halves) };
+    turn(
+        s,
+        RopeShape { magnitude: 1.3, yarn: Some(Yarn { original: 32, fast: 32.0, slow: 1.0 }), ..shape },
+        false,
+    );
+    turn(s, RopeShape { temperature: Some(Temperature { scale: 0.4, original: 16 }), ..shape }, true);
 }
 
 /// Two shapes: the tables of 100,001 positions are long.

@@ -62,6 +62,12 @@ pub fn by_rows() -> Vec<(String, Step)> {
     steps
 }
 
+/// One row, some, and more than a workgroup has invocations.
+pub fn few_rows() -> Vec<(String, Step)> {
+    let step = |count: usize| Step { rows: rows(&ORDINARY, count, 0, 0), outputs: vec![0] };
+    [1, 2, 7, 65].map(|count| (format!("{count} rows"), step(count))).into()
+}
+
 /// Some numbers of rows of every kind of numbers.
 pub fn by_kind() -> Vec<(String, Step)> {
     let mut steps = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::gguf::Gguf;
 use crate::gpu::device::Device;
@@ -50,29 +50,41 @@ impl Matrix {
 
 impl Layout {
     /// A matrix for every bundle and for every other weight that `matrices` names; a binding holds `binding` bytes.
-    pub fn new(graph: &Graph, matrices: &[Node], bundles: &[Vec<Node>], binding: u64) -> Layout {
+    /// Fails where an expert does not fit into one: no part cuts an expert.
+    pub fn new(graph: &Graph, matrices: &[Node], bundles: &[Vec<Node>], binding: u64) -> Result<Layout> {
         let mut layout = Layout::default();
         for bundle in bundles {
-            layout.push(graph, bundle.clone(), binding);
+            layout.push(graph, bundle.clone(), binding)?;
         }
         for &node in matrices {
             if !layout.place.contains_key(&node) {
-                layout.push(graph, vec![node], binding);
+                layout.push(graph, vec![node], binding)?;
             }
         }
-        layout
+        Ok(layout)
     }
 
-    fn push(&mut self, graph: &Graph, nodes: Vec<Node>, binding: u64) {
+    fn push(&mut self, graph: &Graph, nodes: Vec<Node>, binding: u64) -> Result<()> {
         let weights: Vec<&Weight> = nodes.iter().map(|&n| weight(graph, n)).collect();
         let (format, cols) = (weights[0].format, weights[0].cols);
         let mut rows = 0;
         for (&node, w) in nodes.iter().zip(&weights) {
             self.place.insert(node, (self.matrices.len(), rows));
-            rows += w.rows;
+            rows += w.all_rows();
         }
-        let part_rows = rows_that_fit(format, cols, binding).min(rows.max(1));
+        let mut part_rows = rows_that_fit(format, cols, binding).min(rows.max(1));
+        if weights[0].experts > 1 {
+            let (tensor, of_one) = (&weights[0].tensor, weights[0].rows);
+            part_rows = part_rows / of_one * of_one;
+            if part_rows == 0 {
+                let what = format!("an expert of {tensor} has {of_one} rows of {cols} weights");
+                return Err(Error::OutOfMemory(format!(
+                    "{what}, more than the {binding} bytes of a binding"
+                )));
+            }
+        }
         self.matrices.push(Matrix { nodes, format, cols, rows, part_rows });
+        Ok(())
     }
 }
 

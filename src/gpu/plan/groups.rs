@@ -157,7 +157,7 @@ pub fn groups(g: &Graph) -> Vec<Group> {
         let group = match op {
             Op::Linear(_) => Group::Matmul(matmul(g, node, &heads)),
             Op::Attend(_) => Group::Attention(node),
-            Op::RmsNorm(norm) if norm.groups == 1 && inputs(g, node).len() == 2 => {
+            Op::RmsNorm(_) if is_of_rows(g, node) => {
                 let add = only_user(g, node).and_then(|add| Some([add, residual(g, add, node)?]));
                 Group::Norm(Norm { norm: node, add })
             }
@@ -279,8 +279,10 @@ fn heads_of(g: &Graph, attend: Node) -> Option<([Node; 3], Heads)> {
     // What one layer writes another may read, too: then it is written where it is written.
     let own = |cache: Node| g.users(cache).len() == 2;
     let stores = [store(keys)?, store(values)?];
-    let chain_q = chain(g, q, attend)?;
-    let chain_k = chain(g, inputs(g, stores[0])[0], stores[0])?;
+    let Some(Op::Attend(attention)) = op(g, attend) else { return None };
+    let head_dim = attention.0.head_dim;
+    let chain_q = chain(g, q, attend, head_dim)?;
+    let chain_k = chain(g, inputs(g, stores[0])[0], stores[0], head_dim)?;
     let v = inputs(g, stores[1])[0];
     let same = chain_q.order == chain_k.order && own(keys) && own(values);
     let linears = [chain_q.linear, chain_k.linear, v];
@@ -332,7 +334,7 @@ enum Link {
     Rope,
 }
 
-fn chain(g: &Graph, last: Node, reader: Node) -> Option<Chain> {
+fn chain(g: &Graph, last: Node, reader: Node, head_dim: usize) -> Option<Chain> {
     let mut chain = Chain { linear: last, norm: None, rope: None, order: Vec::new() };
     let (mut node, mut reader) = (last, reader);
     loop {
@@ -344,7 +346,7 @@ fn chain(g: &Graph, last: Node, reader: Node) -> Option<Chain> {
                 chain.rope = Some(node);
                 chain.order.insert(0, Link::Rope);
             }
-            Op::RmsNorm(_) if chain.norm.is_none() && is_of_heads(g, node) => {
+            Op::RmsNorm(_) if chain.norm.is_none() && is_of_heads(g, node, head_dim) => {
                 chain.norm = Some(node);
                 chain.order.insert(0, Link::Norm);
             }
@@ -359,22 +361,20 @@ fn chain(g: &Graph, last: Node, reader: Node) -> Option<Chain> {
     }
 }
 
-/// Whether a norm is of each head: its weight is shorter than a row.
-fn is_of_heads(g: &Graph, norm: Node) -> bool {
-    match inputs(g, norm) {
-        [x, w, ..] => g.shape(*w).cols < g.shape(*x).cols,
-        _ => false,
-    }
+/// Whether a norm is of each head, of which there may be one.
+fn is_of_heads(g: &Graph, norm: Node, head_dim: usize) -> bool {
+    matches!(inputs(g, norm), [_, w] if g.shape(*w).cols == head_dim)
+}
+
+/// Whether a node is an RMS norm of whole rows with a weight.
+fn is_of_rows(g: &Graph, node: Node) -> bool {
+    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == 1) && inputs(g, node).len() == 2
 }
 
 /// Whether a node is an RMS norm of whole rows that nobody but linears read.
 fn folded(g: &Graph, node: Node) -> bool {
     let linear = |&l: &Node| matches!(op(g, l), Some(Op::Linear(_))) && inputs(g, l)[0] == node;
-    matches!(op(g, node), Some(Op::RmsNorm(_)))
-        && inputs(g, node).len() == 2
-        && !is_of_heads(g, node)
-        && node != g.output()
-        && g.users(node).iter().all(linear)
+    is_of_rows(g, node) && node != g.output() && g.users(node).iter().all(linear)
 }
 
 /// Whether `node` chooses the rows that the folded norm `norm` alone reads.

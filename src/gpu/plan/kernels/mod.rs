@@ -3,6 +3,7 @@
 mod attend;
 mod elements;
 mod embed;
+mod experts;
 mod linear;
 mod norm;
 mod rope;
@@ -27,10 +28,21 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Store(_) => vec![store::launch(s, node)],
         Op::Attend(op) => vec![attend::launch(s, node, op)],
         Op::Add(_) => vec![elements::launch(s, node, "add", &[])],
-        Op::Gate(op) => vec![elements::launch(s, node, "gate", &[("ACT", activation(op.act))])],
+        Op::Gate(op) => {
+            let gate = s.graph.shape(s.inputs(node)[0]);
+            let numbers = [
+                ("ACT", activation(op.act)),
+                ("GATE_STRIDE", gate.stride() as f64),
+                ("GATE_ONE", (gate.cols < s.graph.shape(node).cols) as u32 as f64),
+            ];
+            vec![elements::launch(s, node, "gate", &numbers)]
+        }
         Op::Unary(op) => vec![elements::launch(s, node, "unary", &[("ACT", activation(op.act))])],
         Op::Scale(op) => vec![elements::launch(s, node, "scale", &[("FACTOR", op.factor as f64)])],
         Op::Softcap(op) => vec![elements::launch(s, node, "softcap", &[("CAP", op.cap as f64)])],
+        Op::Route(op) => vec![experts::route(s, node, op)],
+        Op::ExpertLinear(op) => experts::linear(s, node, op),
+        Op::Combine(op) => vec![experts::combine(s, node, op)],
         Op::Select(_) => vec![elements::launch(s, node, "select", &[])],
     }
 }

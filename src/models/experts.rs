@@ -1,0 +1,132 @@
+//! Feed-forwards of experts: which of them a row goes to is their [`Route`]; every row may go to a shared one besides.
+
+use crate::error::{Error, Result};
+use crate::graph::Node;
+use crate::models::page::{Block, Page};
+use crate::ops::{Activation, Route, Scoring};
+
+/// Experts of a model's layers.
+#[derive(Clone, Debug)]
+pub struct Experts {
+    /// How many there are.
+    pub count: usize,
+    /// Width of one.
+    pub ffn: usize,
+    /// Width of the one that every row goes to; 0: there is none.
+    pub shared: usize,
+    /// Layers before the first with experts.
+    pub dense: usize,
+    /// How they are chosen and weighted.
+    pub route: Route,
+}
+
+impl Experts {
+    /// Experts as the file's keys have them, if it has any; what they do not say is as in `route`, and the width is `ffn`.
+    pub fn read(p: &Page<'_>, ffn: usize, route: &Route) -> Result<Option<Experts>> {
+        let keys = &p.w.keys;
+        let count = keys.count_or_zero("expert_count")?;
+        if count == 0 {
+            return Ok(None);
+        }
+        let used = keys.count("expert_used_count")?;
+        if used > count {
+            let name = keys.name("expert_used_count");
+            return Err(Error::Model(format!("key {name} is {used}, and there are {count} experts")));
+        }
+        let ffn = keys.count_or_none("expert_feed_forward_length")?.unwrap_or(ffn);
+        if !ffn.is_multiple_of(4) {
+            return Err(Error::Model(format!("experts are {ffn} wide, expected a multiple of 4")));
+        }
+        let shared = match keys.count_or_zero("expert_shared_feed_forward_length")? {
+            0 => ffn * keys.count_or_zero("expert_shared_count")?,
+            width => width,
+        };
+        let dense = keys.count_or_zero("leading_dense_block_count")?;
+        Ok(Some(Experts { count, ffn, shared, dense, route: read_route(p, count, used, route)? }))
+    }
+}
+
+fn read_route(p: &Page<'_>, count: usize, used: usize, route: &Route) -> Result<Route> {
+    let keys = &p.w.keys;
+    let scoring = match keys.count_or_zero("expert_gating_func")? {
+        0 => route.scoring,
+        1 => Scoring::Softmax,
+        2 => Scoring::Sigmoid,
+        other => {
+            let name = keys.name("expert_gating_func");
+            return Err(Error::Model(format!(
+                "key {name} is {other}, known are 1 (softmax) and 2 (sigmoid)"
+            )));
+        }
+    };
+    let normalise = match keys.flag("expert_weights_norm", route.normalise.is_some())? {
+        true => Some(route.normalise.unwrap_or(0.0)),
+        false => None,
+    };
+    // 0 is how converters write that there is none.
+    let scale = match keys.number("expert_weights_scale")? {
+        None | Some(0.0) => route.scale,
+        Some(scale) => scale,
+    };
+    let groups = keys.count_or_zero("expert_group_count")?.max(1);
+    let groups_used = keys.count_or_zero("expert_group_used_count")?.max(1);
+    if !count.is_multiple_of(groups) || groups_used > groups || used > count / groups * groups_used {
+        let what = format!("{groups_used} of {groups} groups of {count} experts, of which {used} are chosen");
+        return Err(Error::Model(format!("keys {}.*: {what}", keys.name("expert_group"))));
+    }
+    Ok(Route { used, scoring, normalise, scale, groups, groups_used })
+}
+
+impl Block<'_> {
+    /// A feed-forward of experts: the router `ffn_gate_inp`, gate, up and down of the experts that it chooses, their weighted sum, and
+    /// the shared expert's result where there is one.
+    pub fn experts(&mut self, h: Node, e: &Experts, act: Activation) -> Result<Node> {
+        let width = self.g.shape(h).cols;
+        let logits = self.linear("ffn_gate_inp", h, e.count)?;
+        let bias = match self.holds("exp_probs_b.bias") {
+            true => Some(self.vector("exp_probs_b.bias", e.count)?),
+            false => None,
+        };
+        let route = self.g.route(logits, bias, e.route);
+        let route = self.name(route, "route");
+        let gate = self.expert_linear("ffn_gate_exps", h, route, [e.count, e.ffn, width])?;
+        let up = self.expert_linear("ffn_up_exps", h, route, [e.count, e.ffn, width])?;
+        let f = self.g.gate(act, gate, up);
+        let f = self.name(f, "gate_exps");
+        let down = self.expert_linear("ffn_down_exps", f, route, [e.count, width, e.ffn])?;
+        let y = self.g.combine(down, route);
+        let y = self.name(y, "experts");
+        if e.shared == 0 {
+            return Ok(y);
+        }
+        let shared = self.shared_expert(h, e.shared, act)?;
+        Ok(self.add("all_experts", y, shared))
+    }
+
+    /// `x` times `name.weight` of the experts that `route` names, plus `name.bias` where there is one; of `[experts, rows, cols]`.
+    fn expert_linear(&mut self, name: &str, x: Node, route: Node, size: [usize; 3]) -> Result<Node> {
+        let (weight, bias) = (format!("{}{name}.weight", self.at), format!("{}{name}.bias", self.at));
+        let weight = self.w.experts(self.g, &weight, size)?;
+        let bias = match self.w.holds(&bias) {
+            true => Some(self.w.expert_vectors(self.g, &bias, size[0], size[1])?),
+            false => None,
+        };
+        let y = self.g.expert_linear(x, weight, route, bias);
+        Ok(self.name(y, name))
+    }
+
+    /// What every row goes to besides; where the file has a gate for it, times the sigmoid of that.
+    fn shared_expert(&mut self, h: Node, ffn: usize, act: Activation) -> Result<Node> {
+        let gate = self.linear("ffn_gate_shexp", h, ffn)?;
+        let up = self.linear("ffn_up_shexp", h, ffn)?;
+        let f = self.g.gate(act, gate, up);
+        let f = self.name(f, "gate_shexp");
+        let y = self.linear("ffn_down_shexp", f, self.g.shape(h).cols)?;
+        if !self.holds("ffn_gate_inp_shexp.weight") {
+            return Ok(y);
+        }
+        let gate = self.linear("ffn_gate_inp_shexp", h, 1)?;
+        let y = self.g.gate(Activation::Sigmoid, gate, y);
+        Ok(self.name(y, "shared_expert"))
+    }
+}

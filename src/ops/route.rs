@@ -1,0 +1,100 @@
+//! Which experts a row goes to, and with which weights.      Shazeer et al. 2017, arXiv 1701.06538; Jiang et al. 2024, arXiv 2401.04088
+//!
+//! s = scoring(logits); the chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
+//! where `normalise` says so, times `scale`. With groups, experts are in as many stretches, a stretch counts as much as the two
+//! largest s + bias in it together, and only the best `groups_used` may be chosen from (DeepSeek-AI 2024, arXiv 2412.19437).
+
+use crate::graph::{Shape, Step};
+use crate::ops::{Value, must};
+
+/// What a router's logits become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scoring {
+    /// e^x over the sum of all experts' e^x.
+    Softmax,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+}
+
+/// The choice of experts by a router's logits `[rows, experts]`; a second input is a bias for the choice alone. The result is, for each
+/// row, the numbers of the `used` experts from the largest on and then their weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Route {
+    /// Experts that a row goes to.
+    pub used: usize,
+    /// What logits become.
+    pub scoring: Scoring,
+    /// Whether weights are divided by their sum, and what is added to that sum.
+    pub normalise: Option<f32>,
+    /// Factor of the weights.
+    pub scale: f32,
+    /// Stretches of the experts.
+    pub groups: usize,
+    /// Stretches that may be chosen from.
+    pub groups_used: usize,
+}
+
+impl Route {
+    pub(super) fn bound(&self) -> f64 {
+        1e-7
+    }
+
+    pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
+        let experts = inputs[0].cols;
+        must("route", self.used >= 1 && self.used <= experts, "not as many experts as a row goes to");
+        must("route", experts.is_multiple_of(self.groups), "the experts are not whole groups");
+        must("route", inputs.get(1).is_none_or(|b| b.cols == experts), "not one bias for each expert");
+        Shape { cols: 2 * self.used, ..inputs[0] }
+    }
+
+    pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+        let (logits, experts) = inputs[0].rows();
+        let bias = inputs.get(1).map_or(vec![0.0; experts], |b| b.weight().vector());
+        for (logits, y) in logits.chunks_exact(experts).zip(out.chunks_exact_mut(2 * self.used)) {
+            let scores = self.scores(logits);
+            let mut ranked = self.allowed(&scores, &bias);
+            ranked.sort_by(|&a, &b| (scores[b] + bias[b]).total_cmp(&(scores[a] + bias[a])));
+            let (ids, weights) = y.split_at_mut(self.used);
+            let sum: f32 = ranked[..self.used].iter().map(|&e| scores[e]).sum();
+            let divisor = self.normalise.map_or(1.0, |eps| sum + eps);
+            for ((id, weight), &expert) in ids.iter_mut().zip(weights).zip(&ranked) {
+                *id = expert as f32;
+                *weight = scores[expert] / divisor * self.scale;
+            }
+        }
+    }
+
+    fn scores(&self, logits: &[f32]) -> Vec<f32> {
+        match self.scoring {
+            Scoring::Sigmoid => logits.iter().map(|&x| (1.0 / (1.0 + (-x as f64).exp())) as f32).collect(),
+            Scoring::Softmax => {
+                let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let exp: Vec<f64> = logits.iter().map(|&x| ((x - largest) as f64).exp()).collect();
+                let sum: f64 = exp.iter().sum();
+                exp.iter().map(|e| (e / sum) as f32).collect()
+            }
+        }
+    }
+
+    /// The experts of the groups that may be chosen from, in order.
+    fn allowed(&self, scores: &[f32], bias: &[f32]) -> Vec<usize> {
+        let size = scores.len() / self.groups;
+        let worth = |group: usize| {
+            let mut biased: Vec<f32> =
+                (group * size..(group + 1) * size).map(|e| scores[e] + bias[e]).collect();
+            biased.sort_by(|a, b| b.total_cmp(a));
+            biased.iter().take(2).sum::<f32>()
+        };
+        let mut groups: Vec<(usize, f32)> = (0..self.groups).map(|g| (g, worth(g))).collect();
+        groups.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut kept: Vec<usize> = groups[..self.groups_used].iter().map(|(g, _)| *g).collect();
+        kept.sort_unstable();
+        kept.into_iter().flat_map(|g| g * size..(g + 1) * size).collect()
+    }
+}
+
+/// The experts that a row of a route names, and their weights.
+pub fn routed(row: &[f32]) -> impl Iterator<Item = (usize, f32)> {
+    let (ids, weights) = row.split_at(row.len() / 2);
+    ids.iter().zip(weights).map(|(&id, &weight)| (id as usize, weight))
+}
