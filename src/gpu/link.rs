@@ -32,7 +32,12 @@ pub fn kernels() -> impl Iterator<Item = &'static str> {
     SOURCES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/'))
 }
 
-/// Whether a kernel, or what it imports, reads the given slot.
+/// The stems of a folder of `wgsl/`: all that a slot may stand for.
+pub fn stems(folder: &str) -> impl Iterator<Item = &'static str> {
+    SOURCES.iter().filter_map(move |(name, _)| name.strip_prefix(folder)?.strip_prefix('/'))
+}
+
+/// Whether a file of `wgsl/`, by its path without the ending, itself imports from the given slot.
 pub fn imports(kernel: &str, slot: &str) -> bool {
     let prefix = format!("import package::{slot}::");
     source(kernel).is_some_and(|text| text.lines().any(|l| l.starts_with(&prefix)))

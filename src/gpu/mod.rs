@@ -25,7 +25,7 @@ use plan::groups;
 use run::{bandwidth, launch, profile, sampler, submission};
 
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
-pub use link::{Slots, imports, kernels, link};
+pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
 use plan::{FEW, Launch, Planner, RowClass};

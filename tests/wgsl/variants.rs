@@ -1,9 +1,7 @@
 //! The variants of every kernel: all that its slots may stand for, on adapters with and without subgroups.
 
-use std::collections::BTreeSet;
-
 use wgllm::formats::FORMATS;
-use wgllm::gpu::{Slots, imports, kernels};
+use wgllm::gpu::{Slots, imports, kernels, stems};
 
 /// All variants of all kernels.
 pub fn variants() -> impl Iterator<Item = (&'static str, Slots)> {
@@ -12,7 +10,7 @@ pub fn variants() -> impl Iterator<Item = (&'static str, Slots)> {
 
 /// A variant's name: the kernel, what is in its slots, and whether it uses subgroups.
 pub fn name(kernel: &str, slots: Slots) -> String {
-    let cache = (imports(kernel, "cache") || slots.output == Some("store")).then_some(slots.cache);
+    let cache = has(kernel, slots.output, "cache").then_some(slots.cache);
     let subgroups = slots.subgroups.then_some("with subgroups");
     let parts = [Some(kernel), slots.weight, slots.input, slots.output, slots.copy, cache, subgroups];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
@@ -20,34 +18,19 @@ pub fn name(kernel: &str, slots: Slots) -> String {
 
 /// All that a kernel's slots may stand for.
 fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
-    // What a slot may stand for, if the kernel has it; what an output imports itself, every output of it has.
-    let choices = |slot: &str, all: &[&'static str]| -> Vec<Option<&'static str>> {
-        let has = imports(kernel, slot) || (kernel == "matvec" && slot == "copy");
-        if has { all.iter().copied().map(Some).collect() } else { vec![None] }
-    };
-    // Formats may share a decoder.
-    let formats: BTreeSet<&str> = FORMATS.iter().map(|f| f.wgsl).collect();
-    let formats: Vec<&str> = formats.into_iter().collect();
-    let caches: &[&'static str] =
-        if imports(kernel, "cache") || kernel == "matvec" { &["f16", "f32"] } else { &["f32"] };
     let mut variants = Vec::new();
-    for weight in choices("weight", &formats) {
-        for input in choices("input", &["f32", "i8"]) {
-            let integer = FORMATS.iter().any(|f| Some(f.wgsl) == weight && f.integer);
-            if input == Some("i8") && !integer {
+    for weight in choices(kernel, None, "weight", "formats") {
+        for input in choices(kernel, None, "input", "input") {
+            // Activations are int8 where weights are integers.
+            if input == Some("i8") && !FORMATS.iter().any(|f| Some(f.wgsl) == weight && f.integer) {
                 continue;
             }
-            for output in choices("output", &["plain", "add", "gate", "store"]) {
-                for copy in choices("copy", &["none", "f32", "i8"]) {
-                    for &cache in caches {
-                        // Only the output that writes a cache, or a copy, differs by it.
-                        let first = cache == caches[0] || output.is_none_or(|o| o == "store");
-                        let alike = matches!(output, Some("plain" | "store")) && copy != Some("none");
-                        if first && !alike {
-                            for subgroups in [false, true] {
-                                variants
-                                    .push((kernel, Slots { weight, input, output, copy, cache, subgroups }));
-                            }
+            for output in choices(kernel, None, "output", "output") {
+                for copy in choices(kernel, output, "copy", "copy") {
+                    for cache in choices(kernel, output, "cache", "cache") {
+                        for subgroups in [false, true] {
+                            let cache = cache.unwrap_or("f32");
+                            variants.push((kernel, Slots { weight, input, output, copy, cache, subgroups }));
                         }
                     }
                 }
@@ -55,4 +38,13 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
         }
     }
     variants
+}
+
+/// What is in a slot's folder, if the kernel or its output has that slot.
+fn choices(kernel: &str, output: Option<&str>, slot: &str, folder: &str) -> Vec<Option<&'static str>> {
+    if has(kernel, output, slot) { stems(folder).map(Some).collect() } else { vec![None] }
+}
+
+fn has(kernel: &str, output: Option<&str>, slot: &str) -> bool {
+    imports(kernel, slot) || output.is_some_and(|output| imports(&format!("output/{output}"), slot))
 }
