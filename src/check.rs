@@ -19,6 +19,11 @@ use crate::ops::Op;
 /// What a product with activations in int8 may differ by from the reference's with the very same rounding: where one number of 64 is
 /// near a tie, one side may round it up and the other down, a step of 1/127 of its block's largest.
 const INTEGER_BOUND: f64 = 2e-5;
+/// What the CPU's own int8 products of many rows may differ by from f32: llama.cpp's bound for its products.
+const CPU_INTEGER_BOUND: f64 = 5e-4;
+/// Rows of a prefill from which on its last few are a step of their own, and how many those are.
+const MANY: usize = 69;
+const FEW: usize = 5;
 /// What the logits of a whole model may differ by in `fast`, as in llama.cpp's comparison of whole graphs.
 const WHOLE_FAST: f64 = 2e-3;
 /// And in `f32`, where only the order of sums differs, some hundred nodes one behind the other.
@@ -63,8 +68,8 @@ impl Report {
     }
 }
 
-/// Runs `ids` as one prefill step and `decode` single-row steps on the CPU and on the device that `options` choose. `auto` takes
-/// a software adapter too: for this, it is as good as any.
+/// Runs `ids` as a prefill and `decode` single-row steps on the CPU and on the device that `options` choose. `auto` takes a software
+/// adapter too: for this, it is as good as any. The CPU itself is held to the plain references of the ops.
 pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
     let file = Arc::new(file);
     let model = Arc::new(Model::from_gguf(&file, options.layers)?);
@@ -75,6 +80,9 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     let plan = RuntimeConfig::new(context, 1, ids.len().max(1), options.precision);
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.vocab_size) {
         return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", model.vocab_size)));
+    }
+    if options.backend == Choice::Cpu {
+        return check_cpu(file, model, plan, ids, decode);
     }
     let device = match options.backend {
         Choice::Gpu(api) => gpu::choose(Some(api), options.device.as_deref(), options.masks)?,
@@ -97,14 +105,52 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     Ok(Report { device: gpu.device(), nodes })
 }
 
-/// A prefill step that asks for its last rows, and single-row steps behind it with the ids from the start.
+/// Holds the CPU's own kernels to the plain references, node by node, each from the values that the kernels had as inputs.
+fn check_cpu(
+    file: Arc<Gguf>,
+    model: Arc<Model>,
+    config: RuntimeConfig,
+    ids: &[u32],
+    decode: usize,
+) -> Result<Report> {
+    let mut cpu = Cpu::new(file.clone(), model.clone(), config)?;
+    let mut plain = Cpu::new(file, model.clone(), config)?.by_references();
+    let graph = &model.graph;
+    let mut nodes = Vec::new();
+    for (label, step) in steps(ids, decode) {
+        let mut values = Values::new();
+        for (node, entry) in graph.nodes() {
+            let Some((op, _)) = entry.op() else { continue };
+            let (reference, found) = (plain.compute(node, &step, &values), cpu.compute(node, &step, &values));
+            let integer = config.precision == Precision::Fast && matches!(op, Op::Linear(_));
+            let bound = if integer { CPU_INTEGER_BOUND } else { op.bound() };
+            let cols = entry.shape.cols;
+            nodes.push(report(entry.label.clone(), cols, op.name(), &label, bound, &reference, &found));
+            for backend in [&mut cpu, &mut plain] {
+                backend.keep(node, &step, &found);
+            }
+            values.insert(node, found);
+            forget(graph, Some(node), &mut values);
+        }
+    }
+    Ok(Report { device: cpu.device(), nodes })
+}
+
+/// A prefill step that asks for its last rows, and single-row steps behind it with the ids from the start. Of many rows the last few are a
+/// step of their own, so that every class of rows is looked at.
 fn steps(ids: &[u32], decode: usize) -> Vec<(String, Step)> {
     let row = |position: usize| Row { token: ids[position % ids.len()], slot: 0, position: position as u32 };
     let mut steps = Vec::new();
     if !ids.is_empty() {
-        let rows: Vec<Row> = (0..ids.len()).map(row).collect();
-        let outputs = (ids.len().saturating_sub(2)..ids.len()).map(|i| i as u32).collect();
-        steps.push(("prefill".into(), Step { rows, outputs }));
+        let few = if ids.len() > MANY { FEW } else { 0 };
+        let (first, rest) = (0..ids.len() - few, ids.len() - few..ids.len());
+        for (label, range) in [("prefill", first), ("few rows", rest)] {
+            let rows: Vec<Row> = range.map(row).collect();
+            let outputs = (rows.len().saturating_sub(2)..rows.len()).map(|i| i as u32).collect();
+            if !rows.is_empty() {
+                steps.push((label.into(), Step { rows, outputs }));
+            }
+        }
         for i in 0..decode {
             steps.push((
                 format!("decode {}", i + 1),

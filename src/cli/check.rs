@@ -15,8 +15,8 @@ use super::model::ModelFlag;
 use super::text::table;
 use super::{Outcome, ids, report};
 
-/// Ids of the prefill step where none are given: odd, and more than one tile of small kernels.
-const IDS: usize = 23;
+/// Ids of the prefill where none are given: more than one tile of any kernel, in steps of many rows and of few.
+const IDS: usize = 71;
 
 /// Single-row steps: every value of each is kept until the end.
 const MOST_STEPS: i64 = 1 << 16;
@@ -26,9 +26,9 @@ const MOST_STEPS: i64 = 1 << 16;
 pub struct Check {
     #[command(flatten)]
     model: ModelFlag,
-    /// The reference and what is held to it: cpu,vulkan; or only the latter
-    #[arg(short, long, env = "WGLLM_BACKEND", hide_env = true, value_name = "cpu,BACKEND", default_value = "auto", value_delimiter = ',', value_parser = args::backend)]
-    backend: Vec<Choice>,
+    /// The reference and what is held to it: cpu,vulkan, or only the latter; reference,cpu holds the CPU's kernels to the plain references
+    #[arg(short, long, env = "WGLLM_BACKEND", hide_env = true, value_name = "cpu,BACKEND", default_value = "auto", value_delimiter = ',', value_parser = side)]
+    backend: Vec<Side>,
     #[command(flatten)]
     prompt: Prompt,
     /// Single-row steps behind the prompt, 65536 at most
@@ -76,17 +76,31 @@ impl Check {
 
     /// What is held to the CPU.
     fn device(&self) -> Result<Choice> {
-        let device = match self.backend[..] {
-            [device] => device,
-            [Choice::Cpu, device] => device,
-            _ => return Err(Error::Usage("check compares with the CPU: give -b cpu,BACKEND".into())),
-        };
-        match device {
-            Choice::Cpu => Err(Error::Usage(
-                "the CPU is the reference: name what to hold to it, as in -b cpu,vulkan".into(),
+        match self.backend[..] {
+            [Side::Reference, Side::On(Choice::Cpu)] => Ok(Choice::Cpu),
+            [Side::On(Choice::Cpu)] | [Side::On(Choice::Cpu), Side::On(Choice::Cpu)] => Err(Error::Usage(
+                "the CPU is the reference: name what to hold to it, as in -b cpu,vulkan; -b reference,cpu holds the CPU itself to \
+                 the plain references"
+                    .into(),
             )),
-            device => Ok(device),
+            [Side::On(device)] | [Side::On(Choice::Cpu), Side::On(device)] => Ok(device),
+            _ => Err(Error::Usage("check compares two: give -b cpu,BACKEND or -b reference,cpu".into())),
         }
+    }
+}
+
+/// One of the two that are compared.
+#[derive(Clone, Copy)]
+enum Side {
+    /// The plain references of the ops.
+    Reference,
+    On(Choice),
+}
+
+fn side(name: &str) -> Result<Side, String> {
+    match name {
+        "reference" => Ok(Side::Reference),
+        name => args::backend(name).map(Side::On),
     }
 }
 
