@@ -289,20 +289,20 @@ mod tests {
 
     const SLOTS: Slots =
         Slots { weight: None, input: None, output: None, copy: None, cache: "f32", subgroups: false };
-    const NUMBERS: [(&str, f64); 4] = [("COLS", 8.0), ("STRIDE", 8.0), ("EPS", 1e-5), ("WORKGROUP", 64.0)];
+    const NUMBERS: [(&str, f64); 3] = [("FACTOR", 0.5), ("STRIDE", 8.0), ("OUTPUT_ROWS", 0.0)];
 
     fn refused(numbers: &[(&'static str, f64)]) -> String {
-        Key::new("rms_norm", SLOTS, numbers).unwrap_err().to_string()
+        Key::new("scale", SLOTS, numbers).unwrap_err().to_string()
     }
 
     #[test]
     fn a_plan_sets_every_number_that_a_kernel_takes_once_and_no_other() {
-        assert!(Key::new("rms_norm", SLOTS, &NUMBERS).is_ok());
-        assert_eq!(refused(&NUMBERS[1..]), "kernel rms_norm: the plan does not set COLS");
-        let more = [&NUMBERS[..], &[("COLUMNS", 8.0)]].concat();
-        assert_eq!(refused(&more), "kernel rms_norm: it takes no COLUMNS, which the plan sets");
+        Key::new("scale", SLOTS, &NUMBERS).unwrap();
+        assert_eq!(refused(&NUMBERS[1..]), "kernel scale: the plan does not set FACTOR");
+        let more = [&NUMBERS[..], &[("FACTORS", 8.0)]].concat();
+        assert_eq!(refused(&more), "kernel scale: it takes no FACTORS, which the plan sets");
         let twice = [&NUMBERS[..], &NUMBERS[..1]].concat();
-        assert_eq!(refused(&twice), "kernel rms_norm: the plan gives COLS twice");
+        assert_eq!(refused(&twice), "kernel scale: the plan gives FACTOR twice");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libtest_mimic::Failed;
 use wgllm::backend::Precision;
-use wgllm::engine::Engine;
+use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
 use wgllm::sampler::Sampling;
 use wgllm::session::Session;
@@ -44,7 +44,17 @@ impl Subject {
 
     /// The same of an opened file.
     pub fn with_file(file: Gguf, target: &Target, precision: Precision) -> Result<Subject, Failed> {
-        let engine = Engine::with_file(file, &target.options(precision), &mut |_, _| {})?;
+        Subject::with_options(file, target, &target.options(precision))
+    }
+
+    /// A model in f32 for a context of so many positions.
+    pub fn with_context(path: &Path, target: &Target, context: usize) -> Result<Subject, Failed> {
+        let options = Options { context: Some(context), ..target.options(Precision::F32) };
+        Subject::with_options(Gguf::open(path)?, target, &options)
+    }
+
+    fn with_options(file: Gguf, target: &Target, options: &Options) -> Result<Subject, Failed> {
+        let engine = Engine::with_file(file, options, &mut |_, _| {})?;
         let placement = engine.backend.placement();
         if placement.layers_run != placement.block_count {
             return Err(format!("{} of {} layers run", placement.layers_run, placement.block_count).into());

@@ -5,7 +5,8 @@ use std::path::Path;
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use wgllm::backend::Precision;
-use wgllm::models::ARCHITECTURES;
+use wgllm::gguf::Gguf;
+use wgllm::models::{ARCHITECTURES, Model};
 
 use crate::adapters::Target;
 use crate::asserts::{Subject, Tolerance, near, same_tokens};
@@ -43,7 +44,49 @@ pub fn trials(targets: &[Target]) -> Vec<Trial> {
             }));
         }
     }
+    let folder = fixtures().join("models");
+    for (name, test) in [("mixtral", of_a_token as fn(&Path) -> Outcome), ("phi3-longrope", long_context)] {
+        let path = folder.join(name).join("model-f32.gguf");
+        if path.is_file() {
+            let what = if name == "mixtral" {
+                "counts the experts that a token goes to"
+            } else {
+                "has factors for a long context"
+            };
+            trials.push(Trial::test(format!("{name} {what}"), move || test(&path)));
+        }
+    }
     trials
+}
+
+/// Bytes of weights of a token: all but the embedding, of four experts two.
+fn of_a_token(path: &Path) -> Outcome {
+    let file = Gguf::open(path)?;
+    let bytes = |name: &str| match name {
+        "token_embd.weight" => 0,
+        _ => file.tensor(name).map_or(0, |t| t.bytes / if name.contains("_exps.") { 2 } else { 1 }),
+    };
+    let expected: u64 = file.tensors().iter().map(|t| bytes(&t.name)).sum();
+    match Model::from_gguf(&file, None)?.bytes_per_token() {
+        found if found == expected => Ok(()),
+        found => Err(format!("{found} bytes, expected {expected}").into()),
+    }
+}
+
+/// A context beyond the first one takes other factors: logits are far from the golden ones, by what the fixture says of that mistake.
+fn long_context(path: &Path) -> Outcome {
+    let expected = json(&path.with_file_name("expected.json"))?;
+    let prompt = ids(&expected["prompt"]["ids"])?;
+    let (golden, _) = npy(&path.with_file_name("logits.npy"))?;
+    let mistake =
+        expected["sensitivity"]["long factors instead of short"][0].as_f64().ok_or("no sensitivity")?;
+    let mut subject = Subject::with_context(path, &Target::cpu(), 2048)?;
+    let found = subject.logits(&prompt, false)?;
+    let apart = found.iter().zip(&golden).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    match (apart - mistake).abs() < 1e-2 {
+        true => Ok(()),
+        false => Err(format!("{apart} apart, expected {mistake}").into()),
+    }
 }
 
 fn agrees(path: &Path, target: &Target, precision: Precision) -> Outcome {
