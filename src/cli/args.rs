@@ -48,15 +48,9 @@ pub struct Hardware {
     /// Threads of the CPU; -1 is one for each core
     #[arg(short, long, env = "WGLLM_THREADS", hide_env = true, value_name = "N", default_value_t = -1, value_parser = threads)]
     threads: i32,
-    /// Do not use f16 arithmetic
-    #[arg(long, env = "WGLLM_NO_F16", hide_env_values = true, value_parser = FalseyValueParser::new())]
-    pub no_f16: bool,
     /// Do not use subgroup operations
     #[arg(long, env = "WGLLM_NO_SUBGROUPS", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub no_subgroups: bool,
-    /// Do not use cooperative matrices
-    #[arg(long, env = "WGLLM_NO_COOP", hide_env_values = true, value_parser = FalseyValueParser::new())]
-    pub no_coop: bool,
     /// Use no larger bindings of buffers than this
     #[arg(long, env = "WGLLM_MAX_BINDING", hide_env_values = true, value_name = "BYTES")]
     pub max_binding: Option<u64>,
@@ -65,8 +59,8 @@ pub struct Hardware {
 impl Hardware {
     /// What of the adapter not to use.
     pub fn masks(&self) -> Masks {
-        let &Hardware { no_f16, no_subgroups, no_coop, max_binding, .. } = self;
-        Masks { no_f16, no_subgroups, no_coop, max_binding, ..Masks::default() }
+        let &Hardware { no_subgroups, max_binding, .. } = self;
+        Masks { no_subgroups, max_binding, ..Masks::default() }
     }
 
     /// What to open `file` with on `backend`, once the flags are found not to contradict each other.

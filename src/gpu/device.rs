@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
+use crate::gpu::run::subgroup;
 
 /// A graphics API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +38,20 @@ impl Api {
     }
 }
 
+/// Bytes of a binding that every model needs at least.
+const LEAST_BINDING: u64 = 16 << 10;
+
 /// What of an adapter not to use: for tests, and for users with a broken driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Masks {
-    /// No f16 arithmetic.
-    pub no_f16: bool,
     /// No subgroup operations.
     pub no_subgroups: bool,
-    /// No cooperative matrices.
-    pub no_coop: bool,
     /// The largest binding of a buffer, in bytes.
     pub max_binding: Option<u64>,
+    /// For tests: a size of subgroups that the adapter names as its largest, whatever it has.
+    pub claimed_subgroup: Option<u32>,
+    /// The most workgroup memory, in bytes.
+    pub max_workgroup: Option<u32>,
     /// Kernels with bounds checks, for tests.
     pub checked: bool,
     /// For tests: a software adapter is given the plans of hardware, so that it runs what users run.
@@ -124,7 +128,12 @@ enum Fault {
 impl Device {
     /// Fails if the device was lost or refused something since the last time.
     pub fn check(&self) -> Result<()> {
-        let fault = self.fault.lock().map(|f| f.clone()).unwrap_or_default();
+        // What was refused is told once; a device that is lost stays lost.
+        let fault = self.fault.lock().map(|mut f| match &*f {
+            Some(Fault::Lost(_)) => f.clone(),
+            _ => f.take(),
+        });
+        let fault = fault.unwrap_or_default();
         let name = &self.info.name;
         match fault {
             None => Ok(()),
@@ -322,17 +331,19 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         subgroup_size_fixed: info.subgroup_min_size == info.subgroup_max_size,
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         software: is_software(&info) && !masks.as_hardware,
-        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroup_bytes: limits
+            .max_compute_workgroup_storage_size
+            .min(masks.max_workgroup.unwrap_or(u32::MAX)),
         binding: masks.max_binding.map_or(most, |m| m.min(most)),
         buffer: limits.max_buffer_size,
     };
-    if caps.binding < 1 << 20 {
+    if caps.binding < LEAST_BINDING {
         return Err(Error::Usage(format!(
-            "--max-binding {} is too small: give at least 1048576",
+            "--max-binding {} is too small: give at least {LEAST_BINDING}",
             caps.binding
         )));
     }
-    Ok(Device {
+    let mut opened = Device {
         device,
         queue,
         info: describe(adapter, masks),
@@ -342,5 +353,13 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         mutation: masks.mutation,
         made: AtomicU64::new(0),
         fault,
-    })
+    };
+    // The largest subgroup that an adapter names may be larger than any that it runs: plans go by what it runs.
+    if opened.caps.subgroups && !opened.caps.subgroup_size_fixed {
+        opened.caps.subgroup_size = subgroup::measure(&opened)?;
+    }
+    if let Some(size) = masks.claimed_subgroup {
+        (opened.caps.subgroup_size, opened.caps.subgroup_size_fixed) = (size, false);
+    }
+    Ok(opened)
 }

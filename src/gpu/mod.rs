@@ -81,11 +81,18 @@ impl Gpu {
                 unfused,
             )
         };
-        let launches: Vec<Vec<Launch>> = RowClass::ALL.into_iter().map(plan).collect();
+        let mut launches = vec![plan(RowClass::One), plan(RowClass::Few), Vec::new()];
+        let room = Room::new(graph, config, outputs, &launches[RowClass::Few as usize]);
+        // A class that no step falls into has no launches.
+        if config.rows > room.rows(RowClass::Few) {
+            launches[RowClass::Many as usize] = plan(RowClass::Many);
+        }
+        if config.rows < 2 {
+            launches[RowClass::Few as usize].clear();
+        }
         let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
         keys.extend(Sampler::keys(&device, &model)?);
         let pipelines = Pipelines::make(&device, &keys)?;
-        let room = Room::new(graph, config, outputs, &launches[RowClass::Few as usize]);
         let buffers = Buffers::new(&device, &file, graph, config, room, &launches)?;
         let weights = Weights::upload(
             &device,

@@ -3,6 +3,8 @@
 //! for the i-th pair of each head; numbers beyond `rotary` stay as they are.      Su et al. 2021, arXiv 2104.09864
 //! Under YaRN the frequencies of fast pairs are not scaled, and those between blend.      Peng et al. 2023, arXiv 2309.00071
 
+use rayon::prelude::*;
+
 use crate::graph::{Shape, Step};
 use crate::ops::{Value, must};
 
@@ -137,12 +139,13 @@ impl Rope {
     /// `[context][rotary / 2]` pairs of cosine and sine, for frequencies divided by `factors`: they depend on the position
     /// alone, and a GPU's sine is not exact far from zero.
     pub fn table(&self, context: usize, factors: Option<&[f32]>) -> Vec<f32> {
-        let mut table = Vec::with_capacity(context * self.0.rotary);
-        for position in 0..context as u32 {
-            for i in 0..self.0.rotary / 2 {
-                table.extend(self.0.turn(position, i, factors));
+        let mut table = vec![0.0; context * self.0.rotary];
+        // A model of 131,072 positions has eight million angles.
+        table.par_chunks_mut(self.0.rotary.max(1)).enumerate().for_each(|(position, row)| {
+            for (i, pair) in row.chunks_exact_mut(2).enumerate() {
+                pair.copy_from_slice(&self.0.turn(position as u32, i, factors));
             }
-        }
+        });
         table
     }
 

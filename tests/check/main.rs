@@ -59,10 +59,10 @@ fn masks() -> Vec<(&'static str, Masks)> {
     vec![
         ("no mask", plain),
         ("plans for a program", Masks { as_hardware: false, ..plain }),
-        ("no f16", Masks { no_f16: true, ..plain }),
         ("no subgroups", Masks { no_subgroups: true, ..plain }),
-        ("no f16, no subgroups", Masks { no_f16: true, no_subgroups: true, ..plain }),
-        ("bindings of 128 MiB", Masks { max_binding: Some(128 << 20), ..plain }),
+        ("subgroups said to be of 64", Masks { claimed_subgroup: Some(64), ..plain }),
+        ("16 KiB of workgroup memory", Masks { max_workgroup: Some(16 << 10), ..plain }),
+        ("bindings of 32 KiB", Masks { max_binding: Some(32 << 10), ..plain }),
         ("bounds checks", Masks { checked: true, ..plain }),
     ]
 }

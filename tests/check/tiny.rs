@@ -45,8 +45,11 @@ fn models() -> Vec<(String, GgufFile, u32)> {
     for format in FORMATS {
         let wide = Llama { head_dim: 64, ffn: 512, format: format.name, ..Llama::default() };
         models.push((format!("llama {}", format.name), wide.file(), 160));
-        let gpt2 = Gpt2 { head_dim: 64, format: format.name, ..Gpt2::default() };
-        models.push((format!("gpt2 {}", format.name), gpt2.file(), 160));
+    }
+    // Layer norms and biases meet each way of multiplying: in floats, in integers, and in integers with a minimum.
+    for format in ["F32", "F16", "Q8_0", "Q4_K"] {
+        let gpt2 = Gpt2 { head_dim: 64, format, ..Gpt2::default() };
+        models.push((format!("gpt2 {format}"), gpt2.file(), 160));
     }
     let base = || Llama { format: "Q8_0", head_dim: 32, ..Llama::default() };
     let wide = || Llama { head_dim: 64, ffn: 512, ..base() };

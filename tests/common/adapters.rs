@@ -8,9 +8,9 @@ use wgllm::gpu::{self, Api, Masks};
 
 /// No mask; and what users' hardware runs is what software adapters run here.
 pub const HARDWARE: Masks = Masks {
-    no_f16: false,
     no_subgroups: false,
-    no_coop: false,
+    claimed_subgroup: None,
+    max_workgroup: None,
     max_binding: None,
     checked: false,
     as_hardware: true,

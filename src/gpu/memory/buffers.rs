@@ -213,6 +213,11 @@ impl Buffers {
         }
     }
 
+    /// Whether a class computes the value of `node`.
+    pub fn computes(&self, class: RowClass, node: Node) -> bool {
+        self.pools[class as usize].place.contains_key(&Operand::Value(node))
+    }
+
     /// The buffer of an activation.
     pub fn value(&self, class: RowClass, node: Node) -> &wgpu::Buffer {
         &self.values[self.pools[class as usize].place[&Operand::Value(node)]]

@@ -5,5 +5,6 @@ pub mod launch;
 pub mod profile;
 pub mod readback;
 pub mod sampler;
+pub mod subgroup;
 pub mod submission;
 pub mod trace;

@@ -35,7 +35,8 @@ struct Bound {
 
 /// The sampler of a device.
 pub struct Sampler {
-    bound: Vec<Bound>,
+    /// Of the classes that have launches.
+    bound: Vec<Option<Bound>>,
     sampling: wgpu::Buffer,
     banned: wgpu::Buffer,
     recent: wgpu::Buffer,
@@ -133,7 +134,9 @@ impl Sampler {
                 penalize: bind("penalize", one, &[logits, &sampling, &recent, step, &seen, &banned])?,
             })
         };
-        let bound = RowClass::ALL.into_iter().map(bound).collect::<Result<_>>()?;
+        let of_class =
+            |class| buffers.computes(class, model.graph.output()).then(|| bound(class)).transpose();
+        let bound = RowClass::ALL.into_iter().map(of_class).collect::<Result<_>>()?;
         Ok(Sampler { bound, sampling, banned, recent, slots: vec![Sampling::greedy(); slots], ring, ids })
     }
 
@@ -172,17 +175,19 @@ impl Sampler {
 
     /// These dispatches, each with its kernel.
     pub fn greedy(&self, class: RowClass) -> impl Iterator<Item = (&'static str, &BoundLaunch)> {
-        GREEDY.into_iter().zip(&self.bound[class as usize].greedy)
+        GREEDY.into_iter().zip(self.bound[class as usize].iter().flat_map(|b| &b.greedy))
     }
 
     /// Puts the tokens that were sampled last in the rows that ask for them.
     pub fn resolve(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
-        self.bound[class as usize].resolve.encode(pass, step);
+        if let Some(bound) = &self.bound[class as usize] {
+            bound.resolve.encode(pass, step);
+        }
     }
 
     /// Samples from every output of a step.
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
-        let bound = &self.bound[class as usize];
+        let Some(bound) = &self.bound[class as usize] else { return };
         let samplings = || step.outputs.iter().map(|&row| &self.slots[step.rows[row as usize].slot as usize]);
         if samplings().any(|s| s.penalizes() || !s.banned.is_empty()) {
             bound.penalize.encode(pass, step);

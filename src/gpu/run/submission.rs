@@ -10,12 +10,16 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::device::Device;
 use crate::gpu::memory::buffers::step_words;
+use crate::gpu::plan::RowClass;
 use crate::gpu::run::readback;
+use crate::graph::Step;
 
 /// Batches in flight: while one runs and one waits, a third is encoded.
 pub const AHEAD: usize = 3;
 /// Steps of a batch at most; stamps tell that many apart.
 pub const STEPS: usize = 32;
+/// Launches of many rows that are submitted at once: about those of a layer.
+const PIECE: usize = 16;
 /// In place of a token: what was sampled last for the row's slot (`wgsl/resolve.wgsl`).
 const LAST_SAMPLED: u32 = u32::MAX;
 
@@ -65,13 +69,19 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
 
     let outputs = batch.outputs.len();
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
+    let resolves = batch.rows.iter().any(|row| row.input == Input::LastSampled);
+    if class == RowClass::Many {
+        submit_pieces(gpu, &step, resolves);
+    }
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        if batch.rows.iter().any(|row| row.input == Input::LastSampled) {
+        if resolves && class != RowClass::Many {
             gpu.sampler.resolve(&mut pass, class, &step);
         }
         for _ in 0..batch.steps {
-            gpu.encode(&mut pass, class, &step);
+            if class != RowClass::Many {
+                gpu.encode(&mut pass, class, &step);
+            }
             if batch.then == Then::Sample && outputs > 0 {
                 gpu.sampler.encode(&mut pass, class, &step);
             }
@@ -111,6 +121,24 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     gpu.flights.flights.push_back(Flight { ticket, back, submitted, wanted });
     gpu.device.check()?;
     Ok(Ticket(ticket))
+}
+
+/// Submits a step of many rows in pieces: on a small GPU a whole one takes seconds, and some systems end a driver after two.
+fn submit_pieces(gpu: &Gpu, step: &Step, resolves: bool) {
+    let launches = &gpu.bound[RowClass::Many as usize];
+    for (i, piece) in launches.chunks(PIECE).enumerate() {
+        let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            if resolves && i == 0 {
+                gpu.sampler.resolve(&mut pass, RowClass::Many, step);
+            }
+            for launch in piece {
+                launch.encode(&mut pass, step);
+            }
+        }
+        gpu.device.queue.submit([encoder.finish()]);
+    }
 }
 
 /// See [`crate::backend::Backend::collect`].
