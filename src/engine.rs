@@ -51,6 +51,8 @@ pub struct Options {
     pub layers: Option<usize>,
     /// Every node by a dispatch of its own.
     pub unfused: bool,
+    /// Whether the file's tokenizer is opened; who has ids already needs none.
+    pub tokenizer: bool,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             slots: 1,
             layers: None,
             unfused: false,
+            tokenizer: true,
         }
     }
 }
@@ -103,8 +106,10 @@ impl Engine {
         let start = Instant::now();
         let file = Arc::new(file);
         let mut model = Model::from_gguf(&file, options.layers)?;
-        let tokenizer =
-            Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?;
+        let tokenizer = match options.tokenizer {
+            true => Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?,
+            false => None,
+        };
         let mut notes: Vec<String> = tokenizer.iter().flat_map(|t| t.warnings().to_vec()).collect();
         let context = match options.context {
             Some(0) => model.context_length,

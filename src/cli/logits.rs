@@ -43,7 +43,7 @@ impl Logits {
             return Err(Error::Usage("give a prompt with --ids, -p or -f".into()).into());
         };
         let options = self.hardware.options(self.backend.backend, &file)?;
-        let options = Options { context: Some(ids.len()), ..options };
+        let options = Options { context: Some(ids.len()), tokenizer: false, ..options };
         let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
         // Before the model is loaded: a folder that cannot be written is found at once.
         let out = Replacement::create(&self.out).map_err(failed)?;

@@ -135,6 +135,9 @@ impl Run {
             return Err(Error::Usage(what.into()).into());
         }
         let file = self.model.open()?;
+        if text.is_some() && !Tokenizer::is_in(file.metadata()) {
+            args::need_tokenizer(None)?;
+        }
         let options =
             Options { context: self.ctx_size, ..self.hardware.options(self.backend.backend, &file)? };
         let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;

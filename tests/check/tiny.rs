@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use wgllm::backend::Precision;
-use wgllm::formats::FORMATS;
+use wgllm::formats::{FORMATS, Format};
 use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
@@ -13,14 +13,18 @@ use crate::{Outcome, agrees, masks, run};
 
 pub fn trials(target: &Target) -> Vec<Trial> {
     let mut trials = Vec::new();
+    for (name, file, vocab) in formats() {
+        trials.push(trial(target, name, file.leak(), vocab, HARDWARE, &FUSED));
+    }
     for (name, file, vocab) in models() {
-        trials.push(trial(target, name.clone(), file.leak(), vocab, HARDWARE));
+        trials.push(trial(target, name, file.leak(), vocab, HARDWARE, &ALL));
     }
     // What masks change does not depend on the model's shape.
     for (name, mask) in masks().into_iter().skip(1) {
         let model = Llama { head_dim: 32, ffn: 256, format: "Q4_K", width: Some(256), ..Llama::default() };
-        trials.push(trial(target, format!("llama Q4_K with {name}"), model.file().leak(), 160, mask));
-        trials.push(trial(target, format!("gpt2 with {name}"), Gpt2::default().file().leak(), 160, mask));
+        trials.push(trial(target, format!("llama Q4_K with {name}"), model.file().leak(), 160, mask, &ALL));
+        let gpt2 = Gpt2::default().file().leak();
+        trials.push(trial(target, format!("gpt2 with {name}"), gpt2, 160, mask, &ALL));
     }
     // The embedding, and with it the output, is several bindings long.
     let split = Masks { max_binding: Some(1 << 20), ..HARDWARE };
@@ -35,17 +39,22 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             ..Llama::default()
         };
         let name = format!("llama {format} in parts of 1 MiB");
-        trials.push(trial(target, name, model.file().leak(), 9001, split));
+        trials.push(trial(target, name, model.file().leak(), 9001, split, &ALL));
     }
     trials
 }
 
+/// Every format, as a model has it in decode; tests/formats and tests/ops hold its decoder and its products to the reference by themselves.
+fn formats() -> Vec<(String, GgufFile, u32)> {
+    let model = |format: &Format| {
+        let wide = Llama { head_dim: 64, ffn: 512, layers: 1, format: format.name, ..Llama::default() };
+        (format!("llama {}", format.name), wide.file(), 160)
+    };
+    FORMATS.iter().map(model).collect()
+}
+
 fn models() -> Vec<(String, GgufFile, u32)> {
     let mut models = Vec::new();
-    for format in FORMATS {
-        let wide = Llama { head_dim: 64, ffn: 512, format: format.name, ..Llama::default() };
-        models.push((format!("llama {}", format.name), wide.file(), 160));
-    }
     // Layer norms and biases meet each way of multiplying: in floats, in integers, and in integers with a minimum.
     for format in ["F32", "F16", "Q8_0", "Q4_K"] {
         let gpt2 = Gpt2 { head_dim: 64, format, ..Gpt2::default() };
@@ -68,6 +77,8 @@ fn models() -> Vec<(String, GgufFile, u32)> {
         ("heads of 20", Llama { head_dim: 20, width: Some(64), ..base() }),
         ("heads of 80", Llama { head_dim: 80, width: Some(64), ..base() }),
         ("heads of 128", Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() }),
+        ("heads of 288", Llama { head_dim: 288, heads: 2, kv_heads: 1, ..base() }),
+        ("heads of 512", Llama { head_dim: 512, heads: 1, kv_heads: 1, ..base() }),
         ("heads of 256", Llama { head_dim: 256, heads: 2, kv_heads: 1, ..base() }),
         ("a feed-forward of 172 in F16", Llama { ffn: 172, ..base() }),
         (
@@ -100,12 +111,23 @@ fn models() -> Vec<(String, GgufFile, u32)> {
     models
 }
 
-fn trial(target: &Target, name: String, bytes: &'static [u8], vocab: u32, masks: Masks) -> Trial {
+/// A precision, and whether every node is computed by itself.
+type Way = (Precision, bool);
+
+const FUSED: [Way; 1] = [(Precision::Fast, false)];
+const ALL: [Way; 3] = [(Precision::Fast, false), (Precision::F32, false), (Precision::F32, true)];
+
+fn trial(
+    target: &Target,
+    name: String,
+    bytes: &'static [u8],
+    vocab: u32,
+    masks: Masks,
+    ways: &'static [Way],
+) -> Trial {
     let target = target.clone();
     Trial::test(format!("{name} on {}", target.label), move || {
-        for (precision, unfused) in
-            [(Precision::Fast, false), (Precision::F32, false), (Precision::F32, true)]
-        {
+        for &(precision, unfused) in ways {
             let file = Gguf::from_static("tiny", bytes)?;
             let options = wgllm::engine::Options { masks, unfused, ..target.options(precision) };
             agrees_in(run(file, &options, vocab, 9), precision, unfused)?;

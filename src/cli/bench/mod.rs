@@ -89,7 +89,7 @@ impl Bench {
             let file = self.model.open()?;
             let options = self.hardware.options(backend, &file)?;
             let slots = self.parallel.iter().copied().max().unwrap_or(1);
-            let options = Options { context: Some(context), slots, ..options };
+            let options = Options { context: Some(context), slots, tokenizer: false, ..options };
             let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
             if self.profile {
                 engine.backend.can_profile()?;
