@@ -46,7 +46,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
 
 /// Every format, as a model has it in decode; tests/formats and tests/ops hold its decoder and its products to the reference by themselves.
 fn formats() -> Vec<(String, GgufFile, u32)> {
-    let model = |format: &Format| {
+    let model = |format: &&Format| {
         let wide = Llama { head_dim: 64, ffn: 512, layers: 1, format: format.name, ..Llama::default() };
         (format!("llama {}", format.name), wide.file(), 160)
     };
