@@ -57,6 +57,8 @@ pub struct NodeReport {
 pub struct Report {
     /// What was held to the reference.
     pub device: DeviceInfo,
+    /// What the reference was.
+    pub reference: &'static str,
     /// All nodes of all steps, in order.
     pub nodes: Vec<NodeReport>,
 }
@@ -102,7 +104,7 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
         let cols = model.vocab_size;
         nodes.push(report("logits, whole model".into(), cols, "all", &label, bound, &reference, &logits));
     }
-    Ok(Report { device: gpu.device(), nodes })
+    Ok(Report { device: gpu.device(), reference: "the CPU", nodes })
 }
 
 /// Holds the CPU's own kernels to the plain references, node by node, each from the values that the kernels had as inputs.
@@ -133,7 +135,7 @@ fn check_cpu(
             forget(graph, Some(node), &mut values);
         }
     }
-    Ok(Report { device: cpu.device(), nodes })
+    Ok(Report { device: cpu.device(), reference: "the plain references", nodes })
 }
 
 /// A prefill step that asks for its last rows, and single-row steps behind it with the ids from the start. Of many rows the last few are a

@@ -163,10 +163,11 @@ fn verdict(report: &Report) -> String {
         None => String::new(),
     };
     format!(
-        "{} nodes, {} ({}) against the CPU: {} agree, {} fail{within}{worst}",
+        "{} nodes, {} ({}) against {}: {} agree, {} fail{within}{worst}",
         report.nodes.len(),
         device.name,
         api.trim_end(),
+        report.reference,
         counts.agree,
         counts.fail,
     )
@@ -176,6 +177,7 @@ fn to_json(report: &Report) -> serde_json::Value {
     let counts = Counts::of(report);
     json!({
         "device": report.device,
+        "reference": report.reference,
         "nodes": report.nodes,
         "agree": counts.agree,
         "fail": counts.fail,
