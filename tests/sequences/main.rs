@@ -40,6 +40,12 @@ fn main() -> ExitCode {
             let name = format!("{count} sequences get what each gets alone, on {}", target.label);
             trials.push(Trial::test(name, move || together(&of, count)));
         }
+        if !target.is_cpu() {
+            let of = target.clone();
+            let name =
+                format!("16 greedy sequences in fast take what f32 takes by a margin, on {}", target.label);
+            trials.push(Trial::test(name, move || in_fast(&of, 16)));
+        }
         for (name, run) in [
             ("two turns are one prompt", turns as fn(&Target) -> Outcome),
             ("a shortened sequence goes on as if it had ended there", shortened),
@@ -59,8 +65,12 @@ fn model() -> Result<Gguf, Failed> {
 }
 
 fn open(target: &Target, slots: usize) -> Result<Engine, Failed> {
+    open_in(target, slots, Precision::F32)
+}
+
+fn open_in(target: &Target, slots: usize, precision: Precision) -> Result<Engine, Failed> {
     // A chunk is shorter than most prompts.
-    let options = Options { slots, batch: 24, context: Some(96), ..target.options(Precision::F32) };
+    let options = Options { slots, batch: 24, context: Some(96), ..target.options(precision) };
     Ok(Engine::with_file(model()?, &options, &mut |_, _| {})?)
 }
 
@@ -107,11 +117,51 @@ fn expected(target: &Target, requests: &[Request]) -> Result<Vec<Vec<u32>>, Fail
     Ok(all)
 }
 
-/// Twice as many requests as there are slots: a slot takes the next one when its last is done.
 fn together(target: &Target, count: usize) -> Outcome {
     let requests: Vec<Request> = (0..count + count.min(9)).map(request).collect();
     let expected = expected(target, &requests)?;
-    let mut engine = open(target, count)?;
+    let found = side_by_side(&mut open(target, count)?, &requests)?;
+    for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        if found != expected {
+            return Err(format!("request {n} got {found:?}, alone {expected:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Wherever the reference prefers its token by more than this, `fast` takes it too.
+const MARGIN: f32 = 0.2;
+
+fn in_fast(target: &Target, count: usize) -> Outcome {
+    let greedy = |n| Request { sampling: Sampling::greedy(), ..request(n) };
+    let requests: Vec<Request> = (0..count).map(greedy).collect();
+    let found = side_by_side(&mut open_in(target, count, Precision::Fast)?, &requests)?;
+    let mut reference = open(&Target::cpu(), 1)?;
+    let vocab = reference.model.vocab_size;
+    for (n, (request, tokens)) in requests.iter().zip(&found).enumerate() {
+        let mut scheduler = Scheduler::new(reference.backend.as_mut(), reference.plan, vocab);
+        let slot = scheduler.open().ok_or("no slot")?;
+        let mut logits = Vec::new();
+        let all = [&request.tokens[..], &tokens[..tokens.len() - 1]].concat();
+        scheduler.logits(slot, &all, &mut |rows| logits.extend_from_slice(rows))?;
+        let rows = logits.chunks_exact(vocab).skip(request.tokens.len() - 1);
+        for (at, (row, &token)) in rows.zip(tokens).enumerate() {
+            let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let margin = best - row[token as usize];
+            if margin > MARGIN {
+                return Err(format!(
+                    "request {n}, token {at}: {token}, which the reference likes {margin} less"
+                )
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What requests get, more of them than there are slots: a slot takes the next one when its last is done.
+fn side_by_side(engine: &mut Engine, requests: &[Request]) -> Result<Vec<Vec<u32>>, Failed> {
+    let count = engine.plan.slots;
     let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
     let mut found: Vec<Vec<u32>> = vec![Vec::new(); requests.len()];
     let mut of_slot: Vec<Option<usize>> = vec![None; count];
@@ -142,12 +192,7 @@ fn together(target: &Target, count: usize) -> Outcome {
             break;
         }
     }
-    for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        if found != expected {
-            return Err(format!("request {n} got {found:?}, alone {expected:?}").into());
-        }
-    }
-    Ok(())
+    Ok(found)
 }
 
 fn greedy(tokens: &[u32], limit: usize) -> Request {
