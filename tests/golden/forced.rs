@@ -20,6 +20,8 @@ const POSITIONS: usize = 512;
 /// The share of positions that have the reference's top token.
 const AGREE_F32: f64 = 0.995;
 const AGREE_FAST: f64 = 0.99;
+/// With a minimum for each block, which rounding of activations meets twice: of 512 positions 1 % are 5 ± 2.3, and two deviations more are allowed.
+const AGREE_AFFINE: f64 = 0.98;
 /// The margin of the reference, best logit minus second best, above which its top token is found, always: in f32 twice the tolerance
 /// of a logit.
 const SURE_F32: f32 = 2e-3;
@@ -102,6 +104,9 @@ fn forced(case: &Case, target: &Target, precision: Precision) -> Outcome {
     let (found, cols) = (subject.logits(&text, true)?, subject.vocab());
     let (share, sure, allowed) = match precision {
         Precision::F32 => (AGREE_F32, SURE_F32, DIVERGENCE_FLOAT),
+        Precision::Fast if has_minimums(subject.file()) => {
+            (AGREE_AFFINE, SURE_FAST, allowed_divergence(subject.file()))
+        }
         Precision::Fast => (AGREE_FAST, SURE_FAST, allowed_divergence(subject.file())),
     };
     let (found_tops, reference_tops) = (tops(&found, cols), tops(&reference, cols));
@@ -121,6 +126,11 @@ fn forced(case: &Case, target: &Target, precision: Precision) -> Outcome {
         wrong.push(format!("the reference diverges by {diverges:e} nats in the mean, allowed {allowed:e}"));
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ").into()) }
+}
+
+/// Whether a file's weights are of the formats with a minimum that no agreement was asked of.
+fn has_minimums(file: &Gguf) -> bool {
+    file.tensors().iter().any(|t| matches!(t.kind.name, "Q4_1" | "Q5_1"))
 }
 
 /// In `fast`, by the weights: what a matrix of floats rounds is the cache alone.

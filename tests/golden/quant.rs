@@ -55,6 +55,8 @@ fn agrees(
     let (logits, cols) = npy(&path.with_file_name(logits))?;
     let tolerance = match precision {
         Precision::F32 => exact,
+        // Routes are discontinuous: the README says that a near-tie moves single positions by units.
+        Precision::Fast if has_experts(subject.file()) => Tolerance { largest: 4.0, ..Tolerance::INT8 },
         Precision::Fast if has_int8_dot(subject.file()) => Tolerance::INT8,
         Precision::Fast => Tolerance::F16_CACHE,
     };
@@ -68,6 +70,10 @@ fn agrees(
     near("prompt, token by token", &found[..logits.len()], &logits, cols, tolerance)?;
     let found: Vec<u32> = tops(&found, cols)[prompt.len() - 1..].iter().map(|top| top.0 as u32).collect();
     same_where_sure("prompt", &found, &tokens, &margins, 2.0 * f64::from(tolerance.largest))
+}
+
+fn has_experts(file: &Gguf) -> bool {
+    file.tensors().iter().any(|t| t.name.contains("_exps"))
 }
 
 /// Whether `fast` rounds activations to int8 for any of its tensors.
