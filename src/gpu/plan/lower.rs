@@ -196,7 +196,16 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
     let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
-    matvec::shape(s.caps, matrix.format, matrix.cols, read.rows, [pairs, tile], &mut dispatch, rows);
+    matvec::shape(
+        s.caps,
+        matrix.format,
+        matrix.cols,
+        read.rows,
+        [pairs, tile],
+        kind == CopyKind::I8,
+        &mut dispatch,
+        rows,
+    );
     let slots = Slots { input: Some(kind.stem()), ..s.slots(Some(matrix.format.wgsl)) };
     Launch {
         nodes: Vec::new(),

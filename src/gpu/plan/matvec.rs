@@ -26,13 +26,16 @@ const LINE: u32 = 16;
 /// Invocations of a workgroup that takes its pairs two at a time.
 const SMALL: u32 = 128;
 
-/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for `tile` rows of x at once.
+/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for `tile` rows of x at once, which are
+/// multiplied as integers or in f32.
+#[allow(clippy::too_many_arguments)]
 pub fn shape(
     caps: &Caps,
     format: &Format,
     cols: usize,
     rows: usize,
     [pairs, tile]: [u32; 2],
+    integer: bool,
     dispatch: &mut Dispatch,
     extent: Rows,
 ) {
@@ -40,8 +43,8 @@ pub fn shape(
     let row_bytes: usize = format.planes.iter().map(|p| format.plane_row_bytes(p, cols)).sum();
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
-    // Of large matrices in integers, and of all of them for several rows, two pairs at a time: x is then loaded half as often.
-    let double = (format.integer && (rows * row_bytes > LARGE || tile > 1)) as u32;
+    // Of large matrices, and of all that several rows multiply as integers, two pairs at a time: x is then loaded half as often.
+    let double = (format.integer && if tile > 1 { integer } else { rows * row_bytes > LARGE }) as u32;
     let tasks = pairs / (1 + double);
     let wanted = if caps.software { 1 } else { INVOCATIONS / (groups * tasks * caps.subgroup_size) };
     let wanted =
@@ -93,7 +96,7 @@ mod tests {
         let format = FORMATS.iter().find(|f| f.name == format).unwrap();
         let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
         let mut dispatch = Dispatch { kernel: "", constants: Vec::new(), extent };
-        shape(caps, format, cols, rows, [pairs, 1], &mut dispatch, Rows::Step);
+        shape(caps, format, cols, rows, [pairs, 1], true, &mut dispatch, Rows::Step);
         dispatch
     }
 
