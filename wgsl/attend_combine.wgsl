@@ -8,6 +8,7 @@ import package::copy::emit_copy;
 
 override HEADS: u32 = 1u;
 override HEAD_DIM: u32 = 64u;
+override STRIDE: u32 = 64u;     // from a row of y to the next
 override FOURS: u32 = 16u;      // HEAD_DIM / 4
 override SLICES: u32 = 1u;      // a divisor of FOURS
 override SPAN: u32 = 256u;
@@ -101,7 +102,7 @@ fn run(group: vec3<u32>, at: Invocation) {
                 value += sums[l * SLICE + n / 4u][n % 4u];
             }
             value /= total;
-            y[r * HEADS * HEAD_DIM + i_of_row] = value;
+            y[r * STRIDE + i_of_row] = value;
         }
         emit_copy(r, i_of_row, value, valid, lane);
         workgroupBarrier();

@@ -15,6 +15,7 @@ import package::copy::emit_copy;
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
 override HEAD_DIM: u32 = 64u;
+override STRIDE: u32 = 64u;       // from a row of q, and of y, to the next
 override FOURS: u32 = 16u;        // HEAD_DIM / 4
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
@@ -40,11 +41,11 @@ var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
 const NONE: f32 = -3.0e38;        // less than any score
 
-// Of a row's head, both counted as `h`.
-fn score_of(h: u32, key: u32) -> f32 {
+// Of the head whose query begins at `query`.
+fn score_of(query: u32, key: u32) -> f32 {
     var sum = 0.0;
     for (var c = 0u; c < FOURS; c++) {
-        sum += dot(q[h * FOURS + c], cache_load(keys[key + c * PAGE]));
+        sum += dot(q[query + c], cache_load(keys[key + c * PAGE]));
     }
     return SCALE * sum;
 }
@@ -72,12 +73,12 @@ fn run(group: vec3<u32>, at: Invocation) {
     var largest = NONE;
     if (EAGER == 1u) {
         let p = min(lane, positions - 1u);
-        let score = score_of(r * HEADS + h, key_index(p / PAGE, p, four));
+        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_index(p / PAGE, p, four));
         largest = select(NONE, score, lane >= first && lane < end);
         weights[lane].x = score;
     }
     for (var p = lane + EAGER * WORKGROUP; p < end; p += WORKGROUP) {
-        let score = score_of(r * HEADS + h, key_index(page_of(slot, p), p, four));
+        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_index(page_of(slot, p), p, four));
         largest = select(largest, max(largest, score), p >= first);
         weights[p].x = score;
     }
@@ -136,7 +137,7 @@ fn run(group: vec3<u32>, at: Invocation) {
                 value += sums[l * FOURS + n / 4u][n % 4u];
             }
             value /= total;
-            y[(r * HEADS + h) * HEAD_DIM + n] = value;
+            y[r * STRIDE + h * HEAD_DIM + n] = value;
         }
         emit_copy(r, h * HEAD_DIM + n, value, valid, lane);
         workgroupBarrier();

@@ -13,6 +13,7 @@ import package::lib::kv_layout::value_index;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
+override STRIDE: u32 = 64u;       // from a row of q to the next
 override FOURS: u32 = 16u;        // numbers of a head, in fours
 override SCALE: f32 = 1.0;
 override WINDOW: u32 = 0u;
@@ -101,7 +102,7 @@ fn run(group: vec3<u32>, at: Invocation) {
     let first = max(start, seen_from);
 
     for (var i = lane; i < QUERY; i += WORKGROUP) {
-        query[i] = q[(r * HEADS + first_head) * FOURS + i] * SCALE;
+        query[i] = q[r * (STRIDE / 4u) + first_head * FOURS + i] * SCALE;
     }
     workgroupBarrier();
 

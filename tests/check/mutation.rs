@@ -22,17 +22,14 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("attend", "p0 + lane;", "p0 + lane + 1u;"),
     ("attend_decode", "return SCALE * sum;", "return SCALE * 1.02 * sum;"),
     ("attend_decode", "exp(subgroups[t].x - largest) * subgroups[t].y", "subgroups[t].y"),
-    ("store", "value_index(row.y, row.z,", "value_index(row.y, row.z + 1u,"),
+    ("store", "value_index(page, row.z,", "value_index(page, row.z + 1u,"),
+    ("heads", "= turned[i];", "= 1.01 * turned[i];"),
     (
         "attend_decode",
-        "return (block * KV_FOURS + four) * KEY_BLOCK",
-        "return (block * KV_FOURS + (four ^ 1u)) * KEY_BLOCK",
+        "return (page * KV_FOURS + four) * PAGE",
+        "return (page * KV_FOURS + (four ^ 1u)) * PAGE",
     ),
-    (
-        "attend",
-        "return (block * KV_FOURS + four) * KEY_BLOCK",
-        "return (block * KV_FOURS + (four ^ 1u)) * KEY_BLOCK",
-    ),
+    ("attend", "return (page * KV_FOURS + four) * PAGE", "return (page * KV_FOURS + (four ^ 1u)) * PAGE"),
     ("embed", "FIRST_ROW;", "FIRST_ROW + 1u;"),
     ("add", "a[i] + b[i]", "a[i] + 1.001 * b[i]"),
     ("gate", "activate(ACT, gate[i])", "gate[i]"),
@@ -57,6 +54,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
                 (llama, Precision::F32, true),
                 (narrow, Precision::Fast, false),
                 (gpt2, Precision::F32, true),
+                (gpt2, Precision::F32, false),
             ] {
                 let options = Options { masks, unfused, ..target.options(precision) };
                 if run(Gguf::from_static("tiny", bytes)?, &options, 160, 9)?.failed() > 0 {

@@ -8,10 +8,11 @@ import package::lib::kv_layout::value_index;
 
 override Q_ROWS: u32 = 64u;
 override K_ROWS: u32 = 64u;
+override Q_STRIDE: u32 = 64u;     // from a row of y to the next
 override HEAD_DIM: u32 = 64u;
 override ROTARY: u32 = 0u;        // numbers of a head that turn
 
-@group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [rows, Q_ROWS / 2]
+@group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [rows, Q_STRIDE / 2]
 @group(0) @binding(3) var<storage, read> cos_sin: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
 @group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read_write> values: array<CachePair>;
@@ -40,7 +41,7 @@ fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
     var sum = sums_of(nth) * scale();
     sum = vec2<f32>(sum.x * ahead.x - sum.y * ahead.y, sum.x * ahead.y + sum.y * ahead.x);
     if (2u * pair < Q_ROWS) {
-        y[r * (Q_ROWS / 2u) + pair] = sum;
+        y[r * (Q_STRIDE / 2u) + pair] = sum;
     } else if (2u * pair < Q_ROWS + K_ROWS) {
         let p = pair - Q_ROWS / 2u;
         keys[2u * key_index(page_of(row.y, row.z), row.z, p / 2u) + p % 2u] = cache_pack_pair(sum);

@@ -79,6 +79,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
     let single = (s.class == RowClass::One) as u32;
     let mut of_all = vec![
         ("HEADS", heads as f64),
+        ("STRIDE", g.shape(node).stride() as f64),
         ("FOURS", fours as f64),
         ("WINDOW", shape.window as f64),
         ("EAGER", eager),

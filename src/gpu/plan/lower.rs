@@ -308,7 +308,8 @@ fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
         cos_sin = Operand::Table(rope);
     }
     launch.dispatch.constants.extend(rotary);
-    launch.dispatch.constants.extend([("Q_ROWS", rows(0)), ("K_ROWS", rows(1))]);
+    let stride = g.shape(heads.queries(g)).stride() as f64;
+    launch.dispatch.constants.extend([("Q_ROWS", rows(0)), ("K_ROWS", rows(1)), ("Q_STRIDE", stride)]);
     launch.dispatch.constants.extend(kv_layout::constants(g, caches[0]));
     let unwritten = Operand::Unwritten(m.linears[run[0]]);
     let written = |i: usize, operand: Operand| if run.contains(&i) { operand } else { unwritten };
