@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 use wgllm::backend::Backend;
 use wgllm::engine::{Engine, Options};
+use wgllm::models::Model;
 use wgllm::sampler::Sampling;
 use wgllm::session::{Finish, Session, Timings};
 use wgllm::tokenizer::{Stream, Tokenizer};
@@ -136,6 +137,8 @@ impl Run {
         }
         let file = self.model.open()?;
         if text.is_some() && !Tokenizer::is_in(file.metadata()) {
+            // What else is wrong with the file says more.
+            Model::from_gguf(&file, None)?;
             args::need_tokenizer(None)?;
         }
         let options =
