@@ -36,6 +36,7 @@ impl Default for Codes {
 
 /// A group of weights, and −128 · Σ q of each half, which takes back what the codes of x are too large by.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 struct Coded {
     group: Group,
     base: [i32; 2],

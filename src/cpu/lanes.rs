@@ -30,6 +30,7 @@ pub enum Instructions {
 impl Instructions {
     /// All sets that this machine has, the best one last.
     pub fn available() -> Vec<Instructions> {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut all = vec![Instructions::Plain];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
