@@ -220,8 +220,11 @@ impl<'a> Scheduler<'a> {
     pub fn advance(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
         let result = self.try_advance(on_event);
         if result.is_err() {
-            // What is not known to be computed will be computed again.
-            self.flights.clear();
+            // What is not known to be computed will be computed again. The backend is rid of what is in flight only when it is collected;
+            // whatever else went wrong there is behind the error that is told.
+            for flight in self.flights.drain(..) {
+                let _ = self.backend.collect(flight.ticket);
+            }
             for s in &mut self.slots {
                 s.active = None;
                 s.request += 1;

@@ -61,10 +61,14 @@ impl Flights {
 pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     let mut step = batch.step(|_| LAST_SAMPLED);
     let class = gpu.class_of(&step);
+    if class == RowClass::Many && batch.steps > 1 {
+        let (rows, few) = (batch.rows.len(), gpu.buffers.room.rows(RowClass::Few));
+        return Err(Error::Other(format!("a batch of several steps has {rows} rows, {few} at most")));
+    }
     gpu.flights.tickets += 1;
     let ticket = gpu.flights.tickets;
     // A stamp for each step: a submission's are those of its number.
-    let words = step_words(&step, ticket as u32 * STEPS as u32, gpu.table_words());
+    let words = step_words(&step, (ticket as u32).wrapping_mul(STEPS as u32), gpu.table_words());
     gpu.device.queue.write_buffer(gpu.buffers.step(class), 0, bytemuck::cast_slice(&words));
 
     let outputs = batch.outputs.len();
