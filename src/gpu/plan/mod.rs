@@ -147,14 +147,17 @@ pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
         let computed = s.graph.nodes().filter(|(_, e)| e.op().is_some());
         return computed.flat_map(|(node, _)| kernels::plain(s, node)).collect();
     }
-    let fitting: Vec<&Group> = groups.iter().filter(|group| lower::fits(s, group)).collect();
-    let wanted: Vec<Copy> = fitting.iter().flat_map(|group| lower::wanted(s, group)).collect();
-    let along: HashSet<Node> = fitting.iter().filter_map(|group| lower::writes_along(s, group)).collect();
+    // The copies that a group reads, of those that fit.
+    let reads: Vec<Option<Vec<Copy>>> =
+        groups.iter().map(|group| lower::fits(s, group).then(|| lower::wanted(s, group))).collect();
+    let wanted: Vec<Copy> = reads.iter().flatten().flatten().copied().collect();
+    let fitting = groups.iter().zip(&reads).filter(|(_, reads)| reads.is_some());
+    let along: HashSet<Node> = fitting.filter_map(|(group, _)| lower::writes_along(s, group)).collect();
     let copies = Copies::new(&wanted, |value| along.contains(&value));
     let mut launches: Vec<Launch> = Vec::new();
     let mut fed: HashSet<Copy> = HashSet::new();
-    for group in groups {
-        if !lower::fits(s, group) {
+    for (group, reads) in groups.iter().zip(reads) {
+        let Some(reads) = reads else {
             // Norms that vanish in front of several groups are computed once.
             for node in group.nodes() {
                 let written = |l: &Launch| l.operands.iter().any(|(_, o)| *o == Operand::Value(node));
@@ -163,8 +166,8 @@ pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
                 }
             }
             continue;
-        }
-        for copy in lower::wanted(s, group) {
+        };
+        for copy in reads {
             if !copies.is_along(&copy) && fed.insert(copy) {
                 launches.push(lower::feed(s, copy));
             }
