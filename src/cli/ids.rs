@@ -12,7 +12,8 @@ pub fn parse(text: &str) -> Result<Ids, String> {
         part.parse().map_err(|_| format!("{part:?} is no token id; expected numbers like 1,2,3 or 1 2 3"))
     };
     // Between two commas there is an id, so that one left out is noticed; a list may be empty or end in a comma.
-    let text = text.trim().strip_suffix(',').unwrap_or(text.trim());
+    let text = text.trim();
+    let text = text.strip_suffix(',').filter(|ids| !ids.is_empty()).unwrap_or(text);
     let parts = text.split(',').filter(|_| !text.is_empty());
     let parts = parts.flat_map(|part| match part.trim() {
         "" => vec![""],
