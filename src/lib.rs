@@ -43,10 +43,12 @@ pub mod graph;
 pub mod memory;
 pub mod models;
 pub mod ops;
+pub mod recommended;
 pub mod replace;
 pub mod sampler;
 pub mod scheduler;
 pub mod session;
+pub mod stops;
 pub mod tokenizer;
 
 pub use error::{Error, Result};

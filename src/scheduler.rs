@@ -159,6 +159,21 @@ impl<'a> Scheduler<'a> {
         self.pages.shrink(slot, self.slots[at].submitted);
     }
 
+    /// Shortens a sequence to what it has in common with `prompt`, and to less than all of that, so that something is left to compute. The
+    /// result is how many tokens of `prompt` are there: a request is to append the others.
+    pub fn keep_common(&mut self, slot: u32, prompt: &[u32]) -> usize {
+        let held = &self.slots[slot as usize].tokens;
+        let common = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        self.truncate(slot, common.min(prompt.len().saturating_sub(1)));
+        self.slots[slot as usize].tokens.len()
+    }
+
+    /// How many tokens of a sequence are computed, or on their way to it: no request computes them again.
+    pub fn computed(&self, slot: u32) -> usize {
+        let s = &self.slots[slot as usize];
+        s.submitted.min(s.tokens.len())
+    }
+
     /// Makes `to` a copy of the first `len` tokens of `from`, which must be computed: they share their memory.
     pub fn fork(&mut self, from: u32, to: u32, len: usize) -> Result<()> {
         self.truncate(to, 0);

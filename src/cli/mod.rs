@@ -17,7 +17,7 @@ mod report;
 mod reporter;
 mod run;
 mod stdout;
-mod stop;
+
 mod template;
 mod text;
 mod tokenize;

@@ -1,6 +1,7 @@
 //! Stop strings: text goes through until one of them comes, and what may be the beginning of one waits.
 
 /// Looks for stop strings in text that comes in pieces.
+#[derive(Debug)]
 pub struct Stops {
     strings: Vec<String>,
     held: String,
@@ -20,7 +21,7 @@ impl Stops {
             self.held.truncate(at);
             return (std::mem::take(&mut self.held), true);
         }
-        let waits = self.strings.iter().map(|s| self.longest_beginning(s)).max().unwrap_or(0);
+        let waits = self.strings.iter().map(|s| longest_beginning(&self.held, s)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - waits);
         (std::mem::replace(&mut self.held, rest), false)
     }
@@ -29,12 +30,12 @@ impl Stops {
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
+}
 
-    /// Bytes at the end of what is held that `string` begins with.
-    fn longest_beginning(&self, string: &str) -> usize {
-        let mut ends = string.char_indices().map(|(at, _)| at).rev();
-        ends.find(|&at| self.held.ends_with(&string[..at])).unwrap_or(0)
-    }
+/// Bytes at the end of `text` that `string` begins with, without being all of it.
+pub(crate) fn longest_beginning(text: &str, string: &str) -> usize {
+    let mut ends = string.char_indices().map(|(at, _)| at).rev();
+    ends.find(|&at| text.ends_with(&string[..at])).unwrap_or(0)
 }
 
 #[cfg(test)]
