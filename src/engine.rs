@@ -12,6 +12,7 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Gpu, Masks};
+use crate::memory::Pages;
 use crate::models::Model;
 use crate::tokenizer::Tokenizer;
 
@@ -47,6 +48,8 @@ pub struct Options {
     pub batch: usize,
     /// Sequences that are kept side by side.
     pub slots: usize,
+    /// Whether all of them share the positions of one context, instead of having one each.
+    pub shared: bool,
     /// Only the first layers of the model.
     pub layers: Option<usize>,
     /// Every node by a dispatch of its own.
@@ -65,6 +68,7 @@ impl Default for Options {
             context: None,
             batch: 512,
             slots: 1,
+            shared: false,
             layers: None,
             unfused: false,
             tokenizer: true,
@@ -130,7 +134,10 @@ impl Engine {
             notes.push(format!("a context of {context} is more than the {own} that the model was made for"));
         }
         let rows = options.batch.clamp(1, context);
-        let plan = RuntimeConfig::new(context, options.slots, rows, options.precision);
+        let mut plan = RuntimeConfig::new(context, options.slots, rows, options.precision);
+        if options.shared {
+            plan.pages = Pages::of(context);
+        }
         let mut fallback = false;
         let adapter = match options.backend {
             Choice::Cpu => None,

@@ -40,6 +40,7 @@ pub mod formats;
 pub mod gguf;
 pub mod gpu;
 pub mod graph;
+pub mod logprobs;
 pub mod memory;
 pub mod models;
 pub mod ops;
@@ -50,5 +51,6 @@ pub mod scheduler;
 pub mod session;
 pub mod stops;
 pub mod tokenizer;
+pub mod worker;
 
 pub use error::{Error, Result};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::backend::{Backend, RuntimeConfig};
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::sampler::Sampling;
+use crate::sampler::{Sampling, no_token};
 use crate::scheduler::{Event, Request, Scheduler};
 
 pub use crate::scheduler::Finish;
@@ -173,12 +173,17 @@ impl<'a> Session<'a> {
             }
             self.scheduler.advance(&mut |_, event| match event {
                 Event::Token(token) => on_token(token).is_continue(),
+                Event::Logprobs(_) => true,
                 Event::Finished(finish) => {
-                    finished = Some(finish);
+                    finished = Some(Ok(finish));
+                    true
+                }
+                Event::NoToken => {
+                    finished = Some(Err(no_token()));
                     true
                 }
             })?;
         }
-        Ok(finished.unwrap_or(Finish::Stopped))
+        finished.unwrap_or(Ok(Finish::Stopped))
     }
 }
