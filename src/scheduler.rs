@@ -264,7 +264,8 @@ impl<'a> Scheduler<'a> {
         }
         let limit = request.limit.unwrap_or(usize::MAX);
         let prompt = s.tokens.len().saturating_sub(generated);
-        s.active = Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, prompt, told: false });
+        s.active =
+            Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, prompt, told: false });
         Ok(())
     }
 

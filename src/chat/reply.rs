@@ -35,6 +35,8 @@ pub struct Reply<'t> {
     thought: String,
     text: String,
     end: Option<End>,
+    /// Texts of control tokens that count although they print nothing.
+    marks: &'static [&'static str],
 }
 
 impl<'t> Reply<'t> {
@@ -58,7 +60,13 @@ impl<'t> Reply<'t> {
             thought: String::new(),
             text: String::new(),
             end: None,
+            marks: &[],
         }
+    }
+
+    /// The same, with control tokens of these texts as part of the text: what calls of tools are marked with.
+    pub fn with_marks(self, marks: &'static [&'static str]) -> Reply<'t> {
+        Reply { marks, ..self }
     }
 
     /// Takes a token; the result is what can be shown now. What comes behind an end is dropped.
@@ -71,12 +79,16 @@ impl<'t> Reply<'t> {
             return Vec::new();
         }
         self.ids.push(id);
-        let piece = match self.tokenizer.control_text(id).filter(|text| thinking::is_mark(text)) {
+        let piece = match self.tokenizer.control_text(id).filter(|text| self.counts(text)) {
             Some(mark) => mark.to_owned(),
             None => self.stream.push(id),
         };
         let pieces = self.thinking.push(&piece);
         self.take(pieces)
+    }
+
+    fn counts(&self, control: &str) -> bool {
+        thinking::is_mark(control) || self.marks.contains(&control)
     }
 
     /// What was held back, when no more tokens come.

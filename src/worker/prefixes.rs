@@ -51,21 +51,27 @@ impl Kept {
             let given = scheduler.tokens(slot);
             given.iter().zip(tokens).take_while(|(a, b)| a == b).count().min(most)
         };
-        if running.clone().any(|slot| will_be(slot) >= computed + PAGE && will_be(slot) > common(scheduler, slot)) {
+        if running
+            .clone()
+            .any(|slot| will_be(slot) >= computed + PAGE && will_be(slot) > common(scheduler, slot))
+        {
             return Place::NotYet;
         }
 
         // A page more than the prompt for each, so that none is sent back at its first step.
         let others = running.clone().count();
         let needed = (Pages::of(tokens.len() + 1) + others).min(scheduler.pages());
-        let shared = best.filter(|&(_, slot)| running.clone().any(|r| r == slot)).map_or(0, |(n, _)| n / PAGE);
+        let shared =
+            best.filter(|&(_, slot)| running.clone().any(|r| r == slot)).map_or(0, |(n, _)| n / PAGE);
         if needed.saturating_sub(shared) > scheduler.pages() - scheduler.pages_of(running.clone()) {
             return Place::NotYet;
         }
 
         let slot = match best.filter(|&(_, slot)| self.0.contains(&slot)) {
             // What would be lost is little, or there is no other slot.
-            Some((common, slot)) if 2 * common >= scheduler.tokens(slot).len() || !self.can_fork(scheduler, slot) => {
+            Some((common, slot))
+                if 2 * common >= scheduler.tokens(slot).len() || !self.can_fork(scheduler, slot) =>
+            {
                 self.0.retain(|&kept| kept != slot);
                 scheduler.truncate(slot, common);
                 slot
