@@ -48,6 +48,8 @@ pub mod recommended;
 pub mod replace;
 pub mod sampler;
 pub mod scheduler;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod session;
 pub mod stops;
 pub mod tokenizer;

@@ -159,8 +159,7 @@ impl Calls {
                 let rest = chars.as_str().to_owned();
                 if ended {
                     said.push(Said::CallEnd);
-                    self.mode =
-                        Mode::Between { in_list: format == CallFormat::Mistral && !reader.is_bare() };
+                    self.mode = Mode::Between { in_list: format == CallFormat::Mistral && !reader.is_bare() };
                 } else if refused {
                     let named = reader.named();
                     if let Mode::Call(reader) = std::mem::replace(&mut self.mode, Mode::Text { fresh: false })
@@ -254,11 +253,7 @@ mod tests {
                 "{\"name\": \"f\", \"parameters\": {\"a\": 1}}; {\"name\": \"g\", \"parameters\": {}}",
                 "f({\"a\": 1})g({})",
             ),
-            (
-                Llama3,
-                "<|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}",
-                "f({})",
-            ),
+            (Llama3, "<|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}", "f({})"),
             (Llama3, "{\"answer\": 42}", "'{\"answer\": 42}'"),
             (Llama3, "It is {1}", "'It is {1}'"),
             (
