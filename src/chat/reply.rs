@@ -142,6 +142,11 @@ impl<'t> Reply<'t> {
         self.end
     }
 
+    /// The stop string that ended it.
+    pub fn stop(&self) -> Option<&str> {
+        self.stops.found()
+    }
+
     /// The tokens, without the one that ended it.
     pub fn ids(&self) -> &[u32] {
         &self.ids

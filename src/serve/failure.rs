@@ -125,6 +125,14 @@ impl Failure {
         json!({ "type": "error", "error": { "type": kind, "message": self.message } })
     }
 
+    /// The response to a request at this path, in the form that its clients read.
+    pub fn at(&self, path: &str) -> Response<Body> {
+        match path.starts_with("/v1/messages") {
+            true => self.response(&self.anthropic()),
+            false => self.response(&self.json()),
+        }
+    }
+
     /// The response with this body.
     pub fn response(&self, body: &Value) -> Response<Body> {
         let mut response = json_response(self.status, body);

@@ -35,11 +35,11 @@ pub async fn pass(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let allowed = origin.as_ref().map(|origin| allows(&app, request.headers(), origin));
     let preflight = request.method() == Method::OPTIONS;
     let mut response = if allowed == Some(false) {
-        Failure::origin().into_response()
+        Failure::origin().at(&path)
     } else if preflight {
         StatusCode::NO_CONTENT.into_response()
     } else if !OPEN.contains(&&*path) && !has_key(&settings.keys, request.headers()) {
-        Failure::key().into_response()
+        Failure::key().at(&path)
     } else {
         caught(next.run(request)).await
     };

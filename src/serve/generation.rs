@@ -70,8 +70,10 @@ pub struct TokenLogprob {
 /// Why a choice ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// An end token, or a stop string.
+    /// An end token.
     Stop,
+    /// The stop string with this number.
+    StopString(usize),
     /// As many tokens as were asked for, or as fit.
     Length,
     /// It called tools.
@@ -82,7 +84,7 @@ impl Reason {
     /// OpenAI's name.
     pub fn name(self) -> &'static str {
         match self {
-            Reason::Stop => "stop",
+            Reason::Stop | Reason::StopString(_) => "stop",
             Reason::Length => "length",
             Reason::Calls => "tool_calls",
         }
@@ -268,8 +270,11 @@ impl<'s> Generation<'s> {
         let reply = &self.choices[n].reply;
         self.usage.reasoning += usize::from(reply.text().is_empty() && !reply.thought().is_empty());
         self.pieces(n, pieces);
-        if self.choices[n].reply.end() == Some(End::Text) {
-            self.finish(n, Reason::Stop);
+        let reply = &self.choices[n].reply;
+        if reply.end() == Some(End::Text) {
+            let stops = &self.started.wanted.params.stops;
+            let found = stops.iter().position(|stop| Some(stop.as_str()) == reply.stop());
+            self.finish(n, Reason::StopString(found.unwrap_or_default()));
         }
     }
 

@@ -4,6 +4,7 @@
 //! name, its prompt is made, and [`generation`] turns what the worker sends into parts, which each endpoint writes in its own way, as
 //! one object or as events ([`sse`]).
 
+mod blocks;
 mod chat;
 mod completions;
 mod conversation;
@@ -14,8 +15,10 @@ mod generation;
 mod info;
 mod listen;
 mod log;
+mod messages;
 mod metrics;
 mod params;
+mod responses;
 mod served;
 mod sse;
 mod text;
@@ -60,6 +63,9 @@ const PATHS: &[&str] = &[
     "/v1/chat/completions",
     "/completions",
     "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
 ];
 
 /// How to serve.
@@ -214,6 +220,9 @@ impl Server {
             .route("/v1/chat/completions", post(chat::completions))
             .route("/completions", post(completions::completions))
             .route("/v1/completions", post(completions::completions))
+            .route("/v1/responses", post(responses::responses))
+            .route("/v1/messages", post(messages::messages))
+            .route("/v1/messages/count_tokens", post(messages::count_tokens))
             .fallback(async |uri: Uri| Failure::path(uri.path()))
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
                 Failure::method(method.as_str(), uri.path())
