@@ -17,6 +17,7 @@ mod listen;
 mod log;
 mod messages;
 mod metrics;
+mod page;
 mod params;
 mod responses;
 mod served;
@@ -205,6 +206,7 @@ impl Server {
     fn router(&self) -> Router {
         let app = self.0.clone();
         Router::new()
+            .route("/", get(page::page))
             .route("/health", get(info::health))
             .route("/v1/health", get(info::health))
             .route("/ready", get(info::ready))

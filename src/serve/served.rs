@@ -1,6 +1,7 @@
 //! The model that is served: what of it is asked for besides computing.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::chat::{CallFormat, ChatTemplate};
@@ -47,11 +48,10 @@ impl Served {
             None => ChatTemplate::from_gguf(&engine.file, &tokenizer),
         };
         let calls = template.as_ref().ok().and_then(|template| CallFormat::of_template(template.text()));
-        let file = engine.file.name();
-        let stem = file.strip_suffix(".gguf").unwrap_or(file);
+        let stem = Path::new(engine.file.name()).file_stem().unwrap_or_default().to_string_lossy();
         let architecture = engine.file.metadata().str("general.architecture").ok().flatten();
         Ok(Served {
-            name: alias.unwrap_or(stem).into(),
+            name: alias.map_or_else(|| stem.into_owned(), str::to_owned),
             ends: Arc::new(tokenizer.end_tokens().clone()),
             tokenizer,
             template,
