@@ -5,6 +5,7 @@ mod adapters;
 mod answers;
 mod client;
 mod errors;
+mod faults;
 mod forms;
 mod many;
 #[cfg(unix)]
@@ -60,6 +61,9 @@ fn main() -> ExitCode {
         ("pages of other origins are refused, unless they are named", errors::origins),
         ("slow senders are not waited for", errors::slow),
         ("a model that is being loaded is 503", errors::loading),
+        ("answers go on where a lost device broke them off", faults::lost),
+        ("an answer that loses its device again and again is 503", faults::lost_too_often),
+        ("a step that panics is 500, and the server goes on", faults::panics),
         ("a server that ends lets answers end", errors::draining),
     ];
     for &(name, run) in on_cpu {

@@ -16,6 +16,7 @@ use wgllm::worker::{Capacity, Opened, Worker};
 
 use crate::adapters::Target;
 use crate::client;
+use crate::faults::{Faults, Faulty};
 
 pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf");
 
@@ -29,6 +30,8 @@ pub struct Plan {
     pub context: usize,
     /// How long the model takes to load, besides its own time.
     pub delay: Duration,
+    /// What goes wrong.
+    pub faults: Faults,
 }
 
 impl Default for Plan {
@@ -39,6 +42,7 @@ impl Default for Plan {
             capacity: Capacity { running: 4, waiting: 64 },
             context: 512,
             delay: Duration::ZERO,
+            faults: Faults::default(),
         }
     }
 }
@@ -67,7 +71,8 @@ impl Running {
             let mut engine = Engine::open(MODEL.as_ref(), &options, &mut |_, _| {})?;
             let _ = filled.set(Arc::new(Served::new(&mut engine, Some("story"), Some(TEMPLATE))?));
             let vocab = engine.model.vocab_size;
-            Ok(Opened { backend: engine.backend, plan: engine.plan, vocab })
+            let backend = Box::new(Faulty { inner: engine.backend, faults: plan.faults.clone() });
+            Ok(Opened { backend, plan: engine.plan, vocab })
         };
         let worker = Worker::start(Box::new(open), plan.capacity)?;
         let server = Server::new(plan.settings, worker, place);
