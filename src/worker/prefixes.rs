@@ -70,7 +70,7 @@ impl Kept {
         let slot = match best.filter(|&(_, slot)| self.0.contains(&slot)) {
             // What would be lost is little, or there is no other slot.
             Some((common, slot))
-                if 2 * common >= scheduler.tokens(slot).len() || !self.can_fork(scheduler, slot) =>
+                if 4 * scheduler.tokens(slot).len() <= 5 * common || !self.can_fork(scheduler, slot) =>
             {
                 self.0.retain(|&kept| kept != slot);
                 scheduler.truncate(slot, common);

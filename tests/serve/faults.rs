@@ -98,7 +98,9 @@ pub fn lost() -> Outcome {
     let text: String = events.iter().filter_map(|e| e["choices"][0]["text"].as_str()).collect();
     equal(&text, expected)?;
     equal(server.server.worker().status().devices_lost(), 2)?;
-    must(get(server.address, "/metrics")?.body.contains("wgllm_devices_lost_total 2"), || "it is not told".into())?;
+    must(get(server.address, "/metrics")?.body.contains("wgllm_devices_lost_total 2"), || {
+        "it is not told".into()
+    })?;
     server.idle()
 }
 
