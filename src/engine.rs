@@ -12,7 +12,7 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Gpu, Masks};
-use crate::models::Model;
+use crate::models::{self, Model};
 use crate::tokenizer::Tokenizer;
 
 /// Positions of the KV cache unless more are asked for: a model may be made for far more than fits.
@@ -98,7 +98,7 @@ pub struct Engine {
 impl Engine {
     /// Opens the model at `path`.
     pub fn open(path: &Path, options: &Options, progress: Progress<'_>) -> Result<Engine> {
-        Engine::with_file(Gguf::open(path)?, options, progress)
+        Engine::with_file(models::open(path)?, options, progress)
     }
 
     /// Opens a model from an opened file.
@@ -107,7 +107,7 @@ impl Engine {
         let file = Arc::new(file);
         let mut model = Model::from_gguf(&file, options.layers)?;
         let tokenizer = match options.tokenizer {
-            true => Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?,
+            true => Tokenizer::of(&file)?,
             false => None,
         };
         let mut notes: Vec<String> = tokenizer.iter().flat_map(|t| t.warnings().to_vec()).collect();

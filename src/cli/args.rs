@@ -205,7 +205,7 @@ impl Prompt {
 
 /// The tokenizer of a file, if it has one.
 pub fn tokenizer(file: &Gguf) -> Result<Option<Tokenizer>> {
-    Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))
+    Tokenizer::of(file)
 }
 
 /// The ids of a prompt's text: BOS where the vocabulary asks for it, and no control tokens out of what a user wrote.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Number, Value as Json, json};
 use wgllm::gguf::{Gguf, Value};
+use wgllm::models;
 
 use super::text::{count, mib, plural, table};
 use super::{Outcome, plain, report};
@@ -14,7 +15,7 @@ use super::{Outcome, plain, report};
 /// The arguments of `inspect`.
 #[derive(Args)]
 pub struct Inspect {
-    /// The file; of a split model, the first part
+    /// The file; of a split model, the first part; or a folder of safetensors files
     file: PathBuf,
     /// Print JSON, with arrays in full
     #[arg(long)]
@@ -24,7 +25,7 @@ pub struct Inspect {
 impl Inspect {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
-        let file = Gguf::open(&self.file)?;
+        let file = models::open(&self.file)?;
         let text = if self.json { format!("{}\n", to_json(&file)) } else { to_text(&file) };
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
@@ -46,13 +47,17 @@ fn to_text(file: &Gguf) -> String {
         .collect();
     let bytes: u64 = file.tensors().iter().map(|t| t.bytes).sum();
     let weights: u64 = file.tensors().iter().map(|t| t.elements()).sum();
+    let kind = match file.checkpoint() {
+        Some(_) => format!("safetensors, {} bytes", count(file.file_bytes())),
+        None => {
+            let (version, bytes, aligned) = (file.version(), count(file.file_bytes()), file.alignment());
+            format!("GGUF v{version}, {bytes} bytes, tensors aligned to {aligned}")
+        }
+    };
     format!(
-        "{}: GGUF v{}, {} bytes, tensors aligned to {}\n\n{}: name, type, value\n{}\n{}: name, type, columns × rows, bytes\n{}\n\
+        "{}: {kind}\n\n{}: name, type, value\n{}\n{}: name, type, columns × rows, bytes\n{}\n\
          {} weights in {} ({})\n",
         plain::line(file.name()),
-        file.version(),
-        count(file.file_bytes()),
-        file.alignment(),
         plural(keys.len(), "key"),
         table(&keys),
         plural(tensors.len(), "tensor"),

@@ -67,6 +67,7 @@ impl Attention {
     /// The same with rotary positions as the keys have them, and with the factors in `rope_freqs` if there are any.
     pub fn rotary(p: &mut Page<'_>, pairing: Pairing) -> Result<Attention> {
         let attention = Attention::read(p)?;
+        let pairing = if p.w.pairs_lie_as_halves() { Pairing::Halves } else { pairing };
         let rope = rotary::read(p, attention.shape.head_dim, pairing)?;
         let factors = p.w.vector_or_none(p.g, "rope_freqs.weight", rope.rotary / 2)?;
         Ok(Attention { rope: Some(rope), factors, ..attention })

@@ -1,5 +1,6 @@
 //! How ops make an architecture: a page for each family and a row for each architecture in [`ARCHITECTURES`]. Names no backend.
 
+mod checkpoint;
 mod experts;
 mod gemma;
 mod glm4;
@@ -21,6 +22,7 @@ use crate::gguf::{Gguf, shown};
 use crate::graph::{Entry, Graph, Kind, Rows};
 use crate::ops::{Embed, Index, Op};
 
+pub use checkpoint::open;
 use page::Page;
 pub use weights::Weights;
 

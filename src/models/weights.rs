@@ -41,6 +41,11 @@ impl<'a> Weights<'a> {
         self.file.tensor(name).ok_or_else(|| Error::Model(format!("tensor {name} is missing")))
     }
 
+    /// Whether rotary pairs of every architecture lie as halves, as in checkpoints; GGUF files of some have them as neighbours.
+    pub fn pairs_lie_as_halves(&self) -> bool {
+        self.file.checkpoint().is_some()
+    }
+
     /// Whether the file has this tensor.
     pub fn holds(&self, name: &str) -> bool {
         self.file.tensor(name).is_some()

@@ -5,6 +5,7 @@
 #[path = "../common/adapters.rs"]
 mod adapters;
 mod asserts;
+mod checkpoint;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 mod forced;
@@ -38,7 +39,9 @@ fn main() -> ExitCode {
     if targets.is_empty() {
         trials.push(none_here("golden data on an adapter"));
     }
-    for found in [models::trials, quant::trials, stories::trials, forced::trials, real::trials] {
+    let all =
+        [models::trials, quant::trials, stories::trials, forced::trials, real::trials, checkpoint::trials];
+    for found in all {
         trials.extend(found(&targets));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
