@@ -10,6 +10,7 @@ mod fixtures;
 mod forced;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
+mod kv;
 mod models;
 mod q4_k_m;
 mod quant;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     if targets.is_empty() {
         trials.push(none_here("golden data on an adapter"));
     }
-    for found in [models::trials, quant::trials, stories::trials, forced::trials, real::trials] {
+    for found in [models::trials, kv::trials, quant::trials, stories::trials, forced::trials, real::trials] {
         trials.extend(found(&targets));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
