@@ -3,7 +3,7 @@
 use crate::batch::{Batch, Collected, Ticket};
 use crate::error::{Error, Result};
 use crate::graph::Step;
-use crate::memory::Pages;
+use crate::memory::{Kv, Pages};
 use crate::sampler::Sampling;
 
 /// How a backend may compute.
@@ -29,12 +29,15 @@ pub struct RuntimeConfig {
     pub rows: usize,
     /// How to compute.
     pub precision: Precision,
+    /// How keys and values are kept.
+    pub kv: Kv,
 }
 
 impl RuntimeConfig {
-    /// `slots` sequences of `context` positions, with pages for all of them.
+    /// `slots` sequences of `context` positions, with pages for all of them; keys and values as a GPU keeps them in that precision.
     pub const fn new(context: usize, slots: usize, rows: usize, precision: Precision) -> RuntimeConfig {
-        RuntimeConfig { context, slots, pages: slots * Pages::of(context), rows, precision }
+        let (pages, kv) = (slots * Pages::of(context), Kv::of(precision));
+        RuntimeConfig { context, slots, pages, rows, precision, kv }
     }
 
     /// Pages of a slot at most.

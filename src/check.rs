@@ -79,7 +79,8 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     if let Some(most) = model.position_limit.filter(|&most| context > most) {
         return Err(Error::Usage(format!("{context} positions: this model knows {most} and no more")));
     }
-    let plan = RuntimeConfig::new(context, 1, ids.len().max(1), options.precision);
+    let kv = options.kv(options.backend != Choice::Cpu);
+    let plan = RuntimeConfig { kv, ..RuntimeConfig::new(context, 1, ids.len().max(1), options.precision) };
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.vocab_size) {
         return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", model.vocab_size)));
     }
@@ -100,7 +101,10 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
         let (found, logits) = compare(&mut gpu, &mut beside, &model.graph, &step, &label)?;
         nodes.extend(found);
         let reference = alone.step(&step)?;
-        let bound = if options.precision == Precision::Fast { WHOLE_FAST } else { WHOLE_F32 };
+        let bound = match options.precision {
+            Precision::Fast => WHOLE_FAST,
+            Precision::F32 => kv.keys.bound(WHOLE_F32).max(kv.values.bound(WHOLE_F32)),
+        };
         let cols = model.vocab_size;
         nodes.push(report("logits, whole model".into(), cols, "all", &label, bound, &reference, &logits));
     }
@@ -215,6 +219,8 @@ fn hold(
         let entry = graph.entry(node);
         let bound = entry.op().map_or(0.0, |(op, _)| op.bound());
         let bound = if traced.integer { bound.max(INTEGER_BOUND) } else { bound };
+        // What is stored is rounded behind that.
+        let bound = cpu.stores_in(node).map_or(bound, |format| format.bound(bound));
         let (name, cols) = (entry.label.clone(), entry.shape.cols);
         match device {
             Some(device) => {

@@ -12,6 +12,7 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Gpu, Masks};
+use crate::memory::{Kv, KvFormat};
 use crate::models::{self, Model};
 use crate::tokenizer::Tokenizer;
 
@@ -41,6 +42,10 @@ pub struct Options {
     pub masks: Masks,
     /// How to compute.
     pub precision: Precision,
+    /// How keys are kept; none: f32 on the CPU, and on a GPU as `precision` says.
+    pub cache_type_k: Option<&'static KvFormat>,
+    /// The same of values.
+    pub cache_type_v: Option<&'static KvFormat>,
     /// Positions of the KV cache; 0: the model's own; none: the smaller of that and [`DEFAULT_CONTEXT`].
     pub context: Option<usize>,
     /// Rows of a prefill step.
@@ -62,12 +67,25 @@ impl Default for Options {
             device: None,
             masks: Masks::default(),
             precision: Precision::Fast,
+            cache_type_k: None,
+            cache_type_v: None,
             context: None,
             batch: 512,
             slots: 1,
             layers: None,
             unfused: false,
             tokenizer: true,
+        }
+    }
+}
+
+impl Options {
+    /// How keys and values are kept, on a GPU or on the CPU.
+    pub fn kv(&self, on_gpu: bool) -> Kv {
+        let usual = if on_gpu { Kv::of(self.precision) } else { Kv::F32 };
+        Kv {
+            keys: self.cache_type_k.unwrap_or(usual.keys),
+            values: self.cache_type_v.unwrap_or(usual.values),
         }
     }
 }
@@ -130,7 +148,6 @@ impl Engine {
             notes.push(format!("a context of {context} is more than the {own} that the model was made for"));
         }
         let rows = options.batch.clamp(1, context);
-        let plan = RuntimeConfig::new(context, options.slots, rows, options.precision);
         let mut fallback = false;
         let adapter = match options.backend {
             Choice::Cpu => None,
@@ -146,6 +163,10 @@ impl Engine {
                 }
                 best
             }
+        };
+        let plan = RuntimeConfig {
+            kv: options.kv(adapter.is_some()),
+            ..RuntimeConfig::new(context, options.slots, rows, options.precision)
         };
         let backend: Box<dyn Backend> = match adapter {
             Some(device) => {

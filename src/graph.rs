@@ -113,6 +113,19 @@ impl Weight {
 pub struct Cache {
     /// Which cache of the graph this is; backends keep one buffer for each.
     pub id: usize,
+    /// Which of them it holds.
+    pub holds: Holds,
+    /// Numbers of a head: what is written at once.
+    pub head_dim: usize,
+}
+
+/// What a cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holds {
+    /// What queries are multiplied with.
+    Keys,
+    /// What attention adds up.
+    Values,
 }
 
 /// Where a node's value comes from, and with it how long it lives.
@@ -193,6 +206,14 @@ impl Graph {
         self.nodes.len()
     }
 
+    /// The cache behind a handle, if it is one.
+    pub fn cache_of(&self, node: Node) -> Option<&Cache> {
+        match &self.entry(node).kind {
+            Kind::Cache(cache) => Some(cache),
+            _ => None,
+        }
+    }
+
     /// Whether there is no node.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
@@ -251,11 +272,12 @@ impl Graph {
         self.push(weight.tensor.clone(), shape, Kind::Weight(weight))
     }
 
-    fn cache(&mut self, label: &str, cols: usize) -> Node {
-        let id = self.caches;
+    fn cache(&mut self, label: &str, holds: Holds, shape: AttentionShape) -> Node {
+        let (id, cols) = (self.caches, shape.kv_heads * shape.head_dim);
         self.caches += 1;
+        let cache = Cache { id, holds, head_dim: shape.head_dim };
         // A cache's number of rows is the backend's: slots × positions.
-        self.push(self.label(label), Shape { rows: Rows::Of(0), cols }, Kind::Cache(Cache { id }))
+        self.push(self.label(label), Shape { rows: Rows::Of(0), cols }, Kind::Cache(cache))
     }
 
     /// Adds the node that `op` computes from `inputs`. A shape that does not fit is a mistake in the model's file: it panics.
@@ -303,8 +325,8 @@ impl Graph {
 
     /// Writes k and v into the layer's caches, then attends to all positions up to each row's own.
     pub fn attention(&mut self, q: Node, k: Node, v: Node, shape: AttentionShape) -> Node {
-        let keys = self.cache("cache_k", shape.kv_heads * shape.head_dim);
-        let values = self.cache("cache_v", shape.kv_heads * shape.head_dim);
+        let keys = self.cache("cache_k", Holds::Keys, shape);
+        let values = self.cache("cache_v", Holds::Values, shape);
         let stored = self.op(Store, &[k, keys]);
         self.name(stored, "store_k");
         let stored = self.op(Store, &[v, values]);

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Number, Value as Json, json};
 use wgllm::gguf::{Gguf, Value};
-use wgllm::models;
+use wgllm::memory::{KV_FORMATS, Kv};
+use wgllm::models::{self, Model};
 
 use super::text::{count, mib, plural, table};
 use super::{Outcome, plain, report};
@@ -56,7 +57,7 @@ fn to_text(file: &Gguf) -> String {
     };
     format!(
         "{}: {kind}\n\n{}: name, type, value\n{}\n{}: name, type, columns × rows, bytes\n{}\n\
-         {} weights in {} ({})\n",
+         {} weights in {} ({})\n{}",
         plain::line(file.name()),
         plural(keys.len(), "key"),
         table(&keys),
@@ -65,7 +66,25 @@ fn to_text(file: &Gguf) -> String {
         count(weights),
         mib(bytes),
         report::type_counts(file),
+        match &kv_bytes(file)[..] {
+            [] => String::new(),
+            all => format!("keys and values of a position: {}\n", list(all)),
+        },
     )
+}
+
+/// Bytes of a position's keys and values in each format that its heads can be kept in; none where the model is not known.
+fn kv_bytes(file: &Gguf) -> Vec<(&'static str, usize)> {
+    let Ok(model) = Model::from_gguf(file, None) else { return Vec::new() };
+    let both = KV_FORMATS.iter().map(|format| Kv { keys: format, values: format });
+    let fitting = both.filter(|kv| kv.check(&model.graph).is_ok());
+    fitting.map(|kv| (kv.keys.name, kv.bytes(&model.graph))).filter(|&(_, bytes)| bytes > 0).collect()
+}
+
+/// `512 bytes in f32, 256 in f16`
+fn list(all: &[(&str, usize)]) -> String {
+    let one = |&(name, bytes): &(&str, usize)| format!("{} in {name}", count(bytes as u64));
+    all.iter().map(one).collect::<Vec<_>>().join(", ").replacen(" in ", " bytes in ", 1)
 }
 
 fn to_json(file: &Gguf) -> Json {
@@ -76,6 +95,7 @@ fn to_json(file: &Gguf) -> Json {
         "version": file.version(),
         "alignment": file.alignment(),
         "file_bytes": file.file_bytes(),
+        "kv_bytes_per_position": kv_bytes(file).into_iter().map(|(name, n)| (name.into(), n.into())).collect::<Map<String, Json>>(),
         "metadata": metadata,
         "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
     })

@@ -51,7 +51,6 @@ pub fn load(file: Gguf, options: &Options, hardware: &Hardware, reporter: &Repor
     bar.finish_and_clear();
     let engine = engine?;
     interrupt::flag().check()?;
-    hardware.check_cache(report::cache_type(&engine))?;
     for note in &engine.notes {
         reporter.say(format_args!("note: {note}"));
     }

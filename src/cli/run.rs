@@ -331,6 +331,8 @@ fn json(
         "memory": {
             "weights": memory.weights,
             "kv": memory.kv,
+            "type_k": engine.plan.kv.keys.name,
+            "type_v": engine.plan.kv.values.name,
             "scratch": memory.scratch,
             "peak_rss": report::peak_rss(),
         },

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use super::attention::{Pages, attention};
+use super::attention::attention;
 use super::experts::expert_linear;
 use super::gate::gate;
 use super::int8;
@@ -13,8 +13,7 @@ use super::lanes::Instructions;
 use super::linear::{Scratch, linear};
 use crate::backend::Precision;
 use crate::graph::Step;
-use crate::memory::PAGE;
-use crate::ops::{CacheRows, Op, Value};
+use crate::ops::{Op, Value};
 
 /// Rows that are worth a task of their own where each is computed by itself.
 const ROWS: usize = 4;
@@ -50,7 +49,7 @@ impl Kernels {
             }
             Op::Attend(attend) => {
                 let (keys, values) = (inputs[1].cache(), inputs[2].cache());
-                attention(with, &attend.0, &step.rows, inputs[0].rows().0, &keys, &values, out);
+                attention(with, &attend.0, &step.rows, inputs[0].rows().0, keys, values, out);
             }
             Op::ExpertLinear(op) => expert_linear(op, inputs, out),
             // A gate of one number a row is little work.
@@ -84,11 +83,5 @@ fn part<'a>(input: Value<'a>, rows: &Range<usize>) -> Value<'a> {
     match input {
         Value::Rows { data, cols } => Value::Rows { data: &data[rows.start * cols..rows.end * cols], cols },
         other => other,
-    }
-}
-
-impl Pages for CacheRows<'_> {
-    fn page(&self, slot: u32, page: usize) -> &[f32] {
-        &self.data[self.index(slot, (page * PAGE) as u32)..][..PAGE * self.cols]
     }
 }

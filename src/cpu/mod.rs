@@ -21,8 +21,8 @@ use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConf
 use crate::batch::{Batch, BatchRow, Collected, Input, Then, Ticket};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::graph::{Kind, Node, Step};
-use crate::memory::PAGE;
+use crate::graph::{Cache, Kind, Node, Step};
+use crate::memory::{KvFormat, PAGE};
 use crate::models::Model;
 use crate::ops::{CacheRows, Op, Value, WeightRows};
 use crate::sampler::{self, NO_TOKEN, Sampling};
@@ -37,8 +37,8 @@ pub struct Cpu {
     config: RuntimeConfig,
     /// None: each node by its op's reference.
     kernels: Option<Kernels>,
-    /// Of each layer's keys and values: `[page][position][cols]`.
-    caches: Vec<Vec<f32>>,
+    /// Of each layer's keys and values: `[page][position][head]`, in words.
+    caches: Vec<Vec<u32>>,
     /// The pages of each slot.
     tables: Vec<Vec<u32>>,
     slots: Vec<Slot>,
@@ -56,24 +56,20 @@ impl Cpu {
     /// Prepares a model; its weights stay in the file's mapping.
     pub fn new(file: Arc<Gguf>, model: Arc<Model>, config: RuntimeConfig) -> Result<Cpu> {
         let mut caches = Vec::new();
-        let cols: usize = model
-            .graph
-            .nodes()
-            .filter(|(_, e)| matches!(e.kind, Kind::Cache(_)))
-            .map(|(_, e)| e.shape.cols)
-            .sum();
-        let wanted = config.pages as u64 * PAGE as u64 * cols as u64 * 4;
+        config.kv.check(&model.graph)?;
+        let wanted = (config.pages as u64 * PAGE as u64).saturating_mul(config.kv.bytes(&model.graph) as u64);
         if let Some(free) = free_memory().filter(|&free| wanted > free) {
             let context = config.context;
             let what = format!("a KV cache of {context} positions is {wanted} bytes, {free} are free");
             return Err(Error::OutOfMemory(format!("{what}; try a smaller -c")));
         }
         for (_, entry) in model.graph.nodes() {
-            if let Kind::Cache(_) = entry.kind {
-                let numbers = config.pages.checked_mul(PAGE * entry.shape.cols);
-                let mut cache: Vec<f32> = Vec::new();
-                match numbers {
-                    Some(n) if cache.try_reserve_exact(n).is_ok() => cache.resize(n, 0.0),
+            if let Kind::Cache(cache) = &entry.kind {
+                let bytes = config.kv.format(cache.holds).bytes(cache.head_dim);
+                let words = config.pages.checked_mul(PAGE * entry.shape.cols / cache.head_dim * bytes / 4);
+                let mut cache: Vec<u32> = Vec::new();
+                match words {
+                    Some(n) if cache.try_reserve_exact(n).is_ok() => cache.resize(n, 0),
                     _ => {
                         let context = config.context;
                         return Err(Error::OutOfMemory(format!(
@@ -118,11 +114,22 @@ impl Cpu {
         let cols = entry.shape.cols;
         match &entry.kind {
             Kind::Weight(w) => Value::Weight(WeightRows::of(&self.file, w)),
-            Kind::Cache(cache) => {
-                Value::Cache(CacheRows { data: &self.caches[cache.id], tables: &self.tables, cols })
-            }
+            Kind::Cache(cache) => Value::Cache(self.cache(cache, cols)),
             Kind::Op { .. } => Value::Rows { data: &values[&node], cols },
         }
+    }
+
+    fn cache(&self, cache: &Cache, cols: usize) -> CacheRows<'_> {
+        let (words, tables) = (&self.caches[cache.id], &self.tables);
+        let (format, head_dim) = (self.config.kv.format(cache.holds), cache.head_dim);
+        CacheRows { words, format, tables, heads: cols / head_dim, head_dim }
+    }
+
+    /// How what a `store` node writes is kept; none of other nodes.
+    pub fn stores_in(&self, node: Node) -> Option<&'static KvFormat> {
+        let graph = &self.model.graph;
+        let (Op::Store(_), inputs) = graph.entry(node).op()? else { return None };
+        graph.cache_of(inputs[1]).map(|cache| self.config.kv.format(cache.holds))
     }
 
     /// Keeps what a `store` node wrote in its cache.
@@ -135,8 +142,12 @@ impl Cpu {
         let Kind::Cache(cache) = &graph.entry(inputs[1]).kind else { return };
         let cols = graph.shape(inputs[1]).cols;
         for (row, data) in step.rows.iter().zip(rows.chunks_exact(cols)) {
-            let at = CacheRows { data: &[], tables: &self.tables, cols }.index(row.slot, row.position);
-            self.caches[cache.id][at..at + cols].copy_from_slice(data);
+            let place = self.cache(cache, cols);
+            let (at, words, format) = (place.index(row.slot, row.position), place.head_words(), place.format);
+            let kept = &mut self.caches[cache.id][at..];
+            for (head, kept) in data.chunks_exact(cache.head_dim).zip(kept.chunks_exact_mut(words)) {
+                (format.store)(head, bytemuck::cast_slice_mut(kept));
+            }
         }
     }
 
@@ -236,9 +247,8 @@ impl Backend for Cpu {
     }
 
     fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
-        let cols = self.model.graph.nodes().filter(|(_, e)| matches!(e.kind, Kind::Cache(_)));
-        let cols: Vec<usize> = cols.map(|(_, e)| e.shape.cols * PAGE).collect();
-        for (cache, page) in self.caches.iter_mut().zip(cols) {
+        for cache in &mut self.caches {
+            let page = cache.len() / self.config.pages;
             cache.copy_within(from as usize * page..(from as usize + 1) * page, to as usize * page);
         }
         Ok(())

@@ -67,6 +67,7 @@ impl Gpu {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Gpu> {
         let graph = &model.graph;
+        config.kv.check(graph)?;
         let (matrices, vectors) = weight_nodes(&model);
         let groups = groups::groups(graph);
         let layout =
@@ -74,9 +75,10 @@ impl Gpu {
         let outputs =
             (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, config.rows);
         let plan = |class| {
-            let (caps, precision, in_order) = (&device.caps, config.precision, config.slots == 1);
+            let (caps, in_order) = (&device.caps, config.slots == 1);
+            let RuntimeConfig { precision, kv, .. } = config;
             plan::plan(
-                &Planner { graph, layout: &layout, caps, class, in_order, precision },
+                &Planner { graph, layout: &layout, caps, class, in_order, precision, kv },
                 &groups,
                 unfused,
             )

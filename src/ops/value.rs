@@ -3,7 +3,7 @@
 use crate::formats::Format;
 use crate::gguf::Gguf;
 use crate::graph::Weight;
-use crate::memory::PAGE;
+use crate::memory::{KvFormat, PAGE};
 
 /// An input of an op's reference.
 #[derive(Clone, Copy, Debug)]
@@ -102,32 +102,43 @@ impl<'a> WeightRows<'a> {
     }
 }
 
-/// The keys or values of one layer, in pages: `[page][position][cols]`.
+/// The keys or values of one layer, in pages: `[page][position][head]`, each head's row as its format stores it.
 #[derive(Clone, Copy)]
 pub struct CacheRows<'a> {
-    /// All numbers.
-    pub data: &'a [f32],
+    /// All of them, in whole words.
+    pub words: &'a [u32],
+    /// How they are stored.
+    pub format: &'static KvFormat,
     /// The pages of each slot, in the order of their positions.
     pub tables: &'a [Vec<u32>],
-    /// Numbers of a position: kv heads × head dim.
-    pub cols: usize,
+    /// Heads of a position.
+    pub heads: usize,
+    /// Numbers of a head.
+    pub head_dim: usize,
 }
 
 impl std::fmt::Debug for CacheRows<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cache of {} numbers a position", self.cols)
+        let CacheRows { format, heads, head_dim, .. } = self;
+        write!(f, "cache {} of {heads} heads of {head_dim}", format.name)
     }
 }
 
 impl<'a> CacheRows<'a> {
-    /// Where the numbers of one position of one slot begin.
-    pub fn index(&self, slot: u32, position: u32) -> usize {
-        let page = self.tables[slot as usize][position as usize / PAGE] as usize;
-        (page * PAGE + position as usize % PAGE) * self.cols
+    /// Words of a head's row.
+    pub fn head_words(&self) -> usize {
+        self.format.bytes(self.head_dim) / 4
     }
 
-    /// The numbers of one position of one slot.
-    pub fn row(&self, slot: u32, position: u32) -> &'a [f32] {
-        &self.data[self.index(slot, position)..][..self.cols]
+    /// Where the heads of one position of one slot begin, in words.
+    pub fn index(&self, slot: u32, position: u32) -> usize {
+        let page = self.tables[slot as usize][position as usize / PAGE] as usize;
+        (page * PAGE + position as usize % PAGE) * self.heads * self.head_words()
+    }
+
+    /// Reads the numbers of one head at one position of one slot.
+    pub fn load(&self, slot: u32, position: u32, head: usize, out: &mut [f32]) {
+        let at = self.index(slot, position) + head * self.head_words();
+        (self.format.load)(bytemuck::cast_slice(&self.words[at..at + self.head_words()]), out);
     }
 }

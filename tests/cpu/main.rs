@@ -13,6 +13,7 @@ use wgllm::check::nmse;
 use wgllm::cpu::{Instructions, Kernels};
 use wgllm::formats::{FORMATS, Format};
 use wgllm::graph::{Row, Step};
+use wgllm::memory::{KV_FORMATS, KvFormat};
 use wgllm::ops::{
     Activation, Add, Attend, AttentionShape, CacheRows, Gate, LayerNorm, Linear, Op, Pairing, RmsNorm, Rope,
     RopeShape, Unary, Value, WeightRows,
@@ -102,9 +103,7 @@ fn attention(with: Instructions) -> Result<(), Failed> {
         [(3, 3, 16, 0), (4, 2, 32, 0), (8, 2, 64, 5), (7, 1, 80, 0), (40, 2, 20, 33), (2, 1, 288, 64)]
     {
         let cols = kv_heads * head_dim;
-        let keys = numbers(&mut random, 10 * PAGE * cols);
-        let values = numbers(&mut random, 10 * PAGE * cols);
-        let cache = |data| Value::Cache(CacheRows { data, tables: &tables, cols });
+        let [keys, values] = [(); 2].map(|()| numbers(&mut random, 10 * PAGE * cols));
         let scale = if window == 0 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
         for (i, &rows) in ROWS.iter().enumerate() {
             let (softcap, bound) = if i % 2 == 0 { (0.0, F32) } else { (20.0, CAPPED) };
@@ -112,11 +111,29 @@ fn attention(with: Instructions) -> Result<(), Failed> {
             let q = numbers(&mut random, rows * heads * head_dim);
             let row = |i: usize| Row { token: 0, slot: (i * 2 / rows) as u32, position: (i * 2) as u32 };
             let step = Step { rows: (0..rows).map(row).collect(), outputs: vec![] };
-            let inputs = [Value::Rows { data: &q, cols: heads * head_dim }, cache(&keys), cache(&values)];
-            hold(with, bound, &op, &step, &inputs, q.len())?;
+            let formats = KV_FORMATS.iter().filter(|format| head_dim.is_multiple_of(format.block));
+            for &format in formats {
+                // As they are stored: what is compared is how they are read.
+                let [keys, values] = [&keys, &values].map(|numbers| stored(format, numbers, head_dim));
+                let cache = |words| {
+                    let tables = &tables;
+                    Value::Cache(CacheRows { words, format, tables, heads: kv_heads, head_dim })
+                };
+                let inputs = [Value::Rows { data: &q, cols: heads * head_dim }, cache(&keys), cache(&values)];
+                hold(with, bound, &op, &step, &inputs, q.len())?;
+            }
         }
     }
     Ok(())
+}
+
+/// Heads as a cache holds them.
+fn stored(format: &KvFormat, numbers: &[f32], head_dim: usize) -> Vec<u32> {
+    let mut words = vec![0; numbers.len() / head_dim * format.bytes(head_dim) / 4];
+    for (head, words) in numbers.chunks(head_dim).zip(words.chunks_mut(format.bytes(head_dim) / 4)) {
+        (format.store)(head, bytemuck::cast_slice_mut(words));
+    }
+    words
 }
 
 fn elements(with: Instructions) -> Result<(), Failed> {

@@ -11,6 +11,7 @@ mod fixtures;
 mod forced;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
+mod kv;
 mod models;
 mod q4_k_m;
 mod quant;
@@ -39,8 +40,15 @@ fn main() -> ExitCode {
     if targets.is_empty() {
         trials.push(none_here("golden data on an adapter"));
     }
-    let all =
-        [models::trials, quant::trials, stories::trials, forced::trials, real::trials, checkpoint::trials];
+    let all = [
+        models::trials,
+        kv::trials,
+        quant::trials,
+        stories::trials,
+        forced::trials,
+        real::trials,
+        checkpoint::trials,
+    ];
     for found in all {
         trials.extend(found(&targets));
     }

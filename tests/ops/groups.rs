@@ -4,7 +4,7 @@ use wgllm::backend::{Precision, RuntimeConfig};
 use wgllm::formats::FORMATS;
 use wgllm::gpu::Masks;
 use wgllm::graph::{Node, Step};
-use wgllm::ops::{Activation, Index, Pairing, RopeShape, Route, Scoring, Temperature, Yarn};
+use wgllm::ops::{Activation, AttentionShape, Index, Pairing, RopeShape, Route, Scoring, Temperature, Yarn};
 
 use crate::adapters::HARDWARE;
 use crate::cases::{self, Linear};
@@ -112,6 +112,15 @@ pub const GROUPS: &[Group] = &[
         variants: EVERY,
     },
 ];
+
+/// What runs with every pair of formats of keys and values.
+pub const KEPT: Group = Group {
+    name: "attention to heads of whole blocks",
+    build: attention_of_blocks,
+    steps: steps::sequences,
+    plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
+    variants: SUBGROUPS,
+};
 
 /// A node for each number of columns that rows of activations are needed in.
 fn inputs(s: &mut SmallGraph, cols: impl Iterator<Item = usize>) -> Vec<(usize, Node)> {
@@ -334,7 +343,17 @@ fn rope_far(s: &mut SmallGraph) {
 }
 
 fn attention(s: &mut SmallGraph) {
-    for shape in cases::attention() {
+    attend(s, cases::attention());
+}
+
+fn attention_of_blocks(s: &mut SmallGraph) {
+    let mut shapes = cases::attention();
+    shapes.retain(|shape| shape.head_dim.is_multiple_of(32));
+    attend(s, shapes);
+}
+
+fn attend(s: &mut SmallGraph, shapes: Vec<AttentionShape>) {
+    for shape in shapes {
         let (q_cols, kv_cols) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         let (q, k, v) = (input(s, q_cols), input(s, kv_cols), input(s, kv_cols));
         let y = s.graph.attention(q, k, v, shape);

@@ -16,6 +16,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use wgllm::backend::Precision;
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
+use wgllm::memory::{KvFormat, kv_format};
 use wgllm::sampler::Sampling;
 use wgllm::scheduler::{Event, Request, Scheduler};
 
@@ -23,6 +24,13 @@ use adapters::{Target, adapters, none_here};
 use tiny_model::Llama;
 
 type Outcome = Result<(), Failed>;
+
+/// How keys and values are kept; none: as the backend does where nothing is said.
+type Kept = Option<&'static KvFormat>;
+
+fn words(kept: Kept) -> String {
+    kept.map_or(String::new(), |format| format!(" with KV in {}", format.name))
+}
 
 /// Sequences at once. 64 fill the class of few rows, 70 do not fit it.
 const COUNTS: [usize; 6] = [2, 3, 7, 16, 64, 70];
@@ -35,10 +43,13 @@ fn main() -> ExitCode {
         trials.push(none_here("sequences on an adapter"));
     }
     for target in targets {
-        for count in COUNTS {
+        let blocks = kv_format("q8_0");
+        let cases = COUNTS.map(|count| (count, None)).into_iter().chain([(7, blocks), (70, blocks)]);
+        for (count, kept) in cases {
             let of = target.clone();
-            let name = format!("{count} sequences get what each gets alone, on {}", target.label);
-            trials.push(Trial::test(name, move || together(&of, count)));
+            let name =
+                format!("{count} sequences get what each gets alone{}, on {}", words(kept), target.label);
+            trials.push(Trial::test(name, move || together(&of, count, kept)));
         }
         if !target.is_cpu() {
             let of = target.clone();
@@ -47,13 +58,16 @@ fn main() -> ExitCode {
             trials.push(Trial::test(name, move || in_fast(&of, 16)));
         }
         for (name, run) in [
-            ("two turns are one prompt", turns as fn(&Target) -> Outcome),
+            ("two turns are one prompt", turns as fn(&Target, Kept) -> Outcome),
             ("a shortened sequence goes on as if it had ended there", shortened),
             ("a fork goes on as its source, and neither disturbs the other", forked),
             ("a pool that is too small is an error, and the slots go on", too_small),
         ] {
-            let of = target.clone();
-            trials.push(Trial::test(format!("{name}, on {}", target.label), move || run(&of)));
+            for kept in [None, blocks] {
+                let of = target.clone();
+                let name = format!("{name}{}, on {}", words(kept), target.label);
+                trials.push(Trial::test(name, move || run(&of, kept)));
+            }
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -64,13 +78,14 @@ fn model() -> Result<Gguf, Failed> {
     Ok(Gguf::from_static("tiny", model.file().leak())?)
 }
 
-fn open(target: &Target, slots: usize) -> Result<Engine, Failed> {
-    open_in(target, slots, Precision::F32)
+fn open(target: &Target, slots: usize, kept: Kept) -> Result<Engine, Failed> {
+    open_in(target, slots, Precision::F32, kept)
 }
 
-fn open_in(target: &Target, slots: usize, precision: Precision) -> Result<Engine, Failed> {
+fn open_in(target: &Target, slots: usize, precision: Precision, kept: Kept) -> Result<Engine, Failed> {
+    let options = Options { cache_type_k: kept, cache_type_v: kept, ..target.options(precision) };
     // A chunk is shorter than most prompts.
-    let options = Options { slots, batch: 24, context: Some(96), ..target.options(precision) };
+    let options = Options { slots, batch: 24, context: Some(96), ..options };
     Ok(Engine::with_file(model()?, &options, &mut |_, _| {})?)
 }
 
@@ -106,8 +121,8 @@ fn alone(scheduler: &mut Scheduler<'_>, slot: u32, request: Request) -> Result<V
     Ok(tokens)
 }
 
-fn expected(target: &Target, requests: &[Request]) -> Result<Vec<Vec<u32>>, Failed> {
-    let mut engine = open(target, 1)?;
+fn expected(target: &Target, requests: &[Request], kept: Kept) -> Result<Vec<Vec<u32>>, Failed> {
+    let mut engine = open(target, 1, kept)?;
     let mut all = Vec::new();
     for request in requests {
         let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
@@ -117,10 +132,10 @@ fn expected(target: &Target, requests: &[Request]) -> Result<Vec<Vec<u32>>, Fail
     Ok(all)
 }
 
-fn together(target: &Target, count: usize) -> Outcome {
+fn together(target: &Target, count: usize, kept: Kept) -> Outcome {
     let requests: Vec<Request> = (0..count + count.min(9)).map(request).collect();
-    let expected = expected(target, &requests)?;
-    let found = side_by_side(&mut open(target, count)?, &requests)?;
+    let expected = expected(target, &requests, kept)?;
+    let found = side_by_side(&mut open(target, count, kept)?, &requests)?;
     for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
         if found != expected {
             return Err(format!("request {n} got {found:?}, alone {expected:?}").into());
@@ -135,8 +150,8 @@ const MARGIN: f32 = 0.2;
 fn in_fast(target: &Target, count: usize) -> Outcome {
     let greedy = |n| Request { sampling: Sampling::greedy(), ..request(n) };
     let requests: Vec<Request> = (0..count).map(greedy).collect();
-    let found = side_by_side(&mut open_in(target, count, Precision::Fast)?, &requests)?;
-    let mut reference = open(&Target::cpu(), 1)?;
+    let found = side_by_side(&mut open_in(target, count, Precision::Fast, None)?, &requests)?;
+    let mut reference = open(&Target::cpu(), 1, None)?;
     let vocab = reference.model.vocab_size;
     for (n, (request, tokens)) in requests.iter().zip(&found).enumerate() {
         let mut scheduler = Scheduler::new(reference.backend.as_mut(), reference.plan, vocab);
@@ -199,9 +214,9 @@ fn greedy(tokens: &[u32], limit: usize) -> Request {
     Request { tokens: tokens.to_vec(), sampling: Sampling::greedy(), limit: Some(limit) }
 }
 
-fn turns(target: &Target) -> Outcome {
+fn turns(target: &Target, kept: Kept) -> Outcome {
     let (first, second) = ([5, 9, 31, 77], [3, 18, 90]);
-    let mut engine = open(target, 1)?;
+    let mut engine = open(target, 1, kept)?;
     let (config, vocab) = (engine.plan, engine.model.vocab_size);
     let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
     let slot = scheduler.open().ok_or("no slot")?;
@@ -212,8 +227,8 @@ fn turns(target: &Target) -> Outcome {
     same(&answer, &alone(&mut scheduler, slot, greedy(&prompt, 12))?)
 }
 
-fn shortened(target: &Target) -> Outcome {
-    let mut engine = open(target, 2)?;
+fn shortened(target: &Target, kept: Kept) -> Outcome {
+    let mut engine = open(target, 2, kept)?;
     let (config, vocab) = (engine.plan, engine.model.vocab_size);
     let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
     let slot = scheduler.open().ok_or("no slot")?;
@@ -234,8 +249,8 @@ fn shortened(target: &Target) -> Outcome {
     Ok(())
 }
 
-fn forked(target: &Target) -> Outcome {
-    let mut engine = open(target, 3)?;
+fn forked(target: &Target, kept: Kept) -> Outcome {
+    let mut engine = open(target, 3, kept)?;
     let (config, vocab) = (engine.plan, engine.model.vocab_size);
     let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
     let [a, b] = [scheduler.open().ok_or("no slot")?, scheduler.open().ok_or("no slot")?];
@@ -268,8 +283,8 @@ fn forked(target: &Target) -> Outcome {
     Ok(())
 }
 
-fn too_small(target: &Target) -> Outcome {
-    let mut engine = open(target, 2)?;
+fn too_small(target: &Target, kept: Kept) -> Outcome {
+    let mut engine = open(target, 2, kept)?;
     // Three pages for both: one sequence of 64 positions leaves the other 32.
     let config = wgllm::backend::RuntimeConfig { pages: 3, ..engine.plan };
     let vocab = engine.model.vocab_size;

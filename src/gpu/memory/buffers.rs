@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
-use crate::backend::{Precision, RuntimeConfig};
+use crate::backend::RuntimeConfig;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::device::Device;
+use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
 use crate::gpu::plan::attention;
 use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
-use crate::graph::{Graph, Kind, Node, Rows, Step};
-use crate::memory::PAGE;
+use crate::graph::{Graph, Node, Rows, Step};
 use crate::ops::{Op, Rope, WeightRows};
 
 const STORAGE: wgpu::BufferUsages =
@@ -31,8 +31,6 @@ pub struct Buffers {
     pub room: Room,
     nothing: wgpu::Buffer,
     unwritten: HashMap<Node, wgpu::Buffer>,
-    /// Bytes of a number in a cache.
-    pub cache_number: usize,
     /// Bytes of keys and values.
     pub kv_bytes: u64,
     /// Bytes of everything else here.
@@ -126,7 +124,6 @@ impl Buffers {
             room,
             nothing: device.buffer("nothing", 64, STORAGE)?,
             unwritten: HashMap::new(),
-            cache_number: if plan.precision == Precision::F32 { 4 } else { 2 },
             kv_bytes: 0,
             scratch_bytes: (plan.rows as u64 + 3) * 16,
             pools,
@@ -145,8 +142,8 @@ impl Buffers {
         }
         let mut made: Vec<(&Rope, Option<Node>, wgpu::Buffer)> = Vec::new();
         for (node, entry) in graph.nodes() {
-            if let Kind::Cache(_) = entry.kind {
-                buffers.new_cache(device, node, entry.shape.cols, plan)?;
+            if let Some(places) = KvPlaces::of(graph, plan.kv, node) {
+                buffers.new_cache(device, node, places, plan)?;
             }
             let Some((Op::Rope(rope), inputs)) = entry.op() else { continue };
             // Layers share a table: it depends on the op's numbers and its factors alone.
@@ -178,8 +175,14 @@ impl Buffers {
         Ok(buffer)
     }
 
-    fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: RuntimeConfig) -> Result<()> {
-        let bytes = (plan.pages * PAGE * cols * self.cache_number) as u64;
+    fn new_cache(
+        &mut self,
+        device: &Device,
+        node: Node,
+        places: KvPlaces,
+        plan: RuntimeConfig,
+    ) -> Result<()> {
+        let bytes = (plan.pages * places.page_bytes()) as u64;
         if bytes > device.caps.binding {
             let (context, most) = (plan.context, device.caps.binding);
             let what = format!("a layer's keys of {context} positions are {bytes} bytes");

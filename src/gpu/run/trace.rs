@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::memory::kv_layout;
+use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::run::readback;
 use crate::graph::{Node, Step};
@@ -110,22 +110,24 @@ impl Gpu {
 
     /// What a step wrote into a cache, and whether anything else there has changed since `before`.
     fn stored(&self, step: &Step, cache: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
-        let cols = self.model.graph.shape(cache).cols;
-        let keys = kv_layout::holds_keys(&self.model.graph, cache);
+        let graph = &self.model.graph;
+        let Some(places) = KvPlaces::of(graph, self.config.kv, cache) else {
+            panic!("{} is no cache", graph.entry(cache).label)
+        };
+        let KvPlaces { format, heads, head_dim, .. } = places;
         let mut data = self.read(self.buffers.cache(cache))?;
-        let number = self.buffers.cache_number;
-        let mut out = Vec::with_capacity(step.rows.len() * cols);
-        for row in &step.rows {
+        let mut out = vec![0.0; step.rows.len() * heads * head_dim];
+        let written = step.rows.iter().flat_map(|row| (0..heads).map(move |head| (row, head)));
+        for ((row, head), out) in written.zip(out.chunks_exact_mut(head_dim)) {
             let page = self.tables[row.slot as usize][row.position as usize / PAGE];
-            for place in kv_layout::indices(keys, cols, page, row.position as usize) {
-                let bytes = place * number..(place + 1) * number;
-                out.push(match data[bytes.clone()] {
-                    [a, b] => half::f16::from_le_bytes([a, b]).to_f32(),
-                    [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-                    _ => panic!("a cache has numbers of {number} bytes"),
-                });
+            // The head's elements in the order in which the host stores them.
+            let mut stored = Vec::with_capacity(format.bytes(head_dim));
+            for element in places.elements(page, row.position as usize, head) {
+                let bytes = element * format.element..(element + 1) * format.element;
+                stored.extend_from_slice(&data[bytes.clone()]);
                 data[bytes.clone()].copy_from_slice(&before[bytes]);
             }
+            (format.load)(&stored, out);
         }
         Ok((out, data != before))
     }
