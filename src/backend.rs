@@ -59,6 +59,8 @@ pub struct Limits {
     pub steps: usize,
     /// Batches that are worth having in flight at once.
     pub ahead: usize,
+    /// Snapshots of slots' states that there is room for; 0 where the model has no states.
+    pub snapshots: usize,
 }
 
 /// Where the graph runs.
@@ -79,7 +81,7 @@ pub struct Placement {
 pub struct Memory {
     /// Weights, as they are kept.
     pub weights: u64,
-    /// Keys and values.
+    /// What layers keep of sequences: keys and values, states and their snapshots.
     pub kv: u64,
     /// Activations and everything else.
     pub scratch: u64,
@@ -194,6 +196,12 @@ pub trait Backend: Send {
 
     /// Copies one page of every layer's memory.
     fn copy_page(&mut self, from: u32, to: u32) -> Result<()>;
+
+    /// Copies all states of `slot` to a snapshot, of which there are [`Limits::snapshots`], behind everything that was submitted before.
+    fn save_states(&mut self, slot: u32, snapshot: u32) -> Result<()>;
+
+    /// Makes the states of `slot` those of a snapshot, behind everything that was submitted before.
+    fn restore_states(&mut self, snapshot: u32, slot: u32) -> Result<()>;
 
     /// Begins to compute `batch`, behind everything that was submitted before, and does not wait for it.
     fn submit(&mut self, batch: &Batch) -> Result<Ticket>;

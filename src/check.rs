@@ -132,6 +132,9 @@ fn check_cpu(
             let bound = if integer { CPU_INTEGER_BOUND } else { op.bound() };
             let cols = entry.shape.cols;
             nodes.push(report(entry.label.clone(), cols, op.name(), &label, bound, &reference, &found));
+            let states = cpu.states(node, &step);
+            nodes.extend(state_report(graph, node, op.name(), &label, &plain.states(node, &step), &states));
+            plain.keep_states(node, &step, &states);
             for backend in [&mut cpu, &mut plain] {
                 backend.keep(node, &step, &found);
             }
@@ -243,6 +246,11 @@ fn hold(
         if let Some(device) = device {
             cpu.keep(node, step, device);
         }
+        if let Some((_, device)) = traced.states.iter().find(|(n, _)| *n == node) {
+            let reference = cpu.states(node, step);
+            reports.extend(state_report(graph, node, &traced.kernel, label, &reference, device));
+            cpu.keep_states(node, step, device);
+        }
         values.insert(node, reference);
     }
     for (node, value) in &traced.values {
@@ -250,6 +258,21 @@ fn hold(
     }
     forget(graph, traced.nodes.last().copied(), known);
     reports
+}
+
+/// What became of the states that a node moves on, if it has any.
+fn state_report(
+    graph: &Graph,
+    node: Node,
+    kernel: &str,
+    step: &str,
+    reference: &[f32],
+    device: &[f32],
+) -> Option<NodeReport> {
+    let state = graph.state_of(node)?;
+    let bound = graph.entry(node).op().map_or(0.0, |(op, _)| op.bound());
+    let entry = graph.entry(state);
+    Some(report(entry.label.clone(), entry.shape.cols, kernel, step, bound, reference, device))
 }
 
 /// The input of a linear that an integer launch multiplies in int8: where the weight's format has integers, as planning decides.

@@ -9,6 +9,7 @@ mod int8;
 mod kernels;
 mod lanes;
 mod linear;
+mod recurrent;
 mod tile;
 
 pub use kernels::Kernels;
@@ -22,9 +23,9 @@ use crate::batch::{Batch, BatchRow, Collected, Input, Then, Ticket};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Cache, Kind, Node, Step};
-use crate::memory::{KvFormat, PAGE};
+use crate::memory::{KvFormat, MemoryKind, PAGE, Snapshots};
 use crate::models::Model;
-use crate::ops::{CacheRows, Op, Value, WeightRows};
+use crate::ops::{CacheRows, Op, States, Value, WeightRows};
 use crate::sampler::{self, NO_TOKEN, Sampling};
 
 /// The values that nodes have in a step.
@@ -39,6 +40,10 @@ pub struct Cpu {
     kernels: Option<Kernels>,
     /// Of each layer's keys and values: `[page][position][head]`, in words.
     caches: Vec<Vec<u32>>,
+    /// Of each layer's states: `[slot][numbers]`.
+    states: Vec<States>,
+    /// Of each snapshot, the states of a slot, one behind the other.
+    snapshots: Vec<Vec<f32>>,
     /// The pages of each slot.
     tables: Vec<Vec<u32>>,
     slots: Vec<Slot>,
@@ -57,10 +62,17 @@ impl Cpu {
     pub fn new(file: Arc<Gguf>, model: Arc<Model>, config: RuntimeConfig) -> Result<Cpu> {
         let mut caches = Vec::new();
         config.kv.check(&model.graph)?;
-        let wanted = (config.pages as u64 * PAGE as u64).saturating_mul(config.kv.bytes(&model.graph) as u64);
+        let of_slot: usize = model.graph.states().map(|(_, numbers)| numbers).sum();
+        let count = if of_slot > 0 { Snapshots::of(config.slots) } else { 0 };
+        let bytes = |kind: MemoryKind| {
+            let copies = if kind.needs_snapshots() { config.slots + count } else { 1 };
+            (copies as u64).saturating_mul(kind.bytes((config.pages * PAGE) as u64, &config.kv))
+        };
+        let kinds = model.graph.nodes().filter_map(|(_, e)| e.memory());
+        let wanted = kinds.map(bytes).fold(0, u64::saturating_add);
         if let Some(free) = free_memory().filter(|&free| wanted > free) {
             let context = config.context;
-            let what = format!("a KV cache of {context} positions is {wanted} bytes, {free} are free");
+            let what = format!("the memory of {context} positions is {wanted} bytes, {free} are free");
             return Err(Error::OutOfMemory(format!("{what}; try a smaller -c")));
         }
         for (_, entry) in model.graph.nodes() {
@@ -80,12 +92,16 @@ impl Cpu {
                 caches.push(cache);
             }
         }
+        let zeros = |(_, numbers)| States::new(numbers, vec![0.0; config.slots * numbers]);
+        let states = model.graph.states().map(zeros).collect();
+        let snapshots = vec![vec![0.0; of_slot]; count];
         let pages = |slot: usize| (slot * config.table()..(slot + 1) * config.table()).map(|p| p as u32);
         let tables = (0..config.slots).map(|slot| pages(slot).collect()).collect();
         let slot = |_| Slot { sampling: Sampling::greedy(), recent: Vec::new() };
         let slots = (0..config.slots).map(slot).collect();
         let kernels = Some(Kernels::new(Instructions::best(), config.precision));
-        Ok(Cpu { file, model, config, kernels, caches, tables, slots, tickets: 0, done: VecDeque::new() })
+        let done = VecDeque::new();
+        Ok(Cpu { file, model, config, kernels, caches, states, snapshots, tables, slots, tickets: 0, done })
     }
 
     /// The same, with each node computed by its op's own reference: slow, and what everything else is held to.
@@ -93,7 +109,7 @@ impl Cpu {
         Cpu { kernels: None, ..self }
     }
 
-    /// The value of `node`, from the values of its inputs.
+    /// The value of `node`, from the values of its inputs. A state that it reads is moved on.
     pub fn compute(&self, node: Node, step: &Step, values: &Values) -> Vec<f32> {
         let graph = &self.model.graph;
         let entry = graph.entry(node);
@@ -115,6 +131,7 @@ impl Cpu {
         match &entry.kind {
             Kind::Weight(w) => Value::Weight(WeightRows::of(&self.file, w)),
             Kind::Cache(cache) => Value::Cache(self.cache(cache, cols)),
+            Kind::State(state) => Value::States(&self.states[state.id]),
             Kind::Op { .. } => Value::Rows { data: &values[&node], cols },
         }
     }
@@ -148,6 +165,31 @@ impl Cpu {
             for (head, kept) in data.chunks_exact(cache.head_dim).zip(kept.chunks_exact_mut(words)) {
                 (format.store)(head, bytemuck::cast_slice_mut(kept));
             }
+        }
+    }
+
+    /// The states that `node` has moved on, of the slots of a step in their order; nothing where it has none.
+    pub fn states(&self, node: Node, step: &Step) -> Vec<f32> {
+        let Some(states) = self.states_of(node) else { return Vec::new() };
+        let (data, numbers) = (states.lock(), states.numbers());
+        step.runs()
+            .flat_map(|rows| data[step.rows[rows.start].slot as usize * numbers..][..numbers].to_vec())
+            .collect()
+    }
+
+    /// Takes over what [`Cpu::states`] gave elsewhere.
+    pub fn keep_states(&mut self, node: Node, step: &Step, found: &[f32]) {
+        let Some(states) = self.states_of(node) else { return };
+        let (mut data, numbers) = (states.lock(), states.numbers());
+        for (rows, found) in step.runs().zip(found.chunks_exact(numbers)) {
+            data[step.rows[rows.start].slot as usize * numbers..][..numbers].copy_from_slice(found);
+        }
+    }
+
+    fn states_of(&self, node: Node) -> Option<&States> {
+        match &self.model.graph.entry(self.model.graph.state_of(node)?).kind {
+            Kind::State(state) => Some(&self.states[state.id]),
+            _ => None,
         }
     }
 
@@ -225,14 +267,18 @@ impl Backend for Cpu {
         });
         Memory {
             weights: weights.sum(),
-            kv: self.caches.iter().map(|c| c.len() as u64 * 4).sum(),
+            kv: (self.caches.iter().map(Vec::len).sum::<usize>()
+                + self.snapshots.iter().map(Vec::len).sum::<usize>()
+                + self.states.iter().map(|s| s.lock().len()).sum::<usize>()) as u64
+                * 4,
             scratch: 0,
             buffers: 0,
         }
     }
 
     fn limits(&self) -> Limits {
-        Limits { rows: self.config.rows, outputs: self.config.rows, repeated: 1, steps: 1, ahead: 1 }
+        let (rows, snapshots) = (self.config.rows, self.snapshots.len());
+        Limits { rows, outputs: rows, repeated: 1, steps: 1, ahead: 1, snapshots }
     }
 
     fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
@@ -250,6 +296,28 @@ impl Backend for Cpu {
         for cache in &mut self.caches {
             let page = cache.len() / self.config.pages;
             cache.copy_within(from as usize * page..(from as usize + 1) * page, to as usize * page);
+        }
+        Ok(())
+    }
+
+    fn save_states(&mut self, slot: u32, snapshot: u32) -> Result<()> {
+        let mut at = 0;
+        for states in &self.states {
+            let numbers = states.numbers();
+            let state = &states.lock()[slot as usize * numbers..][..numbers];
+            self.snapshots[snapshot as usize][at..at + numbers].copy_from_slice(state);
+            at += numbers;
+        }
+        Ok(())
+    }
+
+    fn restore_states(&mut self, snapshot: u32, slot: u32) -> Result<()> {
+        let mut at = 0;
+        for states in &self.states {
+            let numbers = states.numbers();
+            let state = &self.snapshots[snapshot as usize][at..at + numbers];
+            states.lock()[slot as usize * numbers..][..numbers].copy_from_slice(state);
+            at += numbers;
         }
         Ok(())
     }

@@ -234,6 +234,7 @@ impl Backend for Gpu {
             repeated: self.buffers.room.outputs(RowClass::Few),
             steps: submission::STEPS,
             ahead: submission::AHEAD,
+            snapshots: self.buffers.snapshots(),
         }
     }
 
@@ -257,6 +258,14 @@ impl Backend for Gpu {
 
     fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
         self.buffers.copy_page(&self.device, self.config.pages, from, to)
+    }
+
+    fn save_states(&mut self, slot: u32, snapshot: u32) -> Result<()> {
+        self.buffers.copy_states(&self.device, &self.model.graph, slot, snapshot, false)
+    }
+
+    fn restore_states(&mut self, snapshot: u32, slot: u32) -> Result<()> {
+        self.buffers.copy_states(&self.device, &self.model.graph, slot, snapshot, true)
     }
 
     fn submit(&mut self, batch: &Batch) -> Result<Ticket> {

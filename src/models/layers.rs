@@ -40,7 +40,13 @@ impl Attention {
         let keys = &p.w.keys;
         let heads = keys.count("attention.head_count")?;
         let kv_heads = keys.count_or_none("attention.head_count_kv")?.unwrap_or(heads);
-        if !heads.is_multiple_of(kv_heads) {
+        Attention::of_heads(p, heads, kv_heads)
+    }
+
+    /// The same with so many heads, whatever the keys say of keys and values.
+    pub fn of_heads(p: &Page<'_>, heads: usize, kv_heads: usize) -> Result<Attention> {
+        let keys = &p.w.keys;
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
             let name = keys.name("attention.head_count");
             return Err(Error::Model(format!(
                 "{name} is {heads}, not a multiple of head_count_kv {kv_heads}"

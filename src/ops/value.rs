@@ -1,4 +1,6 @@
-//! What an op's reference reads: rows of f32, rows of a weight, or rows of a cache.
+//! What an op's reference reads: rows of f32, rows of a weight, rows of a cache, or the states of a layer.
+
+use std::sync::{Mutex, MutexGuard};
 
 use crate::formats::Format;
 use crate::gguf::Gguf;
@@ -19,6 +21,8 @@ pub enum Value<'a> {
     Weight(WeightRows<'a>),
     /// A cache of keys or values.
     Cache(CacheRows<'a>),
+    /// States of slots, which the op that reads them moves on.
+    States(&'a States),
 }
 
 impl<'a> Value<'a> {
@@ -41,6 +45,14 @@ impl<'a> Value<'a> {
         match *self {
             Value::Weight(w) => w,
             other => panic!("a weight was expected here, not {other:?}"),
+        }
+    }
+
+    /// The states of a layer's slots.
+    pub fn states(&self) -> &'a States {
+        match *self {
+            Value::States(states) => states,
+            other => panic!("states were expected here, not {other:?}"),
         }
     }
 
@@ -140,5 +152,35 @@ impl<'a> CacheRows<'a> {
     pub fn load(&self, slot: u32, position: u32, head: usize, out: &mut [f32]) {
         let at = self.index(slot, position) + head * self.head_words();
         (self.format.load)(bytemuck::cast_slice(&self.words[at..at + self.head_words()]), out);
+    }
+}
+
+/// The states of one layer: `[slot][numbers]`. The op that reads them leaves each slot's as it is behind the slot's last row; everything
+/// else that an op has as an input it only reads, hence the lock.
+pub struct States {
+    numbers: usize,
+    data: Mutex<Vec<f32>>,
+}
+
+impl std::fmt::Debug for States {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "states of {} numbers", self.numbers)
+    }
+}
+
+impl States {
+    /// States of `numbers` numbers, from all of them.
+    pub fn new(numbers: usize, data: Vec<f32>) -> States {
+        States { numbers, data: Mutex::new(data) }
+    }
+
+    /// Numbers of a slot's state.
+    pub fn numbers(&self) -> usize {
+        self.numbers
+    }
+
+    /// All numbers.
+    pub fn lock(&self) -> MutexGuard<'_, Vec<f32>> {
+        self.data.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

@@ -33,7 +33,12 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
         }
         Group::Attention(node) => attention::fits(s, *node),
         Group::Norm(_) => true,
-        Group::Single(node) => matches!(op(s.graph, *node), Some(Op::Embed(_))),
+        Group::Single(node) => match op(s.graph, *node) {
+            Some(Op::Embed(_)) => true,
+            // Its groups are whole blocks of a copy.
+            Some(Op::GatedNorm(norm)) => (s.graph.shape(*node).cols / norm.groups).is_multiple_of(16),
+            _ => false,
+        },
     }
 }
 

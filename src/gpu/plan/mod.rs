@@ -54,6 +54,8 @@ pub enum Operand {
     Table(Node),
     /// A cache.
     Cache(Node),
+    /// States of slots.
+    State(Node),
     /// The pages of all slots.
     Pages,
     /// A value as the next matvec multiplies it (`wgsl/copy/`); of a norm's value this stands in for the value itself.
