@@ -3,7 +3,7 @@
 use crate::batch::{Batch, Collected, Ticket};
 use crate::error::{Error, Result};
 use crate::graph::Step;
-use crate::memory::Pages;
+use crate::memory::{Kv, Pages};
 use crate::sampler::Sampling;
 
 /// How a backend may compute.
@@ -29,12 +29,15 @@ pub struct RuntimeConfig {
     pub rows: usize,
     /// How to compute.
     pub precision: Precision,
+    /// How keys and values are kept.
+    pub kv: Kv,
 }
 
 impl RuntimeConfig {
-    /// `slots` sequences of `context` positions, with pages for all of them.
+    /// `slots` sequences of `context` positions, with pages for all of them; keys and values as a GPU keeps them in that precision.
     pub const fn new(context: usize, slots: usize, rows: usize, precision: Precision) -> RuntimeConfig {
-        RuntimeConfig { context, slots, pages: slots * Pages::of(context), rows, precision }
+        let (pages, kv) = (slots * Pages::of(context), Kv::of(precision));
+        RuntimeConfig { context, slots, pages, rows, precision, kv }
     }
 
     /// Pages of a slot at most.
@@ -56,6 +59,8 @@ pub struct Limits {
     pub steps: usize,
     /// Batches that are worth having in flight at once.
     pub ahead: usize,
+    /// Snapshots of slots' states that there is room for; 0 where the model has no states.
+    pub snapshots: usize,
 }
 
 /// Where the graph runs.
@@ -76,7 +81,7 @@ pub struct Placement {
 pub struct Memory {
     /// Weights, as they are kept.
     pub weights: u64,
-    /// Keys and values.
+    /// What layers keep of sequences: keys and values, states and their snapshots.
     pub kv: u64,
     /// Activations and everything else.
     pub scratch: u64,
@@ -191,6 +196,12 @@ pub trait Backend: Send {
 
     /// Copies one page of every layer's memory.
     fn copy_page(&mut self, from: u32, to: u32) -> Result<()>;
+
+    /// Copies all states of `slot` to a snapshot, of which there are [`Limits::snapshots`], behind everything that was submitted before.
+    fn save_states(&mut self, slot: u32, snapshot: u32) -> Result<()>;
+
+    /// Makes the states of `slot` those of a snapshot, behind everything that was submitted before.
+    fn restore_states(&mut self, snapshot: u32, slot: u32) -> Result<()>;
 
     /// Begins to compute `batch`, behind everything that was submitted before, and does not wait for it.
     fn submit(&mut self, batch: &Batch) -> Result<Ticket>;

@@ -79,7 +79,8 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     if let Some(most) = model.position_limit.filter(|&most| context > most) {
         return Err(Error::Usage(format!("{context} positions: this model knows {most} and no more")));
     }
-    let plan = RuntimeConfig::new(context, 1, ids.len().max(1), options.precision);
+    let kv = options.kv(options.backend != Choice::Cpu);
+    let plan = RuntimeConfig { kv, ..RuntimeConfig::new(context, 1, ids.len().max(1), options.precision) };
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.vocab_size) {
         return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", model.vocab_size)));
     }
@@ -100,7 +101,10 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
         let (found, logits) = compare(&mut gpu, &mut beside, &model.graph, &step, &label)?;
         nodes.extend(found);
         let reference = alone.step(&step)?;
-        let bound = if options.precision == Precision::Fast { WHOLE_FAST } else { WHOLE_F32 };
+        let bound = match options.precision {
+            Precision::Fast => WHOLE_FAST,
+            Precision::F32 => kv.keys.bound(WHOLE_F32).max(kv.values.bound(WHOLE_F32)),
+        };
         let cols = model.vocab_size;
         nodes.push(report("logits, whole model".into(), cols, "all", &label, bound, &reference, &logits));
     }
@@ -128,6 +132,9 @@ fn check_cpu(
             let bound = if integer { CPU_INTEGER_BOUND } else { op.bound() };
             let cols = entry.shape.cols;
             nodes.push(report(entry.label.clone(), cols, op.name(), &label, bound, &reference, &found));
+            let states = cpu.states(node, &step);
+            nodes.extend(state_report(graph, node, op.name(), &label, &plain.states(node, &step), &states));
+            plain.keep_states(node, &step, &states);
             for backend in [&mut cpu, &mut plain] {
                 backend.keep(node, &step, &found);
             }
@@ -215,6 +222,8 @@ fn hold(
         let entry = graph.entry(node);
         let bound = entry.op().map_or(0.0, |(op, _)| op.bound());
         let bound = if traced.integer { bound.max(INTEGER_BOUND) } else { bound };
+        // What is stored is rounded behind that.
+        let bound = cpu.stores_in(node).map_or(bound, |format| format.bound(bound));
         let (name, cols) = (entry.label.clone(), entry.shape.cols);
         match device {
             Some(device) => {
@@ -237,6 +246,11 @@ fn hold(
         if let Some(device) = device {
             cpu.keep(node, step, device);
         }
+        if let Some((_, device)) = traced.states.iter().find(|(n, _)| *n == node) {
+            let reference = cpu.states(node, step);
+            reports.extend(state_report(graph, node, &traced.kernel, label, &reference, device));
+            cpu.keep_states(node, step, device);
+        }
         values.insert(node, reference);
     }
     for (node, value) in &traced.values {
@@ -244,6 +258,21 @@ fn hold(
     }
     forget(graph, traced.nodes.last().copied(), known);
     reports
+}
+
+/// What became of the states that a node moves on, if it has any.
+fn state_report(
+    graph: &Graph,
+    node: Node,
+    kernel: &str,
+    step: &str,
+    reference: &[f32],
+    device: &[f32],
+) -> Option<NodeReport> {
+    let state = graph.state_of(node)?;
+    let bound = graph.entry(node).op().map_or(0.0, |(op, _)| op.bound());
+    let entry = graph.entry(state);
+    Some(report(entry.label.clone(), entry.shape.cols, kernel, step, bound, reference, device))
 }
 
 /// The input of a linear that an integer launch multiplies in int8: where the weight's format has integers, as planning decides.

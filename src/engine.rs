@@ -12,8 +12,8 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Gpu, Masks};
-use crate::memory::Pages;
-use crate::models::Model;
+use crate::memory::{Kv, KvFormat, Pages};
+use crate::models::{self, Model};
 use crate::tokenizer::Tokenizer;
 
 /// Positions of the KV cache unless more are asked for: a model may be made for far more than fits.
@@ -42,6 +42,10 @@ pub struct Options {
     pub masks: Masks,
     /// How to compute.
     pub precision: Precision,
+    /// How keys are kept; none: f32 on the CPU, and on a GPU as `precision` says.
+    pub cache_type_k: Option<&'static KvFormat>,
+    /// The same of values.
+    pub cache_type_v: Option<&'static KvFormat>,
     /// Positions of the KV cache; 0: the model's own; none: the smaller of that and [`DEFAULT_CONTEXT`].
     pub context: Option<usize>,
     /// Rows of a prefill step.
@@ -65,6 +69,8 @@ impl Default for Options {
             device: None,
             masks: Masks::default(),
             precision: Precision::Fast,
+            cache_type_k: None,
+            cache_type_v: None,
             context: None,
             batch: 512,
             slots: 1,
@@ -72,6 +78,17 @@ impl Default for Options {
             layers: None,
             unfused: false,
             tokenizer: true,
+        }
+    }
+}
+
+impl Options {
+    /// How keys and values are kept, on a GPU or on the CPU.
+    pub fn kv(&self, on_gpu: bool) -> Kv {
+        let usual = if on_gpu { Kv::of(self.precision) } else { Kv::F32 };
+        Kv {
+            keys: self.cache_type_k.unwrap_or(usual.keys),
+            values: self.cache_type_v.unwrap_or(usual.values),
         }
     }
 }
@@ -102,7 +119,7 @@ pub struct Engine {
 impl Engine {
     /// Opens the model at `path`.
     pub fn open(path: &Path, options: &Options, progress: Progress<'_>) -> Result<Engine> {
-        Engine::with_file(Gguf::open(path)?, options, progress)
+        Engine::with_file(models::open(path)?, options, progress)
     }
 
     /// Opens a model from an opened file.
@@ -111,7 +128,7 @@ impl Engine {
         let file = Arc::new(file);
         let mut model = Model::from_gguf(&file, options.layers)?;
         let tokenizer = match options.tokenizer {
-            true => Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))?,
+            true => Tokenizer::of(&file)?,
             false => None,
         };
         let mut notes: Vec<String> = tokenizer.iter().flat_map(|t| t.warnings().to_vec()).collect();
@@ -134,10 +151,6 @@ impl Engine {
             notes.push(format!("a context of {context} is more than the {own} that the model was made for"));
         }
         let rows = options.batch.clamp(1, context);
-        let mut plan = RuntimeConfig::new(context, options.slots, rows, options.precision);
-        if options.shared {
-            plan.pages = Pages::of(context);
-        }
         let mut fallback = false;
         let adapter = match options.backend {
             Choice::Cpu => None,
@@ -154,6 +167,13 @@ impl Engine {
                 best
             }
         };
+        let mut plan = RuntimeConfig {
+            kv: options.kv(adapter.is_some()),
+            ..RuntimeConfig::new(context, options.slots, rows, options.precision)
+        };
+        if options.shared {
+            plan.pages = Pages::of(context);
+        }
         let backend: Box<dyn Backend> = match adapter {
             Some(device) => {
                 Box::new(Gpu::new(device, file.clone(), model.clone(), plan, options.unfused, progress)?)

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::formats::Format;
+use crate::memory::MemoryKind;
 use crate::ops::{
-    Activation, Add, Attend, AttentionShape, Combine, Embed, ExpertLinear, Gate, Index, LayerNorm, Linear,
-    Op, RmsNorm, Rope, RopeShape, Route, Scale, Select, Softcap, Store, Unary,
+    Activation, Add, Attend, AttentionShape, Combine, DeltaRule, Embed, ExpertLinear, Gate, GatedNorm, Index,
+    LayerNorm, Linear, Op, Part, RmsNorm, Rope, RopeShape, Route, Scale, Select, ShortConv, Softcap, Ssd,
+    Store, Unary,
 };
 
 /// A handle on a node of a [`Graph`].
@@ -73,6 +75,17 @@ pub struct Step {
     pub outputs: Vec<u32>,
 }
 
+impl Step {
+    /// The stretches of rows of one slot.
+    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut at = 0;
+        self.rows.chunk_by(|a, b| a.slot == b.slot).map(move |rows| {
+            at += rows.len();
+            at - rows.len()..at
+        })
+    }
+}
+
 /// Rows of a tensor of the model file, or a stretch of a tensor of one row.
 #[derive(Clone, Debug)]
 pub struct Weight {
@@ -113,6 +126,28 @@ impl Weight {
 pub struct Cache {
     /// Which cache of the graph this is; backends keep one buffer for each.
     pub id: usize,
+    /// Which of them it holds.
+    pub holds: Holds,
+    /// Numbers of a head: what is written at once.
+    pub head_dim: usize,
+}
+
+/// What a cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holds {
+    /// What queries are multiplied with.
+    Keys,
+    /// What attention adds up.
+    Values,
+}
+
+/// What a layer keeps of each slot that is no cache of positions. The op that reads it also moves it on, and is the only one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Which state of the graph this is.
+    pub id: usize,
+    /// What it is, and how large.
+    pub kind: MemoryKind,
 }
 
 /// Where a node's value comes from, and with it how long it lives.
@@ -122,6 +157,8 @@ pub enum Kind {
     Weight(Weight),
     /// Kept from step to step.
     Cache(Cache),
+    /// Kept from step to step, and moved on by what reads it. Its columns are the numbers of a slot.
+    State(State),
     /// Computed in every step from other nodes.
     Op {
         /// What computes it.
@@ -150,6 +187,18 @@ impl Entry {
             _ => None,
         }
     }
+
+    /// What kind of memory a node is that is kept from step to step.
+    pub fn memory(&self) -> Option<MemoryKind> {
+        match &self.kind {
+            Kind::Cache(Cache { holds, head_dim, .. }) => {
+                let (holds, head_dim) = (*holds, *head_dim);
+                Some(MemoryKind::Attention { holds, heads: self.shape.cols / head_dim, head_dim })
+            }
+            Kind::State(state) => Some(state.kind),
+            _ => None,
+        }
+    }
 }
 
 /// The nodes of a model's forward pass. Every node comes after its inputs; the last one is the logits.
@@ -158,6 +207,7 @@ pub struct Graph {
     nodes: Vec<Entry>,
     scope: String,
     caches: usize,
+    states: usize,
     weights: HashMap<String, Vec<Node>>,
     users: Vec<Vec<Node>>,
 }
@@ -193,6 +243,14 @@ impl Graph {
         self.nodes.len()
     }
 
+    /// The cache behind a handle, if it is one.
+    pub fn cache_of(&self, node: Node) -> Option<&Cache> {
+        match &self.entry(node).kind {
+            Kind::Cache(cache) => Some(cache),
+            _ => None,
+        }
+    }
+
     /// Whether there is no node.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
@@ -201,6 +259,17 @@ impl Graph {
     /// The number of caches; each layer has two.
     pub fn caches(&self) -> usize {
         self.caches
+    }
+
+    /// The state that a node reads and moves on.
+    pub fn state_of(&self, node: Node) -> Option<Node> {
+        let (_, inputs) = self.entry(node).op()?;
+        inputs.last().copied().filter(|&n| matches!(self.entry(n).kind, Kind::State(_)))
+    }
+
+    /// All states, in their order, with the numbers of a slot.
+    pub fn states(&self) -> impl Iterator<Item = (Node, usize)> {
+        self.nodes().filter(|(_, e)| matches!(e.kind, Kind::State(_))).map(|(n, e)| (n, e.shape.cols))
     }
 
     /// The last node: the logits.
@@ -251,11 +320,19 @@ impl Graph {
         self.push(weight.tensor.clone(), shape, Kind::Weight(weight))
     }
 
-    fn cache(&mut self, label: &str, cols: usize) -> Node {
-        let id = self.caches;
+    fn cache(&mut self, label: &str, holds: Holds, shape: AttentionShape) -> Node {
+        let (id, cols) = (self.caches, shape.kv_heads * shape.head_dim);
         self.caches += 1;
+        let cache = Cache { id, holds, head_dim: shape.head_dim };
         // A cache's number of rows is the backend's: slots × positions.
-        self.push(self.label(label), Shape { rows: Rows::Of(0), cols }, Kind::Cache(Cache { id }))
+        self.push(self.label(label), Shape { rows: Rows::Of(0), cols }, Kind::Cache(cache))
+    }
+
+    fn state(&mut self, label: &str, kind: MemoryKind) -> Node {
+        let id = self.states;
+        self.states += 1;
+        let shape = Shape { rows: Rows::Of(0), cols: kind.numbers(0) };
+        self.push(self.label(label), shape, Kind::State(State { id, kind }))
     }
 
     /// Adds the node that `op` computes from `inputs`. A shape that does not fit is a mistake in the model's file: it panics.
@@ -303,8 +380,8 @@ impl Graph {
 
     /// Writes k and v into the layer's caches, then attends to all positions up to each row's own.
     pub fn attention(&mut self, q: Node, k: Node, v: Node, shape: AttentionShape) -> Node {
-        let keys = self.cache("cache_k", shape.kv_heads * shape.head_dim);
-        let values = self.cache("cache_v", shape.kv_heads * shape.head_dim);
+        let keys = self.cache("cache_k", Holds::Keys, shape);
+        let values = self.cache("cache_v", Holds::Values, shape);
         let stored = self.op(Store, &[k, keys]);
         self.name(stored, "store_k");
         let stored = self.op(Store, &[v, values]);
@@ -358,6 +435,41 @@ impl Graph {
     pub fn combine(&mut self, x: Node, route: Node) -> Node {
         let used = self.shape(route).cols / 2;
         self.op(Combine { used }, &[x, route])
+    }
+
+    /// Some numbers of each group of a row.
+    pub fn part(&mut self, x: Node, part: Part) -> Node {
+        self.op(part, &[x])
+    }
+
+    /// A causal convolution over the positions of a slot; the weight is `[channels, taps]` as one row.
+    pub fn short_conv(&mut self, x: Node, weight: Node, bias: Option<Node>, conv: ShortConv) -> Node {
+        let state = self.state("state_conv", conv.memory(self.shape(x).cols));
+        let inputs: Vec<Node> = [Some(x), Some(weight), bias, Some(state)].into_iter().flatten().collect();
+        self.op(conv, &inputs)
+    }
+
+    /// The gated delta rule over rows [q | k | v]; a and b are of each row and head of v, decay and bias weights of each head.
+    pub fn delta_rule(
+        &mut self,
+        x: Node,
+        [a, b]: [Node; 2],
+        [decay, bias]: [Node; 2],
+        rule: DeltaRule,
+    ) -> Node {
+        let state = self.state("state_delta", rule.memory());
+        self.op(rule, &[x, a, b, decay, bias, state])
+    }
+
+    /// Mamba-2's recurrence over rows [x | B | C]; dt is of each row and head, decay, bias and D weights of each head.
+    pub fn ssd(&mut self, x: Node, dt: Node, [decay, bias, through]: [Node; 3], ssd: Ssd) -> Node {
+        let state = self.state("state_ssd", ssd.memory());
+        self.op(ssd, &[x, dt, decay, bias, through, state])
+    }
+
+    /// A norm of each group of a row and a gate; the weight is as long as a group or as a row.
+    pub fn gated_norm(&mut self, x: Node, z: Node, weight: Node, norm: GatedNorm) -> Node {
+        self.op(norm, &[x, z, weight])
     }
 
     /// Only the rows whose logits are asked for: what follows is computed for these alone.

@@ -33,6 +33,7 @@ pub mod batch;
 pub mod cancel;
 pub mod chat;
 pub mod check;
+pub mod checkpoint;
 pub mod cpu;
 pub mod engine;
 pub mod error;

@@ -90,9 +90,15 @@ impl<'a> Session<'a> {
         self.truncate(0);
     }
 
-    /// Forgets all but the first `len` tokens.
-    pub fn truncate(&mut self, len: usize) {
-        self.scheduler.truncate(self.slot, len);
+    /// Forgets all but the first `len` tokens. The result is how many of them the memory holds; the others are computed again in front of
+    /// what comes next, see [`Scheduler::truncate`].
+    pub fn truncate(&mut self, len: usize) -> usize {
+        self.scheduler.truncate(self.slot, len)
+    }
+
+    /// Takes a snapshot of layers' states where they stand, to which [`Session::truncate`] can go back: see [`Scheduler::snapshot`].
+    pub fn snapshot(&mut self) -> Result<usize> {
+        self.scheduler.snapshot(self.slot)
     }
 
     /// The tokens of the sequence: given, or handed out.

@@ -5,10 +5,9 @@
 
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
-import package::cache::CacheFour;
-import package::lib::kv_layout::key_index;
+import package::keys::key_fetch;
+import package::values::value_fetch;
 import package::lib::kv_layout::page_of;
-import package::lib::kv_layout::value_index;
 
 override STRIDE: u32 = 64u;
 override HEADS: u32 = 1u;
@@ -21,9 +20,9 @@ override FOURS: u32 = 16u;       // numbers of a head, in fours
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;          // [rows, STRIDE]
-@group(0) @binding(2) var<storage, read> keys: array<CacheFour>;       // see lib/kv_layout.wgsl
-@group(0) @binding(3) var<storage, read> values: array<CacheFour>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;    // [rows, STRIDE]
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;    // [rows, STRIDE]
+@group(0) @binding(4) var<storage, read> keys: array<KeyElement>;      // see lib/kv_layout.wgsl
+@group(0) @binding(5) var<storage, read> values: array<ValueElement>;
 
 var<workgroup> scores: array<f32, WORKGROUP>;
 var<workgroup> query: array<vec4<f32>, FOURS>;
@@ -52,9 +51,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         var score = -3.0e38;
         if (p < end) {
             score = 0.0;
-            let k = key_index(page_of(row.y, p), p, head);
+            let k = key_place(page_of(row.y, p), p, head);
             for (var c = 0u; c < FOURS; c++) {
-                score += dot(query[c], cache_load(keys[k + c * PAGE]));
+                score += dot(query[c], key_load(key_fetch(k, c)));
             }
             if (SOFTCAP > 0.0) {
                 score = SOFTCAP * tanh(clamp(score / SOFTCAP, -15.0, 15.0));
@@ -77,7 +76,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
             var sum = acc[slice] * rescale;
             for (var i = 0u; i < min(WORKGROUP, end - p0); i++) {
                 let p = p0 + i;
-                sum += scores[i] * cache_load(values[value_index(page_of(row.y, p), p, head + c)]);
+                sum += scores[i] * value_load(value_fetch(value_place(page_of(row.y, p), p, head), c));
             }
             acc[slice] = sum;
             slice++;

@@ -5,11 +5,10 @@
 // first of both are asked for before anything is known of the step, so that their way from memory is one and not three. Weights are
 // relative to the largest score of their subgroup, which comes with them: nobody waits until the largest of all is known.
 
-import package::cache::CacheFour;
+import package::keys::key_fetch;
+import package::values::value_fetch;
 import package::lib::invocation::Invocation;
-import package::lib::kv_layout::key_index;
 import package::lib::kv_layout::page_of;
-import package::lib::kv_layout::value_index;
 import package::copy::emit_copy;
 
 override HEADS: u32 = 1u;
@@ -32,8 +31,8 @@ override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than fo
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [rows, HEADS, FOURS]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;            // [rows, HEADS, HEAD_DIM]
-@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/kv_layout.wgsl
-@group(0) @binding(5) var<storage, read> values: array<CacheFour>;
+@group(0) @binding(4) var<storage, read> keys: array<KeyElement>;        // see lib/kv_layout.wgsl
+@group(0) @binding(5) var<storage, read> values: array<ValueElement>;
 
 var<workgroup> weights: array<vec2<f32>, WEIGHTS>;   // and the largest score of the subgroup that found them
 var<workgroup> subgroups: array<vec2<f32>, TEAMS>;       // largest score, sum of weights
@@ -42,10 +41,10 @@ var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 const NONE: f32 = -3.0e38;        // less than any score
 
 // Of the head whose query begins at `query`.
-fn score_of(query: u32, key: u32) -> f32 {
+fn score_of(query: u32, key: KeyPlace) -> f32 {
     var sum = 0.0;
     for (var c = 0u; c < FOURS; c++) {
-        sum += dot(q[query + c], cache_load(keys[key + c * PAGE]));
+        sum += dot(q[query + c], key_load(key_fetch(key, c)));
     }
     return SCALE * sum;
 }
@@ -60,11 +59,11 @@ fn run(group: vec3<u32>, at: Invocation) {
 
     // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
     let line = lane / FOURS;
-    let positions = arrayLength(&values) / KV_FOURS;
-    var first_values: array<CacheFour, 8>;
+    let positions = value_positions();
+    var first_values: array<ValueFour, 8>;
     for (var k = 0u; k < 8u * EAGER; k++) {
         let p = min(k * LINES + line, positions - 1u);
-        first_values[k] = values[value_index(p / PAGE, p, four + lane % FOURS)];
+        first_values[k] = value_fetch(value_place(p / PAGE, p, four), lane % FOURS);
     }
     let end = row.z + 1u;
     let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u);
@@ -73,12 +72,12 @@ fn run(group: vec3<u32>, at: Invocation) {
     var largest = NONE;
     if (EAGER == 1u) {
         let p = min(lane, positions - 1u);
-        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_index(p / PAGE, p, four));
+        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(p / PAGE, p, four));
         largest = select(NONE, score, lane >= first && lane < end);
         weights[lane].x = score;
     }
     for (var p = lane + EAGER * WORKGROUP; p < end; p += WORKGROUP) {
-        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_index(page_of(slot, p), p, four));
+        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(page_of(slot, p), p, four));
         largest = select(largest, max(largest, score), p >= first);
         weights[p].x = score;
     }
@@ -111,7 +110,7 @@ fn run(group: vec3<u32>, at: Invocation) {
     if (line < LINES) {
         for (var k = 0u; k < 8u * EAGER; k++) {
             let p = k * LINES + line;
-            let v = select(vec4<f32>(), cache_load(first_values[k]), p < end);
+            let v = select(vec4<f32>(), value_load(first_values[k]), p < end);
             sum += weights[p].x * exp(weights[p].y - largest) * v;
         }
         for (var p0 = EAGER * TURN; p0 < end; p0 += TURN) {
@@ -121,7 +120,7 @@ fn run(group: vec3<u32>, at: Invocation) {
                     break;
                 }
                 let near = min(p, end - 1u);
-                let v = cache_load(values[value_index(page_of(slot, near), near, four + lane % FOURS)]);
+                let v = value_load(value_fetch(value_place(page_of(slot, near), near, four), lane % FOURS));
                 sum += weights[p].x * exp(weights[p].y - largest) * v;
             }
         }

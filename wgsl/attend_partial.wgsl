@@ -5,11 +5,10 @@
 // PARTS-th of one; then neighbours add up neighbouring numbers of the values. The first of both are asked for before anything is
 // known of the step, so that their way from memory is one and not three.
 
-import package::cache::CacheFour;
+import package::keys::key_fetch;
+import package::values::value_fetch;
 import package::lib::invocation::Invocation;
-import package::lib::kv_layout::key_index;
 import package::lib::kv_layout::page_of;
-import package::lib::kv_layout::value_index;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
@@ -37,8 +36,8 @@ override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than fo
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [rows, HEADS, FOURS]
 // [spans, rows, HEADS, FOURS + 1], spans from the first one that the row sees: each head's sum and behind it (largest score, sum of weights, 0, 0)
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> keys: array<CacheFour>;         // see lib/kv_layout.wgsl
-@group(0) @binding(5) var<storage, read> values: array<CacheFour>;
+@group(0) @binding(4) var<storage, read> keys: array<KeyElement>;        // see lib/kv_layout.wgsl
+@group(0) @binding(5) var<storage, read> values: array<ValueElement>;
 
 var<workgroup> query: array<vec4<f32>, QUERY>;
 var<workgroup> scores: array<f32, SCORES>;
@@ -48,8 +47,8 @@ var<workgroup> subgroup_largest: array<vec4<f32>, TEAMS>;
 var<workgroup> subgroup_total: array<vec4<f32>, TEAMS>;
 
 // What four numbers of a key contribute to the scores of the heads.
-fn products(c: u32, packed: CacheFour) -> vec4<f32> {
-    let key = cache_load(packed);
+fn products(c: u32, stored: KeyFour) -> vec4<f32> {
+    let key = key_load(stored);
     var found = vec4<f32>();
     for (var h = 0u; h < SHARE; h++) {
         found[h] = dot(query[h * FOURS + c], key);
@@ -78,11 +77,11 @@ fn run(group: vec3<u32>, at: Invocation) {
 
     // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
     let line = lane / FOURS;
-    let positions = arrayLength(&values) / KV_FOURS;
-    var first_values: array<CacheFour, 8>;
+    let positions = value_positions();
+    var first_values: array<ValueFour, 8>;
     for (var k = 0u; k < 8u * EAGER; k++) {
         let p = min(start + k * LINES + line, positions - 1u);
-        first_values[k] = values[value_index(p / PAGE, p, four + lane % FOURS)];
+        first_values[k] = value_fetch(value_place(p / PAGE, p, four), lane % FOURS);
     }
     // Neighbours have neighbouring positions, and the same part of their keys. Compilers should not find out that there is one part:
     // with constant places of the query they keep more of it in registers, and all takes 3 % longer (benches/README.md).
@@ -90,11 +89,11 @@ fn run(group: vec3<u32>, at: Invocation) {
     let part = min(lane / ranks, PARTS - 1u);
     let rank = lane % ranks;
     let first_position = min(start + rank, positions - 1u);
-    let first_key = key_index(first_position / PAGE, first_position, four + part * PART_FOURS);
-    var first_keys: array<CacheFour, 8>;
+    let first_key = key_place(first_position / PAGE, first_position, four + part * PART_FOURS);
+    var first_keys: array<KeyFour, 8>;
     for (var c = 0u; c < 8u * EAGER; c++) {
         if (c < PART_FOURS) {
-            first_keys[c] = keys[first_key + c * PAGE];
+            first_keys[c] = key_fetch(first_key, c);
         }
     }
     // A row may have fewer spans than others: then this one is empty.
@@ -114,16 +113,16 @@ fn run(group: vec3<u32>, at: Invocation) {
             }
         }
         for (var c = 8u; c < PART_FOURS; c++) {
-            found += products(part * PART_FOURS + c, keys[first_key + c * PAGE]);
+            found += products(part * PART_FOURS + c, key_fetch(first_key, c));
         }
         keep(found, part, rank);
     }
     for (var p = rank + EAGER * ranks; start + p < end && p < SPAN; p += ranks) {
         // Scores before the window are found and not used: spans are rarely cut by it.
-        let key = key_index(page_of(slot, start + p), start + p, four + part * PART_FOURS);
+        let key = key_place(page_of(slot, start + p), start + p, four + part * PART_FOURS);
         found = vec4<f32>();
         for (var c = 0u; c < PART_FOURS; c++) {
-            found += products(part * PART_FOURS + c, keys[key + c * PAGE]);
+            found += products(part * PART_FOURS + c, key_fetch(key, c));
         }
         keep(found, part, p);
     }
@@ -181,7 +180,7 @@ fn run(group: vec3<u32>, at: Invocation) {
     if (line < LINES) {
         for (var k = 0u; k < 8u * EAGER; k++) {
             let p = k * LINES + line;
-            let v = select(vec4<f32>(), cache_load(first_values[k]), start + p < end);
+            let v = select(vec4<f32>(), value_load(first_values[k]), start + p < end);
             let weight = weights[p];
             for (var h = 0u; h < SHARE; h++) {
                 acc[h] += weight[h] * v;
@@ -194,7 +193,7 @@ fn run(group: vec3<u32>, at: Invocation) {
                     break;
                 }
                 let near = min(start + p, end - 1u);
-                let v = cache_load(values[value_index(page_of(slot, near), near, four + lane % FOURS)]);
+                let v = value_load(value_fetch(value_place(page_of(slot, near), near, four), lane % FOURS));
                 let weight = weights[p];
                 for (var h = 0u; h < SHARE; h++) {
                     acc[h] += weight[h] * v;

@@ -4,10 +4,9 @@
 
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
-import package::cache::CacheFour;
-import package::lib::kv_layout::key_index;
+import package::keys::key_pack;
+import package::values::value_pack;
 import package::lib::kv_layout::page_of;
-import package::lib::kv_layout::value_index;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
@@ -24,8 +23,8 @@ override WORKGROUP: u32 = 64u;
 @group(0) @binding(1) var<storage, read> x: array<f32>;                  // [rows, STRIDE]
 @group(0) @binding(2) var<storage, read_write> q: array<f32>;            // [rows, Q_STRIDE]
 @group(0) @binding(3) var<storage, read> cos_sin: array<vec2<f32>>;      // [positions, ROTARY / 2] of (cos, sin), or anything
-@group(0) @binding(4) var<storage, read_write> keys: array<CacheFour>;   // see lib/kv_layout.wgsl
-@group(0) @binding(5) var<storage, read_write> values: array<CacheFour>;
+@group(0) @binding(4) var<storage, read_write> keys: array<KeyElement>;  // see lib/kv_layout.wgsl
+@group(0) @binding(5) var<storage, read_write> values: array<ValueElement>;
 @group(0) @binding(6) var<storage, read> q_norm: array<f32>;             // [HEAD_DIM], or anything
 @group(0) @binding(7) var<storage, read> k_norm: array<f32>;
 
@@ -35,6 +34,20 @@ var<workgroup> turned: array<f32, HEAD_DIM>;
 // The norm's scale for what is in a head, as seen through one invocation's numbers.
 fn root(squares: f32, lane: u32) -> f32 {
     return 1.0 / sqrt(workgroup_sum_f32(squares, lane) / f32(HEAD_DIM) + EPS);
+}
+
+// The c-th four of the finished head.
+fn turned_four(c: u32) -> vec4<f32> {
+    return vec4<f32>(turned[4u * c], turned[4u * c + 1u], turned[4u * c + 2u], turned[4u * c + 3u]);
+}
+
+// The largest size of the numbers of a block of the finished head; 0 behind its end.
+fn largest_of(numbers: u32, block: u32) -> f32 {
+    var largest = 0.0;
+    for (var i = block * numbers; i < min((block + 1u) * numbers, HEAD_DIM); i++) {
+        largest = max(largest, abs(turned[i]));
+    }
+    return largest;
 }
 
 fn weight_of(is_key: bool, i: u32) -> f32 {
@@ -94,12 +107,23 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         return;
     }
     let page = page_of(row.y, row.z);
-    for (var four = lane; four < HEAD_DIM / 4u; four += WORKGROUP) {
-        let packed = cache_pack(vec4<f32>(turned[4u * four], turned[4u * four + 1u], turned[4u * four + 2u], turned[4u * four + 3u]));
-        if (is_key) {
-            keys[key_index(page, row.z, (h - HEADS) * (HEAD_DIM / 4u) + four)] = packed;
-        } else {
-            values[value_index(page, row.z, (h - HEADS - KV_HEADS) * (HEAD_DIM / 4u) + four)] = packed;
+    if (is_key) {
+        let place = key_place(page, row.z, (h - HEADS) * (HEAD_DIM / 4u));
+        for (var c = lane; c < HEAD_DIM / 4u; c += WORKGROUP) {
+            keys[key_element(place, c)] = key_pack(turned_four(c), largest_of(KEY_BLOCK, 4u * c / KEY_BLOCK));
+        }
+        for (var n = lane; n < KEY_SCALES; n += WORKGROUP) {
+            let largest = vec2<f32>(largest_of(KEY_BLOCK, 2u * n), largest_of(KEY_BLOCK, 2u * n + 1u));
+            keys[key_scale_element(place, n)] = key_pack_scales(largest);
+        }
+    } else {
+        let place = value_place(page, row.z, (h - HEADS - KV_HEADS) * (HEAD_DIM / 4u));
+        for (var c = lane; c < HEAD_DIM / 4u; c += WORKGROUP) {
+            values[value_element(place, c)] = value_pack(turned_four(c), largest_of(VALUE_BLOCK, 4u * c / VALUE_BLOCK));
+        }
+        for (var n = lane; n < VALUE_SCALES; n += WORKGROUP) {
+            let largest = vec2<f32>(largest_of(VALUE_BLOCK, 2u * n), largest_of(VALUE_BLOCK, 2u * n + 1u));
+            values[value_scale_element(place, n)] = value_pack_scales(largest);
         }
     }
 }

@@ -150,7 +150,8 @@ impl ChatTemplate {
         let text = |id: Option<u32>| -> Result<String> {
             let mut tokens = file.metadata().strings("tokenizer.ggml.tokens")?;
             let token = id.and_then(|id| tokens.as_mut()?.nth(id as usize));
-            Ok(token.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default())
+            let of_file = token.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            Ok(of_file.or_else(|| tokenizer.control_text(id?).map(str::to_owned)).unwrap_or_default())
         };
         self.bos = text(tokenizer.bos())?;
         self.eos = text(tokenizer.eos())?;

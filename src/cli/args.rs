@@ -9,6 +9,7 @@ use wgllm::backend::Precision;
 use wgllm::engine::{Choice, Options};
 use wgllm::gguf::Gguf;
 use wgllm::gpu::{Api, Masks};
+use wgllm::memory::{KV_FORMATS, KvFormat, kv_format};
 use wgllm::tokenizer::{Encode, Tokenizer};
 use wgllm::{Error, Result};
 
@@ -36,12 +37,12 @@ pub struct Hardware {
     /// Arithmetic: fast (what the adapter does best) or f32 (the reference's)
     #[arg(long, env = "WGLLM_PRECISION", hide_env = true, value_name = "P", default_value = "fast", value_parser = precision)]
     pub precision: Precision,
-    /// Type of the keys in the cache, an error if it is another: f16 with --precision fast, f32 with f32 (also -ctk)
-    #[arg(long, value_name = "TYPE", value_parser = ["f16", "f32"])]
-    pub cache_type_k: Option<String>,
-    /// The same of the values (also -ctv)
-    #[arg(long, value_name = "TYPE", value_parser = ["f16", "f32"])]
-    pub cache_type_v: Option<String>,
+    /// How keys are kept: f32, f16 or q8_0; f16 where nothing is said and a GPU computes in fast, else f32 (also -ctk)
+    #[arg(long, env = "WGLLM_CACHE_TYPE_K", hide_env = true, value_name = "TYPE", value_parser = cache_type)]
+    cache_type_k: Option<&'static KvFormat>,
+    /// How values are kept: the same (also -ctv)
+    #[arg(long, env = "WGLLM_CACHE_TYPE_V", hide_env = true, value_name = "TYPE", value_parser = cache_type)]
+    cache_type_v: Option<&'static KvFormat>,
     /// Rows of a prompt that are computed together (also -ub)
     #[arg(long, visible_alias = "ubatch-size", env = "WGLLM_BATCH_SIZE", hide_env = true, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     pub batch_size: usize,
@@ -74,6 +75,8 @@ impl Hardware {
             device: self.device.clone(),
             masks: self.masks(),
             precision: self.precision,
+            cache_type_k: self.cache_type_k,
+            cache_type_v: self.cache_type_v,
             batch: self.batch_size,
             ..Options::default()
         })
@@ -106,21 +109,6 @@ impl Hardware {
             return Err(Error::Device(what.into()));
         }
         Ok(backend)
-    }
-
-    /// Refuses `-ctk` and `-ctv` that differ from what the cache is: f32 on the CPU, and as `--precision` says on a GPU.
-    pub fn check_cache(&self, kept: &str) -> Result<()> {
-        for (flag, asked) in [("-ctk", &self.cache_type_k), ("-ctv", &self.cache_type_v)] {
-            if let Some(asked) = asked
-                && asked != kept
-            {
-                let what = format!(
-                    "{flag} {asked}: the cache is {kept}; on a GPU, --precision f32 makes it f32, fast f16"
-                );
-                return Err(Error::Usage(what));
-            }
-        }
-        Ok(())
     }
 
     /// Sets the number of threads that the CPU backend uses.
@@ -205,7 +193,7 @@ impl Prompt {
 
 /// The tokenizer of a file, if it has one.
 pub fn tokenizer(file: &Gguf) -> Result<Option<Tokenizer>> {
-    Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()))
+    Tokenizer::of(file)
 }
 
 /// The ids of a prompt's text: BOS where the vocabulary asks for it, and no control tokens out of what a user wrote.
@@ -243,6 +231,11 @@ fn precision(name: &str) -> Result<Precision, String> {
         "f32" => Ok(Precision::F32),
         _ => Err("known are fast and f32".into()),
     }
+}
+
+fn cache_type(name: &str) -> Result<&'static KvFormat, String> {
+    let known = || KV_FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
+    kv_format(name).ok_or_else(|| format!("known are {}", known()))
 }
 
 /// What `-ngl` asks for.

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Number, Value as Json, json};
 use wgllm::gguf::{Gguf, Value};
+use wgllm::memory::{KV_FORMATS, Kv};
+use wgllm::models::{self, Model};
 
 use super::text::{count, mib, plural, table};
 use super::{Outcome, plain, report};
@@ -14,7 +16,7 @@ use super::{Outcome, plain, report};
 /// The arguments of `inspect`.
 #[derive(Args)]
 pub struct Inspect {
-    /// The file; of a split model, the first part
+    /// The file; of a split model, the first part; or a folder of safetensors files
     file: PathBuf,
     /// Print JSON, with arrays in full
     #[arg(long)]
@@ -24,7 +26,7 @@ pub struct Inspect {
 impl Inspect {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
-        let file = Gguf::open(&self.file)?;
+        let file = models::open(&self.file)?;
         let text = if self.json { format!("{}\n", to_json(&file)) } else { to_text(&file) };
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
@@ -46,13 +48,17 @@ fn to_text(file: &Gguf) -> String {
         .collect();
     let bytes: u64 = file.tensors().iter().map(|t| t.bytes).sum();
     let weights: u64 = file.tensors().iter().map(|t| t.elements()).sum();
+    let kind = match file.checkpoint() {
+        Some(_) => format!("safetensors, {} bytes", count(file.file_bytes())),
+        None => {
+            let (version, bytes, aligned) = (file.version(), count(file.file_bytes()), file.alignment());
+            format!("GGUF v{version}, {bytes} bytes, tensors aligned to {aligned}")
+        }
+    };
     format!(
-        "{}: GGUF v{}, {} bytes, tensors aligned to {}\n\n{}: name, type, value\n{}\n{}: name, type, columns × rows, bytes\n{}\n\
-         {} weights in {} ({})\n",
+        "{}: {kind}\n\n{}: name, type, value\n{}\n{}: name, type, columns × rows, bytes\n{}\n\
+         {} weights in {} ({})\n{}",
         plain::line(file.name()),
-        file.version(),
-        count(file.file_bytes()),
-        file.alignment(),
         plural(keys.len(), "key"),
         table(&keys),
         plural(tensors.len(), "tensor"),
@@ -60,7 +66,25 @@ fn to_text(file: &Gguf) -> String {
         count(weights),
         mib(bytes),
         report::type_counts(file),
+        match &kv_bytes(file)[..] {
+            [] => String::new(),
+            all => format!("keys and values of a position: {}\n", list(all)),
+        },
     )
+}
+
+/// Bytes of a position's keys and values in each format that its heads can be kept in; none where the model is not known.
+fn kv_bytes(file: &Gguf) -> Vec<(&'static str, usize)> {
+    let Ok(model) = Model::from_gguf(file, None) else { return Vec::new() };
+    let both = KV_FORMATS.iter().map(|format| Kv { keys: format, values: format });
+    let fitting = both.filter(|kv| kv.check(&model.graph).is_ok());
+    fitting.map(|kv| (kv.keys.name, kv.bytes(&model.graph))).filter(|&(_, bytes)| bytes > 0).collect()
+}
+
+/// `512 bytes in f32, 256 in f16`
+fn list(all: &[(&str, usize)]) -> String {
+    let one = |&(name, bytes): &(&str, usize)| format!("{} in {name}", count(bytes as u64));
+    all.iter().map(one).collect::<Vec<_>>().join(", ").replacen(" in ", " bytes in ", 1)
 }
 
 fn to_json(file: &Gguf) -> Json {
@@ -71,6 +95,7 @@ fn to_json(file: &Gguf) -> Json {
         "version": file.version(),
         "alignment": file.alignment(),
         "file_bytes": file.file_bytes(),
+        "kv_bytes_per_position": kv_bytes(file).into_iter().map(|(name, n)| (name.into(), n.into())).collect::<Map<String, Json>>(),
         "metadata": metadata,
         "tensors": file.tensors().iter().map(tensor).collect::<Vec<_>>(),
     })

@@ -8,6 +8,7 @@ use wgllm::Error;
 use wgllm::Result;
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
+use wgllm::models;
 
 use super::args::{self, Hardware};
 use super::reporter::Reporter;
@@ -16,7 +17,7 @@ use super::{interrupt, report};
 /// The flag `-m`.
 #[derive(Args)]
 pub struct ModelFlag {
-    /// Model file (GGUF); without it, the small story model that wgllm carries
+    /// Model: a GGUF file, or a folder with config.json and safetensors files; without it, the small story model that wgllm carries
     #[arg(short, long, env = "WGLLM_MODEL", hide_env = true, value_name = "FILE")]
     pub model: Option<PathBuf>,
 }
@@ -25,7 +26,7 @@ impl ModelFlag {
     /// Opens the file.
     pub fn open(&self) -> Result<Gguf> {
         match &self.model {
-            Some(path) => Gguf::open(path),
+            Some(path) => models::open(path),
             None => carried(),
         }
     }
@@ -50,7 +51,6 @@ pub fn load(file: Gguf, options: &Options, hardware: &Hardware, reporter: &Repor
     bar.finish_and_clear();
     let engine = engine?;
     interrupt::flag().check()?;
-    hardware.check_cache(report::cache_type(&engine))?;
     for note in &engine.notes {
         reporter.say(format_args!("note: {note}"));
     }

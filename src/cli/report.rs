@@ -1,7 +1,7 @@
 //! What ran: the device, where the layers are, what is held, how fast it was. The words for it and the JSON of it.
 
 use serde_json::{Value, json};
-use wgllm::backend::{Backend, DeviceInfo, Precision};
+use wgllm::backend::{Backend, DeviceInfo};
 use wgllm::engine::Engine;
 use wgllm::gguf::Gguf;
 use wgllm::models::Model;
@@ -44,7 +44,7 @@ pub fn load_line(engine: &Engine) -> String {
         plural(placement.cpu_nodes, "node"),
         mib(memory.weights),
         type_counts(&engine.file),
-        cache_type(engine),
+        engine.plan.kv.name(),
         count(engine.plan.context as u64),
         mib(memory.kv),
         mib(memory.scratch),
@@ -62,14 +62,6 @@ pub fn type_counts(file: &Gguf) -> String {
     }
     counts.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
     counts.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", ")
-}
-
-/// The type of keys and values: the CPU keeps them in f32 always.
-pub fn cache_type(engine: &Engine) -> &'static str {
-    match engine.plan.precision {
-        Precision::Fast if engine.backend.device().api != "cpu" => "f16",
-        _ => "f32",
-    }
 }
 
 /// Bytes per second that the device reads, as measured in this process; none where that is not known.

@@ -136,7 +136,7 @@ impl Run {
             return Err(Error::Usage(what.into()).into());
         }
         let file = self.model.open()?;
-        if text.is_some() && !Tokenizer::is_in(file.metadata()) {
+        if text.is_some() && !Tokenizer::is_in(&file) {
             // What else is wrong with the file says more.
             Model::from_gguf(&file, None)?;
             args::need_tokenizer(None)?;
@@ -331,6 +331,8 @@ fn json(
         "memory": {
             "weights": memory.weights,
             "kv": memory.kv,
+            "type_k": engine.plan.kv.keys.name,
+            "type_v": engine.plan.kv.values.name,
             "scratch": memory.scratch,
             "peak_rss": report::peak_rss(),
         },

@@ -12,14 +12,8 @@ use super::exp::{exp, softcap};
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
 use super::tile::{Matrix, tiles};
 use crate::graph::Row;
-use crate::memory::PAGE;
-use crate::ops::AttentionShape;
-
-/// Keys or values of slots, in pages of [`PAGE`] positions.
-pub(super) trait Pages: Sync {
-    /// Positions `PAGE · page` and following of a slot, `[position][kv heads · head dim]`: at least as many as the slot has of them.
-    fn page(&self, slot: u32, page: usize) -> &[f32];
-}
+use crate::memory::{Kv, PAGE};
+use crate::ops::{AttentionShape, CacheRows};
 
 /// `q` and `out` are `[rows][heads · head dim]`. Every row attends to the positions of its slot up to its own.
 pub(super) fn attention(
@@ -27,8 +21,8 @@ pub(super) fn attention(
     shape: &AttentionShape,
     rows: &[Row],
     q: &[f32],
-    keys: &dyn Pages,
-    values: &dyn Pages,
+    keys: CacheRows<'_>,
+    values: CacheRows<'_>,
     out: &mut [f32],
 ) {
     let (d, shared) = (shape.head_dim, shape.heads / shape.kv_heads);
@@ -62,8 +56,8 @@ pub(super) fn attention(
 struct Inputs<'a> {
     shape: &'a AttentionShape,
     q: &'a [f32],
-    keys: &'a dyn Pages,
-    values: &'a dyn Pages,
+    keys: CacheRows<'a>,
+    values: CacheRows<'a>,
 }
 
 /// Rows of one slot, and the heads of keys whose query heads are in `out`: `[rows][those query heads][head dim]`.
@@ -132,13 +126,35 @@ struct Work {
     sums: Vec<[f32; LANES]>,
     /// Σ weight
     weights: [f32; LANES],
+    /// Keys and values of a page, where they are not kept in f32.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// The numbers of `count` positions of a head from `first` on, all in one page, and the distance between positions: where they are, or
+/// brought into `own`.
+fn positions<'a>(
+    cache: &CacheRows<'a>,
+    own: &'a mut Vec<f32>,
+    (slot, first, count): (u32, u32, usize),
+    head: usize,
+) -> (&'a [f32], usize) {
+    let d = cache.head_dim;
+    if cache.format == Kv::F32.keys {
+        let numbers: &'a [f32] = bytemuck::cast_slice(cache.words);
+        return (&numbers[cache.index(slot, first) + head * d..], cache.heads * d);
+    }
+    own.resize(count * d, 0.0);
+    for (position, own) in (first..).zip(own.chunks_exact_mut(d)) {
+        cache.load(slot, position, head, own);
+    }
+    (own, d)
 }
 
 impl Work {
     #[inline(always)]
     unsafe fn attend<V: Lanes>(&mut self, all: &Inputs<'_>, slot: u32, g: usize) {
-        let AttentionShape { kv_heads, head_dim: d, softcap: cap, .. } = *all.shape;
-        let cols = kv_heads * d;
+        let AttentionShape { head_dim: d, softcap: cap, .. } = *all.shape;
         for l in self.lanes..LANES {
             self.seen[l] = self.seen[0];
             for q in &mut self.q {
@@ -153,12 +169,15 @@ impl Work {
         let mut largest = [f32::NEG_INFINITY; LANES];
         self.weights = [0.0; LANES];
         self.sums.fill([0.0; LANES]);
+        let (mut own_keys, mut own_values) =
+            (std::mem::take(&mut self.keys), std::mem::take(&mut self.values));
         while from <= last {
-            let (page, offset) = (from as usize / PAGE, from as usize % PAGE);
-            let count = (PAGE - offset).min((last - from) as usize + 1);
-            let at = offset * cols + g * d;
-            let keys = Matrix { data: &all.keys.page(slot, page)[at..], row: cols, step: 1, rows: count };
-            let values = Matrix { data: &all.values.page(slot, page)[at..], row: 1, step: cols, rows: d };
+            let count = (PAGE - from as usize % PAGE).min((last - from) as usize + 1);
+            let at = (slot, from, count);
+            let (data, row) = positions(&all.keys, &mut own_keys, at, g);
+            let keys = Matrix { data, row, step: 1, rows: count };
+            let (data, step) = positions(&all.values, &mut own_values, at, g);
+            let values = Matrix { data, row: 1, step, rows: d };
             let mut scores = [[0.0; LANES]; PAGE];
             // SAFETY: the caller's.
             unsafe { tiles::<V>(keys, d, &[&self.q], &mut scores, 1, false) };
@@ -180,6 +199,7 @@ impl Work {
             unsafe { tiles::<V>(values, count, &[scores], &mut self.sums, 1, true) };
             from += count as u32;
         }
+        (self.keys, self.values) = (own_keys, own_values);
     }
 
     /// Makes scores weights relative to the largest score so far, and what was summed up relative to the same.

@@ -5,16 +5,16 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use super::attention::{Pages, attention};
+use super::attention::attention;
 use super::experts::expert_linear;
 use super::gate::gate;
 use super::int8;
 use super::lanes::Instructions;
 use super::linear::{Scratch, linear};
+use super::recurrent::{delta_rule, ssd};
 use crate::backend::Precision;
 use crate::graph::Step;
-use crate::memory::PAGE;
-use crate::ops::{CacheRows, Op, Value};
+use crate::ops::{Op, Value};
 
 /// Rows that are worth a task of their own where each is computed by itself.
 const ROWS: usize = 4;
@@ -50,15 +50,19 @@ impl Kernels {
             }
             Op::Attend(attend) => {
                 let (keys, values) = (inputs[1].cache(), inputs[2].cache());
-                attention(with, &attend.0, &step.rows, inputs[0].rows().0, &keys, &values, out);
+                attention(with, &attend.0, &step.rows, inputs[0].rows().0, keys, values, out);
             }
+            Op::DeltaRule(op) => delta_rule(with, op, step, inputs, out),
+            Op::Ssd(op) => ssd(with, op, step, inputs, out),
             Op::ExpertLinear(op) => expert_linear(op, inputs, out),
             // A gate of one number a row is little work.
             Op::Gate(op) if inputs[0].rows().1 == inputs[1].rows().1 => {
                 gate(with, op.act, inputs[0].rows().0, Some(inputs[1].rows().0), out)
             }
             Op::Unary(op) => gate(with, op.act, inputs[0].rows().0, None, out),
-            Op::RmsNorm(_) | Op::LayerNorm(_) | Op::Rope(_) | Op::Add(_) => by_rows(op, step, inputs, out),
+            Op::RmsNorm(_) | Op::GatedNorm(_) | Op::LayerNorm(_) | Op::Rope(_) | Op::Add(_) => {
+                by_rows(op, step, inputs, out)
+            }
             _ => op.reference(step, inputs, out),
         }
     }
@@ -84,11 +88,5 @@ fn part<'a>(input: Value<'a>, rows: &Range<usize>) -> Value<'a> {
     match input {
         Value::Rows { data, cols } => Value::Rows { data: &data[rows.start * cols..rows.end * cols], cols },
         other => other,
-    }
-}
-
-impl Pages for CacheRows<'_> {
-    fn page(&self, slot: u32, page: usize) -> &[f32] {
-        &self.data[self.index(slot, (page * PAGE) as u32)..][..PAGE * self.cols]
     }
 }

@@ -9,6 +9,7 @@ mod int8;
 mod kernels;
 mod lanes;
 mod linear;
+mod recurrent;
 mod tile;
 
 pub use kernels::Kernels;
@@ -21,10 +22,10 @@ use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConf
 use crate::batch::{Batch, BatchRow, Collected, Input, Then, Ticket};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::graph::{Kind, Node, Step};
-use crate::memory::PAGE;
+use crate::graph::{Cache, Kind, Node, Step};
+use crate::memory::{KvFormat, MemoryKind, PAGE, Snapshots};
 use crate::models::Model;
-use crate::ops::{CacheRows, Op, Value, WeightRows};
+use crate::ops::{CacheRows, Op, States, Value, WeightRows};
 use crate::sampler::{self, NO_TOKEN, Sampling};
 
 /// The values that nodes have in a step.
@@ -37,8 +38,12 @@ pub struct Cpu {
     config: RuntimeConfig,
     /// None: each node by its op's reference.
     kernels: Option<Kernels>,
-    /// Of each layer's keys and values: `[page][position][cols]`.
-    caches: Vec<Vec<f32>>,
+    /// Of each layer's keys and values: `[page][position][head]`, in words.
+    caches: Vec<Vec<u32>>,
+    /// Of each layer's states: `[slot][numbers]`.
+    states: Vec<States>,
+    /// Of each snapshot, the states of a slot, one behind the other.
+    snapshots: Vec<Vec<f32>>,
     /// The pages of each slot.
     tables: Vec<Vec<u32>>,
     slots: Vec<Slot>,
@@ -56,24 +61,27 @@ impl Cpu {
     /// Prepares a model; its weights stay in the file's mapping.
     pub fn new(file: Arc<Gguf>, model: Arc<Model>, config: RuntimeConfig) -> Result<Cpu> {
         let mut caches = Vec::new();
-        let cols: usize = model
-            .graph
-            .nodes()
-            .filter(|(_, e)| matches!(e.kind, Kind::Cache(_)))
-            .map(|(_, e)| e.shape.cols)
-            .sum();
-        let wanted = config.pages as u64 * PAGE as u64 * cols as u64 * 4;
+        config.kv.check(&model.graph)?;
+        let of_slot: usize = model.graph.states().map(|(_, numbers)| numbers).sum();
+        let count = if of_slot > 0 { Snapshots::of(config.slots) } else { 0 };
+        let bytes = |kind: MemoryKind| {
+            let copies = if kind.needs_snapshots() { config.slots + count } else { 1 };
+            (copies as u64).saturating_mul(kind.bytes((config.pages * PAGE) as u64, &config.kv))
+        };
+        let kinds = model.graph.nodes().filter_map(|(_, e)| e.memory());
+        let wanted = kinds.map(bytes).fold(0, u64::saturating_add);
         if let Some(free) = free_memory().filter(|&free| wanted > free) {
             let context = config.context;
-            let what = format!("a KV cache of {context} positions is {wanted} bytes, {free} are free");
+            let what = format!("the memory of {context} positions is {wanted} bytes, {free} are free");
             return Err(Error::OutOfMemory(format!("{what}; try a smaller -c")));
         }
         for (_, entry) in model.graph.nodes() {
-            if let Kind::Cache(_) = entry.kind {
-                let numbers = config.pages.checked_mul(PAGE * entry.shape.cols);
-                let mut cache: Vec<f32> = Vec::new();
-                match numbers {
-                    Some(n) if cache.try_reserve_exact(n).is_ok() => cache.resize(n, 0.0),
+            if let Kind::Cache(cache) = &entry.kind {
+                let bytes = config.kv.format(cache.holds).bytes(cache.head_dim);
+                let words = config.pages.checked_mul(PAGE * entry.shape.cols / cache.head_dim * bytes / 4);
+                let mut cache: Vec<u32> = Vec::new();
+                match words {
+                    Some(n) if cache.try_reserve_exact(n).is_ok() => cache.resize(n, 0),
                     _ => {
                         let context = config.context;
                         return Err(Error::OutOfMemory(format!(
@@ -84,12 +92,16 @@ impl Cpu {
                 caches.push(cache);
             }
         }
+        let zeros = |(_, numbers)| States::new(numbers, vec![0.0; config.slots * numbers]);
+        let states = model.graph.states().map(zeros).collect();
+        let snapshots = vec![vec![0.0; of_slot]; count];
         let pages = |slot: usize| (slot * config.table()..(slot + 1) * config.table()).map(|p| p as u32);
         let tables = (0..config.slots).map(|slot| pages(slot).collect()).collect();
         let slot = |_| Slot { sampling: Sampling::greedy(), recent: Vec::new() };
         let slots = (0..config.slots).map(slot).collect();
         let kernels = Some(Kernels::new(Instructions::best(), config.precision));
-        Ok(Cpu { file, model, config, kernels, caches, tables, slots, tickets: 0, done: VecDeque::new() })
+        let done = VecDeque::new();
+        Ok(Cpu { file, model, config, kernels, caches, states, snapshots, tables, slots, tickets: 0, done })
     }
 
     /// The same, with each node computed by its op's own reference: slow, and what everything else is held to.
@@ -97,7 +109,7 @@ impl Cpu {
         Cpu { kernels: None, ..self }
     }
 
-    /// The value of `node`, from the values of its inputs.
+    /// The value of `node`, from the values of its inputs. A state that it reads is moved on.
     pub fn compute(&self, node: Node, step: &Step, values: &Values) -> Vec<f32> {
         let graph = &self.model.graph;
         let entry = graph.entry(node);
@@ -118,11 +130,23 @@ impl Cpu {
         let cols = entry.shape.cols;
         match &entry.kind {
             Kind::Weight(w) => Value::Weight(WeightRows::of(&self.file, w)),
-            Kind::Cache(cache) => {
-                Value::Cache(CacheRows { data: &self.caches[cache.id], tables: &self.tables, cols })
-            }
+            Kind::Cache(cache) => Value::Cache(self.cache(cache, cols)),
+            Kind::State(state) => Value::States(&self.states[state.id]),
             Kind::Op { .. } => Value::Rows { data: &values[&node], cols },
         }
+    }
+
+    fn cache(&self, cache: &Cache, cols: usize) -> CacheRows<'_> {
+        let (words, tables) = (&self.caches[cache.id], &self.tables);
+        let (format, head_dim) = (self.config.kv.format(cache.holds), cache.head_dim);
+        CacheRows { words, format, tables, heads: cols / head_dim, head_dim }
+    }
+
+    /// How what a `store` node writes is kept; none of other nodes.
+    pub fn stores_in(&self, node: Node) -> Option<&'static KvFormat> {
+        let graph = &self.model.graph;
+        let (Op::Store(_), inputs) = graph.entry(node).op()? else { return None };
+        graph.cache_of(inputs[1]).map(|cache| self.config.kv.format(cache.holds))
     }
 
     /// Keeps what a `store` node wrote in its cache.
@@ -135,8 +159,37 @@ impl Cpu {
         let Kind::Cache(cache) = &graph.entry(inputs[1]).kind else { return };
         let cols = graph.shape(inputs[1]).cols;
         for (row, data) in step.rows.iter().zip(rows.chunks_exact(cols)) {
-            let at = CacheRows { data: &[], tables: &self.tables, cols }.index(row.slot, row.position);
-            self.caches[cache.id][at..at + cols].copy_from_slice(data);
+            let place = self.cache(cache, cols);
+            let (at, words, format) = (place.index(row.slot, row.position), place.head_words(), place.format);
+            let kept = &mut self.caches[cache.id][at..];
+            for (head, kept) in data.chunks_exact(cache.head_dim).zip(kept.chunks_exact_mut(words)) {
+                (format.store)(head, bytemuck::cast_slice_mut(kept));
+            }
+        }
+    }
+
+    /// The states that `node` has moved on, of the slots of a step in their order; nothing where it has none.
+    pub fn states(&self, node: Node, step: &Step) -> Vec<f32> {
+        let Some(states) = self.states_of(node) else { return Vec::new() };
+        let (data, numbers) = (states.lock(), states.numbers());
+        step.runs()
+            .flat_map(|rows| data[step.rows[rows.start].slot as usize * numbers..][..numbers].to_vec())
+            .collect()
+    }
+
+    /// Takes over what [`Cpu::states`] gave elsewhere.
+    pub fn keep_states(&mut self, node: Node, step: &Step, found: &[f32]) {
+        let Some(states) = self.states_of(node) else { return };
+        let (mut data, numbers) = (states.lock(), states.numbers());
+        for (rows, found) in step.runs().zip(found.chunks_exact(numbers)) {
+            data[step.rows[rows.start].slot as usize * numbers..][..numbers].copy_from_slice(found);
+        }
+    }
+
+    fn states_of(&self, node: Node) -> Option<&States> {
+        match &self.model.graph.entry(self.model.graph.state_of(node)?).kind {
+            Kind::State(state) => Some(&self.states[state.id]),
+            _ => None,
         }
     }
 
@@ -214,14 +267,18 @@ impl Backend for Cpu {
         });
         Memory {
             weights: weights.sum(),
-            kv: self.caches.iter().map(|c| c.len() as u64 * 4).sum(),
+            kv: (self.caches.iter().map(Vec::len).sum::<usize>()
+                + self.snapshots.iter().map(Vec::len).sum::<usize>()
+                + self.states.iter().map(|s| s.lock().len()).sum::<usize>()) as u64
+                * 4,
             scratch: 0,
             buffers: 0,
         }
     }
 
     fn limits(&self) -> Limits {
-        Limits { rows: self.config.rows, outputs: self.config.rows, repeated: 1, steps: 1, ahead: 1 }
+        let (rows, snapshots) = (self.config.rows, self.snapshots.len());
+        Limits { rows, outputs: rows, repeated: 1, steps: 1, ahead: 1, snapshots }
     }
 
     fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
@@ -236,10 +293,31 @@ impl Backend for Cpu {
     }
 
     fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
-        let cols = self.model.graph.nodes().filter(|(_, e)| matches!(e.kind, Kind::Cache(_)));
-        let cols: Vec<usize> = cols.map(|(_, e)| e.shape.cols * PAGE).collect();
-        for (cache, page) in self.caches.iter_mut().zip(cols) {
+        for cache in &mut self.caches {
+            let page = cache.len() / self.config.pages;
             cache.copy_within(from as usize * page..(from as usize + 1) * page, to as usize * page);
+        }
+        Ok(())
+    }
+
+    fn save_states(&mut self, slot: u32, snapshot: u32) -> Result<()> {
+        let mut at = 0;
+        for states in &self.states {
+            let numbers = states.numbers();
+            let state = &states.lock()[slot as usize * numbers..][..numbers];
+            self.snapshots[snapshot as usize][at..at + numbers].copy_from_slice(state);
+            at += numbers;
+        }
+        Ok(())
+    }
+
+    fn restore_states(&mut self, snapshot: u32, slot: u32) -> Result<()> {
+        let mut at = 0;
+        for states in &self.states {
+            let numbers = states.numbers();
+            let state = &self.snapshots[snapshot as usize][at..at + numbers];
+            states.lock()[slot as usize * numbers..][..numbers].copy_from_slice(state);
+            at += numbers;
         }
         Ok(())
     }

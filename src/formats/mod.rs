@@ -40,7 +40,7 @@ mod tq2_0;
 mod types;
 
 pub use block::{GROUP, Group, Groups};
-pub use types::{TENSOR_TYPES, removed_type, tensor_type};
+pub use types::{F32, TENSOR_TYPES, removed_type, tensor_type};
 
 /// The formats that this engine computes with.
 pub const FORMATS: &[&Format] = &[

@@ -42,6 +42,9 @@ pub const TENSOR_TYPES: &[TensorType] = &[
     row(42, "Q2_0", 64, 18),
 ];
 
+/// The type of numbers as they are computed with.
+pub const F32: &TensorType = &TENSOR_TYPES[0];
+
 /// Types that ggml once had: id, name, and the type to convert the model to.
 const REMOVED: &[(u32, &str, &str)] = &[
     (4, "Q4_2", "Q4_0"),

@@ -35,6 +35,11 @@ const MAX_KEY: usize = (1 << 16) - 1;
 const MAX_ARRAY: u64 = 1 << 30;
 
 impl Metadata {
+    /// No keys.
+    pub(super) fn none() -> Metadata {
+        Metadata { bytes: Bytes::Static(&[]), entries: Vec::new(), by_key: Vec::new() }
+    }
+
     /// Reads `count` keys and values.
     pub(super) fn read(bytes: Bytes, reader: &mut Reader<'_>, count: u64) -> Result<Metadata, String> {
         // A key takes 14 bytes at least: its length, one character, the value's type and a byte.

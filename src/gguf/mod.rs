@@ -4,6 +4,7 @@
 //! that the file's own size does not prove: whatever the file says, opening it allocates less than its size and 64 MiB.
 //! What a tensor's bytes mean is for [`crate::formats`]; what a key means, for whoever asks.
 
+mod assembly;
 mod metadata;
 mod part;
 mod reader;
@@ -11,11 +12,12 @@ mod split;
 mod value;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::formats::TensorType;
 
+pub use assembly::Assembly;
 pub use metadata::Metadata;
 use part::Part;
 pub use value::{Array, Strings, Value, ValueType, Values};
@@ -42,12 +44,13 @@ impl Tensor {
     }
 }
 
-/// A model file: one file, or all parts of a split one.
+/// A model file: one file, all parts of a split one, or an [`Assembly`] of others.
 pub struct Gguf {
     name: String,
     parts: Vec<Part>,
     tensors: Vec<Tensor>,
     by_name: HashMap<String, usize>,
+    checkpoint: Option<PathBuf>,
 }
 
 impl Gguf {
@@ -75,19 +78,27 @@ impl Gguf {
             )));
         }
         let mut tensors: Vec<Tensor> = Vec::new();
+        for (at, part) in parts.iter_mut().enumerate() {
+            tensors.extend(part.take_tensors().into_iter().map(|tensor| Tensor { part: at, ..tensor }));
+        }
+        Gguf::of_tensors(parts, tensors, None)
+    }
+
+    fn of_tensors(parts: Vec<Part>, tensors: Vec<Tensor>, checkpoint: Option<PathBuf>) -> Result<Gguf> {
         let mut by_name = HashMap::new();
-        for at in 0..parts.len() {
-            for mut tensor in parts[at].take_tensors() {
-                tensor.part = at;
-                if let Some(other) = by_name.insert(tensor.name.clone(), tensors.len()) {
-                    let other = parts[tensors[other].part].path().display();
-                    let what = format!("tensor {} is there twice, first in {other}", shown(&tensor.name));
-                    return Err(parts[at].error(what));
-                }
-                tensors.push(tensor);
+        for (at, tensor) in tensors.iter().enumerate() {
+            if let Some(other) = by_name.insert(tensor.name.clone(), at) {
+                let other = parts[tensors[other].part].path().display();
+                let what = format!("tensor {} is there twice, first in {other}", shown(&tensor.name));
+                return Err(parts[tensor.part].error(what));
             }
         }
-        Ok(Gguf { name: parts[0].path().display().to_string(), parts, tensors, by_name })
+        Ok(Gguf { name: parts[0].path().display().to_string(), parts, tensors, by_name, checkpoint })
+    }
+
+    /// The folder with `config.json` and safetensors files that the model was read from; none where it is GGUF.
+    pub fn checkpoint(&self) -> Option<&Path> {
+        self.checkpoint.as_deref()
     }
 
     /// The file's name, for messages.

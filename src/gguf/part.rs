@@ -20,11 +20,34 @@ const MAX_DIMS: u32 = 4;
 /// Tensors of a model, all parts together. The largest models have some thousands; the bound keeps the table's memory small.
 pub(super) const MAX_TENSORS: usize = 1 << 16;
 
-/// The bytes of a file: a memory map, or what the program carries.
+/// The bytes of a file: a memory map, what the program carries, or what was made of other files.
 #[derive(Clone, Debug)]
 pub(super) enum Bytes {
     Mapped(Arc<memmap2::Mmap>),
     Static(&'static [u8]),
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Bytes {
+    /// Maps a file, which is called `kind` where it is none.
+    pub(super) fn map(path: &Path, kind: &str) -> Result<Bytes> {
+        let error = |what: String| Error::Model(what).in_file(path);
+        let unread = |e: std::io::Error| error(format!("cannot be read: {e}"));
+        // Asked before the file is opened, since opening a pipe waits for a writer.
+        let about = fs::metadata(path).map_err(unread)?;
+        if !about.is_file() {
+            let what = if about.is_dir() { "a folder" } else { "a device or a pipe" };
+            return Err(error(format!("is {what}, expected {kind}")));
+        }
+        if about.len() == 0 {
+            return Err(error(format!("is empty, expected {kind}")));
+        }
+        let file = File::open(path).map_err(unread)?;
+        // SAFETY: the map is only read. If another process shortens the file meanwhile, reading past its end ends this
+        // process with SIGBUS; nothing short of copying whole models into memory avoids that.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unread)?;
+        Ok(Bytes::Mapped(Arc::new(map)))
+    }
 }
 
 impl Deref for Bytes {
@@ -34,6 +57,7 @@ impl Deref for Bytes {
         match self {
             Bytes::Mapped(map) => map,
             Bytes::Static(bytes) => bytes,
+            Bytes::Owned(bytes) => bytes,
         }
     }
 }
@@ -50,27 +74,18 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn open(path: &Path) -> Result<Part> {
-        let error = |what: String| Error::Model(what).in_file(path);
-        let unread = |e: std::io::Error| error(format!("cannot be read: {e}"));
-        // Asked before the file is opened, since opening a pipe waits for a writer.
-        let about = fs::metadata(path).map_err(unread)?;
-        if !about.is_file() {
-            let what = if about.is_dir() { "a folder" } else { "a device or a pipe" };
-            return Err(error(format!("is {what}, expected a GGUF file")));
-        }
-        if about.len() == 0 {
-            return Err(error("is empty, expected a GGUF file".into()));
-        }
-        let file = File::open(path).map_err(unread)?;
-        // SAFETY: the map is only read. If another process shortens the file meanwhile, reading past its end ends this
-        // process with SIGBUS; nothing short of copying whole models into memory avoids that.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unread)?;
-        Part::read(path, Bytes::Mapped(Arc::new(map))).map_err(error)
+        let bytes = Bytes::map(path, "a GGUF file")?;
+        Part::read(path, bytes).map_err(|what| Error::Model(what).in_file(path))
     }
 
     pub(super) fn from_static(name: &str, bytes: &'static [u8]) -> Result<Part> {
         let path = Path::new(name);
         Part::read(path, Bytes::Static(bytes)).map_err(|what| Error::Model(what).in_file(path))
+    }
+
+    /// A file whose keys and tensors are known from elsewhere.
+    pub(super) fn of(path: &Path, bytes: Bytes, metadata: Metadata) -> Part {
+        Part { path: path.into(), bytes, version: 3, alignment: 1, metadata, tensors: Vec::new() }
     }
 
     fn read(path: &Path, bytes: Bytes) -> Result<Part, String> {

@@ -1,7 +1,13 @@
 //! Links WGSL: `import package::lib::grid::flat;` brings the text of `wgsl/lib/grid.wgsl`, once, after the kernel's own, whose
-//! line numbers stay as they are. Five names are slots, filled for each dispatch: `package::weight` (a tensor's format),
-//! `package::cache` (the KV cache's), `package::input`, `package::output` and `package::copy` (what a matvec reads, what becomes of its
-//! sums, and what the next one reads). Where there are two files `x_subgroup` and `x_plain`, the adapter decides which `x` is.
+//! line numbers stay as they are. Some names are slots, filled for each dispatch: `package::weight` (a tensor's format),
+//! `package::keys` and `package::values` (the KV cache's), `package::input`, `package::output` and `package::copy` (what a matvec reads, what
+//! becomes of its sums, and what the next one reads). Where there are two files `x_subgroup` and `x_plain`, the adapter decides which
+//! `x` is.
+//!
+//! Keys and values may be kept in one format or in two, so that a file of `wgsl/cache/` or `wgsl/cache_pair/` is brought once for each of them:
+//! what is called `cache_load` there is `key_load` for keys and `value_load` for values ([`ROLES`]).
+
+use std::borrow::Cow;
 
 include!(concat!(env!("OUT_DIR"), "/wgsl.rs"));
 
@@ -16,11 +22,19 @@ pub struct Slots {
     pub output: Option<&'static str>,
     /// The stem in `wgsl/copy/` of what the next matvec reads.
     pub copy: Option<&'static str>,
-    /// The stem in `wgsl/cache/` of the KV cache.
-    pub cache: &'static str,
+    /// The stem in `wgsl/cache/` of the format of keys.
+    pub keys: Option<&'static str>,
+    /// And of values.
+    pub values: Option<&'static str>,
     /// Whether subgroup operations may be used.
     pub subgroups: bool,
 }
+
+/// What a slot is for, and what names of a format of caches become there.
+const ROLES: [(&str, [(&str, &str); 4]); 2] = [
+    ("keys", [("cache_", "key_"), ("Cache", "Key"), ("CACHE_", "KEY_"), ("caches", "keys")]),
+    ("values", [("cache_", "value_"), ("Cache", "Value"), ("CACHE_", "VALUE_"), ("caches", "values")]),
+];
 
 /// The source of a file in `wgsl/`, by its path without the ending.
 pub fn source(stem: &str) -> Option<&'static str> {
@@ -66,13 +80,13 @@ pub fn bindings(text: &str) -> Vec<(u32, u32, bool)> {
 
 /// One WGSL text of a kernel and all that it imports. An unknown name is a mistake in this crate, told as text.
 pub fn link(kernel: &str, slots: Slots) -> Result<String, String> {
-    let mut enables: Vec<&str> = Vec::new();
+    let mut enables: Vec<String> = Vec::new();
     let mut text = String::new();
     let mut modules = vec![kernel.to_string()];
     let mut next = 0;
     while next < modules.len() {
         let name = modules[next].clone();
-        let body = source(&name).ok_or_else(|| format!("{kernel}: no file wgsl/{name}.wgsl"))?;
+        let body = body(&name).ok_or_else(|| format!("{kernel}: no file wgsl/{name}.wgsl"))?;
         for line in body.lines() {
             if let Some(path) = line.strip_prefix("import ") {
                 let module = resolve(path, slots).map_err(|e| format!("{name}: {e}"))?;
@@ -81,8 +95,8 @@ pub fn link(kernel: &str, slots: Slots) -> Result<String, String> {
                 }
                 text.push('\n');
             } else if line.starts_with("enable ") {
-                if !enables.contains(&line) {
-                    enables.push(line);
+                if !enables.iter().any(|e| e == line) {
+                    enables.push(line.into());
                 }
                 text.push('\n');
             } else {
@@ -94,6 +108,14 @@ pub fn link(kernel: &str, slots: Slots) -> Result<String, String> {
     }
     // In front of the first line, not above it: the kernel's line numbers stay.
     Ok(enables.join(" ") + &text)
+}
+
+/// The text of a module: a file, or for `keys cache/f16` what that file is for keys.
+fn body(module: &str) -> Option<Cow<'static, str>> {
+    let Some((role, stem)) = module.split_once(' ') else { return source(module).map(Cow::Borrowed) };
+    let (_, names) = ROLES.iter().find(|(name, _)| *name == role)?;
+    let text = source(stem)?.to_string();
+    Some(Cow::Owned(names.iter().fold(text, |text, (from, to)| text.replace(from, to))))
 }
 
 /// The file that an import names: its last part is the item, the one before the file.
@@ -112,7 +134,11 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
         ["input"] => slot("input", slots.input),
         ["output"] => slot("output", slots.output),
         ["copy"] => slot("copy", slots.copy),
-        ["cache"] => Ok(format!("cache/{}", slots.cache)),
+        [role @ ("keys" | "values"), rest @ ..] if rest.len() < 2 => {
+            let format = if *role == "keys" { slots.keys } else { slots.values };
+            let folder = rest.first().copied().unwrap_or("cache");
+            slot(folder, format).map(|file| format!("{role} {file}"))
+        }
         folders => {
             let stem = folders.join("/");
             let variant = format!("{stem}_{}", if slots.subgroups { "subgroup" } else { "plain" });
@@ -130,7 +156,8 @@ mod tests {
         input: Some("i8"),
         output: Some("add"),
         copy: Some("i8"),
-        cache: "f16",
+        keys: Some("q8_0"),
+        values: Some("f16"),
         subgroups: true,
     };
 
@@ -148,6 +175,14 @@ mod tests {
     fn the_adapter_decides_between_variants() {
         assert!(link("rms_norm", SLOTS).unwrap().contains("subgroupAdd"));
         assert!(!link("rms_norm", Slots { subgroups: false, ..SLOTS }).unwrap().contains("subgroupAdd"));
+    }
+
+    #[test]
+    fn keys_and_values_have_formats_of_their_own() {
+        let text = link("attend", SLOTS).unwrap();
+        assert!(text.contains("alias KeyElement = u32;") && text.contains("alias ValueElement = vec2<u32>;"));
+        let same = link("attend", Slots { keys: Some("f16"), ..SLOTS }).unwrap();
+        assert_eq!(same.matches("fn key_load(").count() + same.matches("fn value_load(").count(), 2);
     }
 
     #[test]

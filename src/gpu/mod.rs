@@ -67,6 +67,7 @@ impl Gpu {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Gpu> {
         let graph = &model.graph;
+        config.kv.check(graph)?;
         let (matrices, vectors) = weight_nodes(&model);
         let groups = groups::groups(graph);
         let layout =
@@ -74,9 +75,10 @@ impl Gpu {
         let outputs =
             (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, config.rows);
         let plan = |class| {
-            let (caps, precision, in_order) = (&device.caps, config.precision, config.slots == 1);
+            let (caps, in_order) = (&device.caps, config.slots == 1);
+            let RuntimeConfig { precision, kv, .. } = config;
             plan::plan(
-                &Planner { graph, layout: &layout, caps, class, in_order, precision },
+                &Planner { graph, layout: &layout, caps, class, in_order, precision, kv },
                 &groups,
                 unfused,
             )
@@ -232,6 +234,7 @@ impl Backend for Gpu {
             repeated: self.buffers.room.outputs(RowClass::Few),
             steps: submission::STEPS,
             ahead: submission::AHEAD,
+            snapshots: self.buffers.snapshots(),
         }
     }
 
@@ -255,6 +258,14 @@ impl Backend for Gpu {
 
     fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
         self.buffers.copy_page(&self.device, self.config.pages, from, to)
+    }
+
+    fn save_states(&mut self, slot: u32, snapshot: u32) -> Result<()> {
+        self.buffers.copy_states(&self.device, &self.model.graph, slot, snapshot, false)
+    }
+
+    fn restore_states(&mut self, snapshot: u32, slot: u32) -> Result<()> {
+        self.buffers.copy_states(&self.device, &self.model.graph, slot, snapshot, true)
     }
 
     fn submit(&mut self, batch: &Batch) -> Result<Ticket> {

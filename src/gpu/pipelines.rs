@@ -287,8 +287,15 @@ fn cache_folder() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    const SLOTS: Slots =
-        Slots { weight: None, input: None, output: None, copy: None, cache: "f32", subgroups: false };
+    const SLOTS: Slots = Slots {
+        weight: None,
+        input: None,
+        output: None,
+        copy: None,
+        keys: Some("f32"),
+        values: Some("f32"),
+        subgroups: false,
+    };
     const NUMBERS: [(&str, f64); 3] = [("FACTOR", 0.5), ("STRIDE", 8.0), ("OUTPUT_ROWS", 0.0)];
 
     fn refused(numbers: &[(&'static str, f64)]) -> String {

@@ -108,7 +108,7 @@ impl Block<'_> {
         let (weight, bias) = (format!("{}{name}.weight", self.at), format!("{}{name}.bias", self.at));
         let weight = self.w.experts(self.g, &weight, size)?;
         let bias = match self.w.holds(&bias) {
-            true => Some(self.w.expert_vectors(self.g, &bias, size[0], size[1])?),
+            true => Some(self.w.stacked_vectors(self.g, &bias, size[0], size[1])?),
             false => None,
         };
         let y = self.g.expert_linear(x, weight, route, bias);

@@ -97,6 +97,25 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A number of things in each of `layers` layers, which may be none; one number is that of all.
+    pub fn counts(&self, key: &'static str, layers: usize) -> Result<Vec<usize>> {
+        let name = self.ask(key);
+        let counts = match self.file.metadata().get(&name) {
+            Some(Value::Array(_)) => self.file.metadata().u32s(&name)?.unwrap_or_default(),
+            _ => vec![self.file.metadata().u32(&name)?.ok_or_else(|| self.missing(key))?; layers],
+        };
+        if counts.len() < layers {
+            let found = counts.len();
+            return Err(Error::Model(format!(
+                "key {name} has {found} entries, expected one for each of {layers}"
+            )));
+        }
+        match counts.iter().find(|&&n| n > LARGEST) {
+            Some(n) => Err(Error::Model(format!("key {name} has a {n}, expected 0 to {LARGEST}"))),
+            None => Ok(counts[..layers].iter().map(|&n| n as usize).collect()),
+        }
+    }
+
     /// A number of things that may be none: 0 where it is missing.
     pub fn count_or_zero(&self, key: &'static str) -> Result<usize> {
         let name = self.ask(key);

@@ -40,7 +40,13 @@ impl Attention {
         let keys = &p.w.keys;
         let heads = keys.count("attention.head_count")?;
         let kv_heads = keys.count_or_none("attention.head_count_kv")?.unwrap_or(heads);
-        if !heads.is_multiple_of(kv_heads) {
+        Attention::of_heads(p, heads, kv_heads)
+    }
+
+    /// The same with so many heads, whatever the keys say of keys and values.
+    pub fn of_heads(p: &Page<'_>, heads: usize, kv_heads: usize) -> Result<Attention> {
+        let keys = &p.w.keys;
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
             let name = keys.name("attention.head_count");
             return Err(Error::Model(format!(
                 "{name} is {heads}, not a multiple of head_count_kv {kv_heads}"
@@ -67,6 +73,7 @@ impl Attention {
     /// The same with rotary positions as the keys have them, and with the factors in `rope_freqs` if there are any.
     pub fn rotary(p: &mut Page<'_>, pairing: Pairing) -> Result<Attention> {
         let attention = Attention::read(p)?;
+        let pairing = if p.w.pairs_lie_as_halves() { Pairing::Halves } else { pairing };
         let rope = rotary::read(p, attention.shape.head_dim, pairing)?;
         let factors = p.w.vector_or_none(p.g, "rope_freqs.weight", rope.rotary / 2)?;
         Ok(Attention { rope: Some(rope), factors, ..attention })

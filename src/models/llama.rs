@@ -58,11 +58,28 @@ pub const GLM4_MOE: Family = Family {
 pub const SMOLLM3: Family = Family { unrotated: |layer| layer % 4 == 3, ..LLAMA };
 
 /// Four numbers that embeddings, scores, residuals and logits are scaled by.
-struct Scales {
-    embedding: f32,
-    attention: Option<f32>,
-    residual: f32,
-    logits: f32,
+pub struct Scales {
+    /// Of embeddings.
+    pub embedding: f32,
+    /// Of scores, where it is another than usual.
+    pub attention: Option<f32>,
+    /// Of what is added to the residual.
+    pub residual: f32,
+    /// Of logits.
+    pub logits: f32,
+}
+
+impl Scales {
+    /// Granite's, as its files give them; logits are divided by theirs.
+    pub fn read(p: &Page<'_>) -> Result<Scales> {
+        let keys = &p.w.keys;
+        Ok(Scales {
+            embedding: keys.positive_or_none("embedding_scale")?.unwrap_or(1.0),
+            attention: keys.positive_or_none("attention.scale")?,
+            residual: keys.positive_or_none("residual_scale")?.unwrap_or(1.0),
+            logits: 1.0 / keys.positive_or_none("logit_scale")?.unwrap_or(1.0),
+        })
+    }
 }
 
 /// The forward pass.
@@ -70,15 +87,9 @@ pub fn forward(p: &mut Page<'_>, family: &Family) -> Result<()> {
     write(p, family, Scales { embedding: 1.0, attention: None, residual: 1.0, logits: 1.0 }, None)
 }
 
-/// Granite's, with the scales that its files give; logits are divided by theirs.
+/// Granite's, with the scales that its files give.
 pub fn granite(p: &mut Page<'_>) -> Result<()> {
-    let keys = &p.w.keys;
-    let scales = Scales {
-        embedding: keys.positive_or_none("embedding_scale")?.unwrap_or(1.0),
-        attention: keys.positive_or_none("attention.scale")?,
-        residual: keys.positive_or_none("residual_scale")?.unwrap_or(1.0),
-        logits: 1.0 / keys.positive_or_none("logit_scale")?.unwrap_or(1.0),
-    };
+    let scales = Scales::read(p)?;
     write(p, &LLAMA, scales, None)
 }
 

@@ -1,16 +1,21 @@
 //! How ops make an architecture: a page for each family and a row for each architecture in [`ARCHITECTURES`]. Names no backend.
 
+mod checkpoint;
 mod experts;
 mod gemma;
 mod glm4;
 mod gpt2;
+mod granite_hybrid;
 mod keys;
 mod layers;
+mod lfm2;
 mod llama;
 mod neox;
 mod page;
 mod phi3;
 mod post_norm;
+mod qwen35;
+mod recurrent;
 mod rotary;
 mod weights;
 
@@ -21,6 +26,7 @@ use crate::gguf::{Gguf, shown};
 use crate::graph::{Entry, Graph, Kind, Rows};
 use crate::ops::{Embed, Index, Op};
 
+pub use checkpoint::open;
 use page::Page;
 pub use weights::Weights;
 
@@ -56,11 +62,14 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gpt2", models: "GPT-2", forward: gpt2::forward },
     Architecture { name: "gptneox", models: "GPT-NeoX, Pythia", forward: |p| neox::forward(p, &neox::NEOX) },
     Architecture { name: "granite", models: "Granite 3", forward: llama::granite },
+    Architecture { name: "granitehybrid", models: "Granite 4", forward: granite_hybrid::forward },
     Architecture {
         name: "hunyuan-dense",
         models: "Hunyuan dense",
         forward: |p| llama::forward(p, &llama::HUNYUAN),
     },
+    Architecture { name: "lfm2", models: "LFM 2", forward: lfm2::forward },
+    Architecture { name: "lfm2moe", models: "LFM 2 with experts", forward: lfm2::forward },
     Architecture {
         name: "llama",
         models: "Llama 2 and 3, Mistral, Mixtral, TinyLlama, SmolLM2",
@@ -87,6 +96,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
         models: "Qwen 3 with experts",
         forward: |p| llama::forward(p, &llama::QWEN3),
     },
+    Architecture { name: "qwen35", models: "Qwen 3.5", forward: qwen35::forward },
+    Architecture { name: "qwen35moe", models: "Qwen 3.5 with experts", forward: qwen35::forward },
     Architecture { name: "seed_oss", models: "Seed-OSS", forward: |p| llama::forward(p, &llama::SEED_OSS) },
     Architecture { name: "smollm3", models: "SmolLM3", forward: |p| llama::forward(p, &llama::SMOLLM3) },
     Architecture { name: "stablelm", models: "StableLM", forward: |p| neox::forward(p, &neox::STABLELM) },

@@ -41,6 +41,11 @@ impl<'a> Weights<'a> {
         self.file.tensor(name).ok_or_else(|| Error::Model(format!("tensor {name} is missing")))
     }
 
+    /// Whether rotary pairs of every architecture lie as halves, as in checkpoints; GGUF files of some have them as neighbours.
+    pub fn pairs_lie_as_halves(&self) -> bool {
+        self.file.checkpoint().is_some()
+    }
+
     /// Whether the file has this tensor.
     pub fn holds(&self, name: &str) -> bool {
         self.file.tensor(name).is_some()
@@ -78,10 +83,10 @@ impl<'a> Weights<'a> {
         Ok(g.weight(Weight { tensor: name.to_string(), first: 0, experts, rows, cols, format }))
     }
 
-    /// A tensor of a row for each of `experts` experts, as one row of all.
-    pub fn expert_vectors(&self, g: &mut Graph, name: &str, experts: usize, len: usize) -> Result<Node> {
-        let format = self.take(name, &[len, experts])?;
-        let cols = experts * len;
+    /// A tensor of `rows` rows as one row of all: of each expert, channel or group a few numbers.
+    pub fn stacked_vectors(&self, g: &mut Graph, name: &str, rows: usize, len: usize) -> Result<Node> {
+        let format = self.take(name, &[len, rows])?;
+        let cols = rows * len;
         Ok(g.weight(Weight { tensor: name.to_string(), first: 0, experts: 1, rows: 1, cols, format }))
     }
 

@@ -50,26 +50,28 @@ impl Attend {
         let s = &self.0;
         let (keys, values) = (inputs[1].cache(), inputs[2].cache());
         let d = s.head_dim;
+        let mut head = vec![0.0; d];
         for (at, y) in out.chunks_exact_mut(d).enumerate() {
             let (r, h) = (at / s.heads, at % s.heads);
-            let g = h / (s.heads / s.kv_heads) * d;
+            let g = h / (s.heads / s.kv_heads);
             let row = step.rows[r];
             let first = if s.window == 0 { 0 } else { (row.position + 1).saturating_sub(s.window) };
             let q = &inputs[0].row(r)[h * d..][..d];
-            let score = |p: u32| -> f64 {
-                let k = &keys.row(row.slot, p)[g..][..d];
-                let product = q.iter().zip(k).map(|(&q, &k)| q as f64 * k as f64).sum::<f64>();
+            let mut score = |p: u32| -> f64 {
+                keys.load(row.slot, p, g, &mut head);
+                let product = q.iter().zip(&head).map(|(&q, &k)| q as f64 * k as f64).sum::<f64>();
                 let (score, cap) = (product * s.scale as f64, s.softcap as f64);
                 if cap > 0.0 { cap * (score / cap).tanh() } else { score }
             };
-            let scores: Vec<f64> = (first..=row.position).map(score).collect();
+            let scores: Vec<f64> = (first..=row.position).map(&mut score).collect();
             let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let mut sum = 0.0f64;
             let mut acc = vec![0.0f64; d];
             for (p, score) in (first..=row.position).zip(scores) {
                 let weight = (score - largest).exp();
                 sum += weight;
-                for (a, &v) in acc.iter_mut().zip(&values.row(row.slot, p)[g..][..d]) {
+                values.load(row.slot, p, g, &mut head);
+                for (a, &v) in acc.iter_mut().zip(&head) {
                     *a += weight * v as f64;
                 }
             }

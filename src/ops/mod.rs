@@ -4,17 +4,22 @@
 mod add;
 mod attend;
 mod combine;
+mod delta_rule;
 mod embed;
 mod expert_linear;
 mod gate;
+mod gated_norm;
 mod layer_norm;
 mod linear;
+mod part;
 mod rms_norm;
 mod rope;
 mod route;
 mod scale;
 mod select;
+mod short_conv;
 mod softcap;
+mod ssd;
 mod store;
 mod unary;
 mod value;
@@ -22,20 +27,25 @@ mod value;
 pub use add::Add;
 pub use attend::{Attend, AttentionShape};
 pub use combine::Combine;
+pub use delta_rule::DeltaRule;
 pub use embed::{Embed, Index};
 pub use expert_linear::ExpertLinear;
 pub use gate::Gate;
+pub use gated_norm::GatedNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use part::Part;
 pub use rms_norm::RmsNorm;
 pub use rope::{Pairing, Rope, RopeShape, Temperature, Yarn};
 pub use route::{Route, Scoring, routed};
 pub use scale::Scale;
 pub use select::Select;
+pub use short_conv::ShortConv;
 pub use softcap::Softcap;
+pub use ssd::Ssd;
 pub use store::Store;
 pub use unary::{Activation, Unary};
-pub use value::{CacheRows, Value, WeightRows};
+pub use value::{CacheRows, States, Value, WeightRows};
 
 use crate::graph::{Shape, Step};
 
@@ -74,6 +84,16 @@ pub enum Op {
     Combine(Combine),
     /// The rows whose logits are asked for.
     Select(Select),
+    /// Some numbers of each group of a row.
+    Part(Part),
+    /// A causal convolution with a state.
+    ShortConv(ShortConv),
+    /// The gated delta rule.
+    DeltaRule(DeltaRule),
+    /// The recurrence of Mamba-2.
+    Ssd(Ssd),
+    /// A norm and a gate.
+    GatedNorm(GatedNorm),
 }
 
 /// Hands the struct inside an [`Op`] to an expression.
@@ -96,6 +116,11 @@ macro_rules! each {
             Op::ExpertLinear($inner) => $do,
             Op::Combine($inner) => $do,
             Op::Select($inner) => $do,
+            Op::Part($inner) => $do,
+            Op::ShortConv($inner) => $do,
+            Op::DeltaRule($inner) => $do,
+            Op::Ssd($inner) => $do,
+            Op::GatedNorm($inner) => $do,
         }
     };
 }
@@ -120,6 +145,11 @@ impl Op {
             Op::ExpertLinear(_) => "expert_linear",
             Op::Combine(_) => "combine",
             Op::Select(_) => "select",
+            Op::Part(_) => "part",
+            Op::ShortConv(_) => "short_conv",
+            Op::DeltaRule(_) => "delta_rule",
+            Op::Ssd(_) => "ssd",
+            Op::GatedNorm(_) => "gated_norm",
         }
     }
 
@@ -174,7 +204,12 @@ from!(
     Select,
     Route,
     ExpertLinear,
-    Combine
+    Combine,
+    Part,
+    ShortConv,
+    DeltaRule,
+    Ssd,
+    GatedNorm
 );
 
 /// Panics with the op's name: the graph was built wrongly.

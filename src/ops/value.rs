@@ -1,9 +1,11 @@
-//! What an op's reference reads: rows of f32, rows of a weight, or rows of a cache.
+//! What an op's reference reads: rows of f32, rows of a weight, rows of a cache, or the states of a layer.
+
+use std::sync::{Mutex, MutexGuard};
 
 use crate::formats::Format;
 use crate::gguf::Gguf;
 use crate::graph::Weight;
-use crate::memory::PAGE;
+use crate::memory::{KvFormat, PAGE};
 
 /// An input of an op's reference.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,8 @@ pub enum Value<'a> {
     Weight(WeightRows<'a>),
     /// A cache of keys or values.
     Cache(CacheRows<'a>),
+    /// States of slots, which the op that reads them moves on.
+    States(&'a States),
 }
 
 impl<'a> Value<'a> {
@@ -41,6 +45,14 @@ impl<'a> Value<'a> {
         match *self {
             Value::Weight(w) => w,
             other => panic!("a weight was expected here, not {other:?}"),
+        }
+    }
+
+    /// The states of a layer's slots.
+    pub fn states(&self) -> &'a States {
+        match *self {
+            Value::States(states) => states,
+            other => panic!("states were expected here, not {other:?}"),
         }
     }
 
@@ -102,32 +114,73 @@ impl<'a> WeightRows<'a> {
     }
 }
 
-/// The keys or values of one layer, in pages: `[page][position][cols]`.
+/// The keys or values of one layer, in pages: `[page][position][head]`, each head's row as its format stores it.
 #[derive(Clone, Copy)]
 pub struct CacheRows<'a> {
-    /// All numbers.
-    pub data: &'a [f32],
+    /// All of them, in whole words.
+    pub words: &'a [u32],
+    /// How they are stored.
+    pub format: &'static KvFormat,
     /// The pages of each slot, in the order of their positions.
     pub tables: &'a [Vec<u32>],
-    /// Numbers of a position: kv heads × head dim.
-    pub cols: usize,
+    /// Heads of a position.
+    pub heads: usize,
+    /// Numbers of a head.
+    pub head_dim: usize,
 }
 
 impl std::fmt::Debug for CacheRows<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cache of {} numbers a position", self.cols)
+        let CacheRows { format, heads, head_dim, .. } = self;
+        write!(f, "cache {} of {heads} heads of {head_dim}", format.name)
     }
 }
 
 impl<'a> CacheRows<'a> {
-    /// Where the numbers of one position of one slot begin.
-    pub fn index(&self, slot: u32, position: u32) -> usize {
-        let page = self.tables[slot as usize][position as usize / PAGE] as usize;
-        (page * PAGE + position as usize % PAGE) * self.cols
+    /// Words of a head's row.
+    pub fn head_words(&self) -> usize {
+        self.format.bytes(self.head_dim) / 4
     }
 
-    /// The numbers of one position of one slot.
-    pub fn row(&self, slot: u32, position: u32) -> &'a [f32] {
-        &self.data[self.index(slot, position)..][..self.cols]
+    /// Where the heads of one position of one slot begin, in words.
+    pub fn index(&self, slot: u32, position: u32) -> usize {
+        let page = self.tables[slot as usize][position as usize / PAGE] as usize;
+        (page * PAGE + position as usize % PAGE) * self.heads * self.head_words()
+    }
+
+    /// Reads the numbers of one head at one position of one slot.
+    pub fn load(&self, slot: u32, position: u32, head: usize, out: &mut [f32]) {
+        let at = self.index(slot, position) + head * self.head_words();
+        (self.format.load)(bytemuck::cast_slice(&self.words[at..at + self.head_words()]), out);
+    }
+}
+
+/// The states of one layer: `[slot][numbers]`. The op that reads them leaves each slot's as it is behind the slot's last row; everything
+/// else that an op has as an input it only reads, hence the lock.
+pub struct States {
+    numbers: usize,
+    data: Mutex<Vec<f32>>,
+}
+
+impl std::fmt::Debug for States {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "states of {} numbers", self.numbers)
+    }
+}
+
+impl States {
+    /// States of `numbers` numbers, from all of them.
+    pub fn new(numbers: usize, data: Vec<f32>) -> States {
+        States { numbers, data: Mutex::new(data) }
+    }
+
+    /// Numbers of a slot's state.
+    pub fn numbers(&self) -> usize {
+        self.numbers
+    }
+
+    /// All numbers.
+    pub fn lock(&self) -> MutexGuard<'_, Vec<f32>> {
+        self.data.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

@@ -21,7 +21,7 @@ mod vocabulary;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
-use crate::gguf::{Metadata, Value};
+use crate::gguf::{Gguf, Metadata, Value};
 use bpe::Bpe;
 use json::Json;
 pub use json::Roles;
@@ -30,6 +30,9 @@ use special::{Specials, Strips};
 use spm::Spm;
 pub use stream::Stream;
 use vocabulary::{Defaults, Vocabulary};
+
+/// Where a checkpoint has its tokenizer.
+const JSON: &str = "tokenizer.json";
 
 /// A tokenizer built from the metadata of one GGUF file.
 #[derive(Debug)]
@@ -72,8 +75,12 @@ enum Words {
 }
 
 impl Tokenizer {
-    /// Whether a file has a tokenizer, at no cost: [`Tokenizer::from_metadata`] builds it.
-    pub fn is_in(meta: &Metadata) -> bool {
+    /// Whether a file has a tokenizer, at no cost: [`Tokenizer::of`] builds it.
+    pub fn is_in(file: &Gguf) -> bool {
+        if let Some(folder) = file.checkpoint() {
+            return folder.join(JSON).is_file();
+        }
+        let meta = file.metadata();
         match meta.get("tokenizer.ggml.model").map(|model| model.str()) {
             Some(model) => !matches!(model, Some("none" | "no_vocab")),
             None => meta.get("tokenizer.ggml.tokens").is_some(),
@@ -85,7 +92,22 @@ impl Tokenizer {
         pre::names()
     }
 
-    /// The tokenizer of a file, or `None` where the file has none (`tokenizer.ggml.model` is `none` or
+    /// The tokenizer of a model: that of a GGUF file's metadata, or the `tokenizer.json` of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Model`] names the file and what in it is missing, damaged or not understood.
+    pub fn of(file: &Gguf) -> Result<Option<Tokenizer>> {
+        let Some(folder) = file.checkpoint() else {
+            return Tokenizer::from_metadata(file.metadata()).map_err(|e| e.in_file(file.name().as_ref()));
+        };
+        match Tokenizer::is_in(file) {
+            true => Tokenizer::from_json(&folder.join(JSON), &Roles::from_metadata(file.metadata())?, None)
+                .map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The tokenizer of a file's metadata, or `None` where the file has none (`tokenizer.ggml.model` is `none` or
     /// absent).
     ///
     /// # Errors

@@ -401,10 +401,10 @@ impl Inner {
 
     fn begin(&mut self, scheduler: &mut Scheduler<'_>, slot: u32, waiting: Waiting) {
         let Waiting { mut job, generated, begun, lost } = waiting;
-        let cached = scheduler.tokens(slot).len();
+        let (given, cached) = (scheduler.tokens(slot).len(), scheduler.computed(slot));
         let prompt = job.tokens.len() - generated;
         let request = Request {
-            tokens: job.tokens[cached..].to_vec(),
+            tokens: job.tokens[given..].to_vec(),
             sampling: job.sampling.clone(),
             limit: job.limit.map(|limit| limit - generated.min(limit)),
         };

@@ -31,10 +31,16 @@ fn trial(target: &Target, path: &Path) -> Trial {
     Trial::test(format!("{name} on {}", target.label), move || under_every_mask(&path, &target))
 }
 
+/// Rows of a prompt: with more the carried model's activations exceed the smallest of the masks' bindings.
+const ROWS: u32 = 10;
+
+/// Each kind of layer under each mask; its second file, which has the same layers in F16, as the adapter is.
 fn under_every_mask(path: &Path, target: &Target) -> Outcome {
-    for (name, masks) in masks() {
+    let again = path.file_name().is_some_and(|name| name == "model-f16.gguf")
+        && path.with_file_name("model-f32.gguf").is_file();
+    for (name, masks) in masks().into_iter().take(if again { 1 } else { usize::MAX }) {
         let options = Options { masks, ..target.options(Precision::Fast) };
-        let report = run(Gguf::open(path)?, &options, 500, 12)?;
+        let report = run(Gguf::open(path)?, &options, 500, ROWS)?;
         agrees(&report).map_err(|e| format!("{name}: {}", e.message().unwrap_or("")))?;
     }
     Ok(())

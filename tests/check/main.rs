@@ -11,6 +11,7 @@ mod fixtures;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
 mod golden;
+mod kv;
 mod long;
 mod memory;
 mod mutation;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         let all = [
             tiny::trials,
             golden::trials,
+            kv::trials,
             long::trials,
             mutation::trials,
             memory::trials,

@@ -8,7 +8,7 @@ use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
 use crate::run;
-use crate::tiny_model::{Gpt2, Llama};
+use crate::tiny_model::{Gpt2, Hybrid, Llama};
 
 /// Kernel, what is in it, what is put in its place.
 const MUTATIONS: &[(&str, &str, &str)] = &[
@@ -22,14 +22,10 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("attend", "p0 + lane;", "p0 + lane + 1u;"),
     ("attend_decode", "return SCALE * sum;", "return SCALE * 1.02 * sum;"),
     ("attend_decode", "exp(subgroups[t].x - largest) * subgroups[t].y", "subgroups[t].y"),
-    ("store", "value_index(page, row.z,", "value_index(page, row.z + 1u,"),
+    ("store", "value_place(page, row.z,", "value_place(page, row.z + 1u,"),
     ("heads", "= turned[i];", "= 1.01 * turned[i];"),
-    (
-        "attend_decode",
-        "return (page * KV_FOURS + four) * PAGE",
-        "return (page * KV_FOURS + (four ^ 1u)) * PAGE",
-    ),
-    ("attend", "return (page * KV_FOURS + four) * PAGE", "return (page * KV_FOURS + (four ^ 1u)) * PAGE"),
+    ("attend_decode", "return start + unit * PAGE", "return start + (unit ^ 1u) * PAGE"),
+    ("attend", "return start + unit * PAGE", "return start + (unit ^ 1u) * PAGE"),
     ("embed", "FIRST_ROW;", "FIRST_ROW + 1u;"),
     ("add", "a[i] + b[i]", "a[i] + 1.001 * b[i]"),
     ("gate", "activate(ACT, gate[i])", "gate[i]"),
@@ -37,6 +33,27 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("embed", "127.0 / largest", "63.0 / largest"),
     ("copy", "127.0 / largest", "63.0 / largest"),
     ("select", "row * fours", "0u * fours"),
+    ("short_conv", "TAPS - 1u - i;", "TAPS - 1u - min(i + 1u, TAPS - 1u);"),
+    ("short_conv", "position % (TAPS - 1u)", "(position + 1u) % (TAPS - 1u)"),
+    ("short_conv", "sum *= x[", "sum += 0.0 * x["),
+    ("short_conv", "activate_one(ACT, sum)", "sum"),
+    ("recurrent", "keep * s[t] + (of_k", "s[t] + (of_k"),
+    ("recurrent", "v - keep * of_k * sums.x", "v - of_k * sums.x"),
+    ("recurrent", "sums.w + EPS", "sums.w + 1e-2"),
+    ("recurrent", "state[start + four] = s[t];", "state[start + four] = 1.01 * s[t];"),
+    ("recurrent", "head % KEY_HEADS", "head / (HEADS / KEY_HEADS)"),
+    ("recurrent", "rest = through[head] * v", "rest = 0.0"),
+    ("recurrent", "+ bias[head]", "+ 0.0 * bias[head]"),
+    ("recurrent", "exp(-b[n", "exp(-0.0 * b[n"),
+    ("recurrent", "exp(decay[head] * size)", "exp(0.0 * decay[head] * size)"),
+    ("short_conv", "sum = bias[c];", "sum = 0.0;"),
+    ("short_conv", "2u * CHANNELS + c", "CHANNELS + c"),
+    ("short_conv", "w[c * TAPS + i]", "w[c * TAPS + (TAPS - 1u - i)]"),
+    ("recurrent", "step[1u + r].z > 0u", "step[1u + r].z > 100u"),
+    ("gated_norm", "if (GATE_FIRST == 1u)", "if (GATE_FIRST == 2u)"),
+    ("gated_norm", "* activate_one(0u, z[start + c])", "* z[start + c]"),
+    ("gated_norm", "group % WEIGHT_GROUPS", "0u"),
+    ("part", "FIRST + n", "n"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -44,6 +61,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     // Its heads are no whole blocks of a copy, so that attention leaves it to a kernel of its own.
     let narrow: &'static [u8] = Llama { format: "Q8_0", head_dim: 24, ..Llama::default() }.file().leak();
     let gpt2: &'static [u8] = Gpt2 { context: 128, ..Gpt2::default() }.file().leak();
+    let [lfm2, qwen35, granite] = ["lfm2", "qwen35", "granitehybrid"]
+        .map(|architecture| Hybrid { architecture, format: "Q8_0" }.file().leak());
     let trial = |&mutation: &(&'static str, &'static str, &'static str)| {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
@@ -57,7 +76,15 @@ pub fn trials(target: &Target) -> Vec<Trial> {
                 (narrow, Precision::Fast, false),
                 (gpt2, Precision::F32, true),
                 (gpt2, Precision::F32, false),
+                (lfm2, Precision::Fast, false),
+                (qwen35, Precision::Fast, false),
+                (granite, Precision::Fast, false),
             ] {
+                let kernels = ["short_conv", "recurrent", "gated_norm", "part"];
+                // Only hybrids come to their kernels, and to no others of their own.
+                if kernels.contains(&mutation.0) != [lfm2, qwen35, granite].contains(&bytes) {
+                    continue;
+                }
                 let options = Options { masks, unfused, ..target.options(precision) };
                 if run(Gguf::from_static("tiny", bytes)?, &options, 160, rows)?.failed() > 0 {
                     return Ok(());

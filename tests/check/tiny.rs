@@ -8,7 +8,7 @@ use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
 use crate::gguf_file::GgufFile;
-use crate::tiny_model::{Gpt2, Llama};
+use crate::tiny_model::{Gpt2, HYBRIDS, Hybrid, Llama};
 use crate::{Outcome, agrees, masks, run};
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -55,6 +55,10 @@ fn formats() -> Vec<(String, GgufFile, u32)> {
 
 fn models() -> Vec<(String, GgufFile, u32)> {
     let mut models = Vec::new();
+    for architecture in HYBRIDS {
+        let hybrid = Hybrid { architecture, format: "Q8_0" };
+        models.push((architecture.to_string(), hybrid.file(), 160));
+    }
     // Layer norms and biases meet each way of multiplying: in floats, in integers, and in integers with a minimum.
     for format in ["F32", "F16", "Q8_0", "Q4_K"] {
         let gpt2 = Gpt2 { head_dim: 64, format, ..Gpt2::default() };

@@ -106,7 +106,10 @@ pub fn inspect() -> Outcome {
     for part in ["GGUF v3", "general.architecture", "\"llama\"", "token_embd.weight", "Q8_0", "[256, 2048]"] {
         contains(&text, part)?;
     }
+    // Four layers of keys and values, each of four heads of 32.
+    contains(&text, "keys and values of a position: 4,096 bytes in f32, 2,048 in f16, 1,152 in q8_0")?;
     let json = parse(&succeed(&mut command(&["inspect", MODEL, "--json"]))?.out)?;
+    equal(&json["kv_bytes_per_position"], &serde_json::json!({ "f32": 4096, "f16": 2048, "q8_0": 1152 }))?;
     equal(json["version"].as_u64(), Some(3))?;
     equal(json["file_bytes"].as_u64(), Some(std::fs::metadata(MODEL)?.len()))?;
     equal(&json["metadata"]["llama.attention.layer_norm_rms_epsilon"], &1e-5.into())?;
@@ -226,6 +229,10 @@ pub fn bench() -> Outcome {
     let keys: Option<Vec<&str>> = json[0].as_object().map(|o| o.keys().map(String::as_str).collect());
     equal(keys.as_deref(), Some(KEYS))?;
     equal(json[0]["samples_ns"].as_array().map(Vec::len), Some(2))?;
+    let kept = on_cpu(&[&small[..], &["-ctk", "q8_0", "-ctv", "f16", "-o", "jsonl"]].concat())?.out;
+    let row = parse(kept.lines().next().unwrap_or_default())?;
+    equal((row["type_k"].as_str(), row["type_v"].as_str()), (Some("q8_0"), Some("f16")))?;
+    contains(&on_cpu(&[&small[..], &["-ctk", "q8_0", "-ctv", "f16"]].concat())?.out, "KV in q8_0 and f16")?;
     let lines = on_cpu(&[&small[..], &["-o", "jsonl"]].concat())?.out;
     equal(lines.lines().map(parse).filter(|v| v.is_ok()).count(), 2)?;
     let csv = on_cpu(&[&small[..], &["-o", "csv"]].concat())?.out;

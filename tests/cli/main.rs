@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Trial::test("a_generation_ends_for_the_reason_it_says", run::reasons),
         Trial::test("ignore_eos_makes_the_end_token_impossible", run::ignore_eos),
         Trial::test("the_same_seed_gives_the_same_text", run::seed),
+        Trial::test("keys_and_values_are_kept_as_they_were_asked_to_be", run::kept),
         Trial::test("a_prompt_comes_from_the_line_a_file_or_standard_input", run::prompts),
         Trial::test("auto_says_that_it_chose_the_cpu", run::fallback),
         Trial::test("mistakes_have_their_exit_code_and_say_what_to_do", mistakes::mistakes),

@@ -33,7 +33,7 @@ pub fn mistakes() -> Outcome {
         (vec!["-m", MODEL, "-p", "x", "-ngl", "0", "-b", "vulkan"], 2, "-ngl 0 is the CPU"),
         (vec!["-m", MODEL, "-p", "x", "-ngl", "99", "-b", "cpu"], 2, "-b cpu was given"),
         (vec!["-m", MODEL, "-p", "x", "-b", "cpu", "--device", "0"], 2, "--device chooses a GPU"),
-        (vec!["-m", MODEL, "-p", "x", "-b", "cpu", "-ctk", "f16"], 2, "-ctk f16: the cache is f32"),
+        (vec!["-m", MODEL, "-p", "x", "-b", "cpu", "-ctk", "q9_0"], 2, "known are f32, f16, q8_0"),
         (vec!["-m", "nowhere.gguf", "-p", "x"], 3, "nowhere.gguf"),
         (vec!["-m", MODEL, "-f", "nowhere.txt"], 1, "nowhere.txt"),
         (vec!["-m", MODEL, "-p", "x", "--device", "no such thing"], 4, "no device \"no such thing\" here"),

@@ -15,6 +15,22 @@ pub fn story() -> Outcome {
     contains(&run.err, "prompt 5 tokens in ")
 }
 
+/// Where the margins of the model's tokens are larger than what f16 and q8_0 cost, the story stays what it is.
+pub fn kept() -> Outcome {
+    let run = on_cpu(&[
+        "-p", PROMPT, "--temp", "0", "-n", "20", "-c", "64", "-ctk", "q8_0", "-ctv", "f16", "--json",
+    ])?;
+    let json = parse(&run.out)?;
+    must(json["text"].as_str().is_some_and(|text| STORY.starts_with(text)), || {
+        format!("got {}", json["text"])
+    })?;
+    contains(&run.err, "KV q8_0 and f16 × 64 = 0.1 MiB")?;
+    // Four layers of four heads of 32: 36 bytes of each key and 64 of each value.
+    equal(json["memory"]["kv"].as_u64(), Some(64 * 4 * 4 * (36 + 64)))?;
+    let types = (json["memory"]["type_k"].as_str(), json["memory"]["type_v"].as_str());
+    equal(types, (Some("q8_0"), Some("f16")))
+}
+
 pub fn gpu_story(device: &str) -> Outcome {
     let args = ["-m", MODEL, "--device", device, "--precision", "f32", "-p", PROMPT, "--temp", "0", "--json"];
     let json = parse(&succeed(&mut command(&args))?.out)?;
@@ -50,7 +66,7 @@ pub fn json() -> Outcome {
         ),
         ("/device", &["name", "api", "driver", "features"]),
         ("/placement", &["layers_run", "block_count", "cpu_nodes", "dispatches_per_token"]),
-        ("/memory", &["weights", "kv", "scratch", "peak_rss"]),
+        ("/memory", &["weights", "kv", "type_k", "type_v", "scratch", "peak_rss"]),
         ("/timings", &["load_ms", "pipelines_ms", "ttft_ms", "prefill_tps", "decode_tps", "bandwidth_share"]),
     ];
     for (at, expected) in members {

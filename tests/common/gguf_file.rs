@@ -258,6 +258,12 @@ impl From<&[&str]> for Meta {
     }
 }
 
+impl From<&[bool]> for Meta {
+    fn from(v: &[bool]) -> Self {
+        Meta::Array(7, v.iter().map(|&b| Meta::Bool(b)).collect())
+    }
+}
+
 impl From<&[f32]> for Meta {
     fn from(x: &[f32]) -> Meta {
         Meta::Array(6, x.iter().map(|&x| Meta::F32(x)).collect())

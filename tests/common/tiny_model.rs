@@ -181,6 +181,120 @@ impl Gpt2 {
     }
 }
 
+/// A model whose first and last layers have states and whose middle one has keys and values.
+#[derive(Clone, Copy, Debug)]
+pub struct Hybrid {
+    /// `lfm2`, `qwen35` or `granitehybrid`.
+    pub architecture: &'static str,
+    /// Of every matrix whose rows are whole blocks of it; F16 for the others.
+    pub format: &'static str,
+}
+
+/// All kinds of them.
+pub const HYBRIDS: [&str; 3] = ["lfm2", "qwen35", "granitehybrid"];
+
+impl Hybrid {
+    /// The file.
+    pub fn file(&self) -> GgufFile {
+        let (width, ffn, head_dim) = (64, 96, 16);
+        let mut file = GgufFile::default();
+        file.set("general.architecture", self.architecture);
+        let key = |key: &str| format!("{}.{key}", self.architecture);
+        for (name, value) in [
+            ("block_count", 3),
+            ("context_length", 128),
+            ("embedding_length", width as u32),
+            ("feed_forward_length", ffn as u32),
+            ("attention.head_count", 4),
+            ("attention.key_length", head_dim as u32),
+            ("attention.value_length", head_dim as u32),
+            ("rope.dimension_count", if self.architecture == "qwen35" { 8 } else { 16 }),
+            ("shortconv.l_cache", 3),
+            ("ssm.conv_kernel", 4),
+            ("ssm.state_size", 16),
+            ("ssm.group_count", 2),
+            ("ssm.time_step_rank", 4),
+            ("ssm.inner_size", 64),
+        ] {
+            file.set(&key(name), value);
+        }
+        file.set(&key("attention.layer_norm_rms_epsilon"), 1e-5f32);
+        match self.architecture {
+            "qwen35" => {
+                file.set(&key("attention.head_count_kv"), 2u32);
+                file.set(&key("attention.recurrent_layers"), &[true, false, true][..]);
+            }
+            _ => file.set(&key("attention.head_count_kv"), &[0u32, 2, 0][..]),
+        }
+        if self.architecture == "granitehybrid" {
+            file.set(&key("rope.scaling.finetuned"), false);
+            file.set(&key("residual_scale"), 0.6f32);
+        }
+        matrix(&mut file, "token_embd.weight", 160, width, self.format);
+        let last = if self.architecture == "lfm2" { "token_embd_norm" } else { "output_norm" };
+        vector(&mut file, &format!("{last}.weight"), width, 2.0);
+        for block in 0..3 {
+            self.layer(&mut file, &format!("blk.{block}"), block == 1, [width, ffn, head_dim]);
+        }
+        file
+    }
+
+    fn layer(&self, file: &mut GgufFile, at: &str, attention: bool, [width, ffn, head_dim]: [usize; 3]) {
+        let gates = if self.architecture == "qwen35" { 2 } else { 1 };
+        let mut matrices = vec![("ffn_gate", ffn, width), ("ffn_up", ffn, width), ("ffn_down", width, ffn)];
+        let ffn_norm = if self.architecture == "qwen35" { "post_attention_norm" } else { "ffn_norm" };
+        let mut vectors = vec![("attn_norm.weight", width, 2.0), (ffn_norm, width, 2.0)];
+        match (attention, self.architecture) {
+            (true, _) => {
+                matrices.extend([
+                    ("attn_q", 4 * gates * head_dim, width),
+                    ("attn_k", 2 * head_dim, width),
+                    ("attn_v", 2 * head_dim, width),
+                    ("attn_output", width, 4 * head_dim),
+                ]);
+                if self.architecture != "granitehybrid" {
+                    vectors.extend([("attn_q_norm", head_dim, 1.0), ("attn_k_norm", head_dim, 1.0)]);
+                }
+            }
+            (false, "lfm2") => {
+                matrices
+                    .extend([("shortconv.in_proj", 3 * width, width), ("shortconv.out_proj", width, width)]);
+                stacked(file, &format!("{at}.shortconv.conv.weight"), [width, 3], 0.5);
+            }
+            (false, "qwen35") => {
+                matrices.extend([("attn_qkv", 128, width), ("attn_gate", 64, width)]);
+                matrices.extend([("ssm_alpha", 4, width), ("ssm_beta", 4, width), ("ssm_out", width, 64)]);
+                vectors.extend([("ssm_a", 4, -0.7), ("ssm_dt.bias", 4, 0.0), ("ssm_norm", 16, 1.0)]);
+                stacked(file, &format!("{at}.ssm_conv1d.weight"), [128, 4], 0.5);
+            }
+            (false, _) => {
+                matrices.extend([("ssm_in", 64 + 128 + 4, width), ("ssm_out", width, 64)]);
+                vectors.extend([("ssm_dt.bias", 4, 0.0), ("ssm_conv1d.bias", 128, 0.0)]);
+                for (name, size, mean) in [("ssm_conv1d", [128, 4], 0.5), ("ssm_norm", [2, 32], 1.0)] {
+                    stacked(file, &format!("{at}.{name}.weight"), size, mean);
+                }
+                stacked(file, &format!("{at}.ssm_a"), [4, 1], -0.7);
+                stacked(file, &format!("{at}.ssm_d"), [4, 1], 1.0);
+            }
+        }
+        for (name, rows, cols) in matrices {
+            matrix(file, &format!("{at}.{name}.weight"), rows, cols, self.format);
+        }
+        for (name, len, mean) in vectors {
+            let dot = if name.contains('.') || name == "ssm_a" { "" } else { ".weight" };
+            vector(file, &format!("{at}.{name}{dot}"), len, mean);
+        }
+    }
+}
+
+/// Rows of random numbers around `mean`.
+fn stacked(file: &mut GgufFile, name: &str, [rows, cols]: [usize; 2], mean: f32) {
+    let mut random = Random(seed(name));
+    let numbers: Vec<f32> = (0..rows * cols).map(|_| mean + random.unit() - 0.5).collect();
+    let data = bytemuck::cast_slice(&numbers).to_vec();
+    file.put(name, &[cols as u64, rows as u64], format("F32").id, data);
+}
+
 /// A matrix of random blocks.
 pub fn matrix(file: &mut GgufFile, name: &str, rows: usize, cols: usize, kind: &str) {
     let wanted = format(kind);

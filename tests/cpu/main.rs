@@ -13,9 +13,10 @@ use wgllm::check::nmse;
 use wgllm::cpu::{Instructions, Kernels};
 use wgllm::formats::{FORMATS, Format};
 use wgllm::graph::{Row, Step};
+use wgllm::memory::{KV_FORMATS, KvFormat};
 use wgllm::ops::{
-    Activation, Add, Attend, AttentionShape, CacheRows, Gate, LayerNorm, Linear, Op, Pairing, RmsNorm, Rope,
-    RopeShape, Unary, Value, WeightRows,
+    Activation, Add, Attend, AttentionShape, CacheRows, DeltaRule, Gate, GatedNorm, LayerNorm, Linear, Op,
+    Pairing, RmsNorm, Rope, RopeShape, Ssd, States, Unary, Value, WeightRows,
 };
 
 use blocks::{Random, random_blocks};
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
         trials.push(Trial::test(name("attention"), move || attention(with)));
         trials.push(Trial::test(name("what goes number by number"), move || elements(with)));
         trials.push(Trial::test(name("what goes row by row"), move || by_rows(with)));
+        trials.push(Trial::test(name("what has a state"), move || recurrent(with)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -102,9 +104,7 @@ fn attention(with: Instructions) -> Result<(), Failed> {
         [(3, 3, 16, 0), (4, 2, 32, 0), (8, 2, 64, 5), (7, 1, 80, 0), (40, 2, 20, 33), (2, 1, 288, 64)]
     {
         let cols = kv_heads * head_dim;
-        let keys = numbers(&mut random, 10 * PAGE * cols);
-        let values = numbers(&mut random, 10 * PAGE * cols);
-        let cache = |data| Value::Cache(CacheRows { data, tables: &tables, cols });
+        let [keys, values] = [(); 2].map(|()| numbers(&mut random, 10 * PAGE * cols));
         let scale = if window == 0 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
         for (i, &rows) in ROWS.iter().enumerate() {
             let (softcap, bound) = if i % 2 == 0 { (0.0, F32) } else { (20.0, CAPPED) };
@@ -112,11 +112,29 @@ fn attention(with: Instructions) -> Result<(), Failed> {
             let q = numbers(&mut random, rows * heads * head_dim);
             let row = |i: usize| Row { token: 0, slot: (i * 2 / rows) as u32, position: (i * 2) as u32 };
             let step = Step { rows: (0..rows).map(row).collect(), outputs: vec![] };
-            let inputs = [Value::Rows { data: &q, cols: heads * head_dim }, cache(&keys), cache(&values)];
-            hold(with, bound, &op, &step, &inputs, q.len())?;
+            let formats = KV_FORMATS.iter().filter(|format| head_dim.is_multiple_of(format.block));
+            for &format in formats {
+                // As they are stored: what is compared is how they are read.
+                let [keys, values] = [&keys, &values].map(|numbers| stored(format, numbers, head_dim));
+                let cache = |words| {
+                    let tables = &tables;
+                    Value::Cache(CacheRows { words, format, tables, heads: kv_heads, head_dim })
+                };
+                let inputs = [Value::Rows { data: &q, cols: heads * head_dim }, cache(&keys), cache(&values)];
+                hold(with, bound, &op, &step, &inputs, q.len())?;
+            }
         }
     }
     Ok(())
+}
+
+/// Heads as a cache holds them.
+fn stored(format: &KvFormat, numbers: &[f32], head_dim: usize) -> Vec<u32> {
+    let mut words = vec![0; numbers.len() / head_dim * format.bytes(head_dim) / 4];
+    for (head, words) in numbers.chunks(head_dim).zip(words.chunks_mut(format.bytes(head_dim) / 4)) {
+        (format.store)(head, bytemuck::cast_slice_mut(words));
+    }
+    words
 }
 
 fn elements(with: Instructions) -> Result<(), Failed> {
@@ -162,8 +180,66 @@ fn by_rows(with: Instructions) -> Result<(), Failed> {
             hold(with, 0.0, &Op::RmsNorm(RmsNorm { eps: 1e-5, groups: 1 }), &step, &[x, weight(&w)], size)?;
             let inputs = [x, weight(&w), weight(&b)];
             hold(with, 0.0, &Op::LayerNorm(LayerNorm { eps: 1e-5 }), &step, &inputs, size)?;
+            let norm = GatedNorm { eps: 1e-5, groups: 1, gate_first: rows % 2 == 0 };
+            hold(with, 0.0, &Op::GatedNorm(norm), &step, &[x, y, weight(&w)], size)?;
         }
         hold(with, 0.0, &Op::Rope(Rope(rope)), &step(rows), &[x], size)?;
+    }
+    Ok(())
+}
+
+/// Results and states of two slots, which begin and go on in turns: heads of whole lanes and of less.
+fn recurrent(with: Instructions) -> Result<(), Failed> {
+    let mut random = Random(7);
+    let kernels = Kernels::new(with, Precision::F32);
+    let delta = |k_heads, v_heads, width| {
+        let op = DeltaRule { k_heads, v_heads, width, eps: 1e-6 };
+        let sizes = [op.memory().numbers(0), (2 * k_heads + v_heads) * width, v_heads, v_heads * width];
+        (sizes, Op::DeltaRule(op))
+    };
+    let ssd = |heads, width, groups, state| {
+        let op = Ssd { heads, width, groups, state };
+        let sizes = [op.memory().numbers(0), heads * width + 2 * groups * state, heads, heads * width];
+        (sizes, Op::Ssd(op))
+    };
+    let ops = [delta(2, 4, 16), delta(1, 3, 20), delta(2, 2, 128), ssd(4, 8, 2, 16), ssd(3, 5, 1, 36)];
+    for ([numbers_of_slot, cols, heads, width], op) in ops {
+        let weights: Vec<Vec<f32>> = (0..3).map(|_| numbers(&mut random, heads)).collect();
+        let decay: Vec<f32> = weights[0].iter().map(|w| w - 1.01).collect();
+        let weight = |w| Value::Weight(WeightRows { blocks: bytes(w), cols: heads, format: FORMATS[0] });
+        let states = [(); 2].map(|()| States::new(numbers_of_slot, vec![0.0; 2 * numbers_of_slot]));
+        let mut positions = [0, 0];
+        for counts in [[1, 0], [3, 2], [1, 1], [0, 7], [20, 1]] {
+            let mut rows = Vec::new();
+            for slot in 0..2 {
+                for _ in 0..counts[slot] {
+                    rows.push(Row { token: 0, slot: slot as u32, position: positions[slot] });
+                    positions[slot] += 1;
+                }
+            }
+            let step = Step { rows, outputs: vec![] };
+            let count = step.rows.len();
+            let [x, a, b] = [cols, heads, heads].map(|cols| (numbers(&mut random, count * cols), cols));
+            let [x, a, b] = [&x, &a, &b].map(|(data, cols)| Value::Rows { data, cols: *cols });
+            let out = count * width;
+            let inputs = |states| match op {
+                Op::DeltaRule(_) => [x, a, b, weight(&decay), weight(&weights[1]), Value::States(states)],
+                _ => [x, a, weight(&decay), weight(&weights[1]), weight(&weights[2]), Value::States(states)],
+            };
+            let (mut expected, mut found) = (vec![0.0; out], vec![f32::NAN; out]);
+            op.reference(&step, &inputs(&states[0]), &mut expected);
+            kernels.compute(&op, &step, &inputs(&states[1]), &mut found);
+            let [of_reference, of_kernel] = [&states[0], &states[1]].map(|s| s.lock().clone());
+            for (what, error) in
+                [("results", nmse(&expected, &found)), ("states", nmse(&of_reference, &of_kernel))]
+            {
+                if error.is_nan() || error > F32 {
+                    return Err(
+                        format!("{what} of {op:?}, rows {counts:?}: {error:.1e}, bound {F32:.0e}").into()
+                    );
+                }
+            }
+        }
     }
     Ok(())
 }

@@ -53,7 +53,8 @@ impl Subject {
         Subject::with_options(Gguf::open(path)?, target, &options)
     }
 
-    fn with_options(file: Gguf, target: &Target, options: &Options) -> Result<Subject, Failed> {
+    /// The same with whatever options.
+    pub fn with_options(file: Gguf, target: &Target, options: &Options) -> Result<Subject, Failed> {
         let engine = Engine::with_file(file, options, &mut |_, _| {})?;
         let placement = engine.backend.placement();
         if placement.layers_run != placement.block_count {

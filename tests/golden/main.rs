@@ -5,11 +5,13 @@
 #[path = "../common/adapters.rs"]
 mod adapters;
 mod asserts;
+mod checkpoint;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 mod forced;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
+mod kv;
 mod models;
 mod q4_k_m;
 mod quant;
@@ -38,7 +40,16 @@ fn main() -> ExitCode {
     if targets.is_empty() {
         trials.push(none_here("golden data on an adapter"));
     }
-    for found in [models::trials, quant::trials, stories::trials, forced::trials, real::trials] {
+    let all = [
+        models::trials,
+        kv::trials,
+        quant::trials,
+        stories::trials,
+        forced::trials,
+        real::trials,
+        checkpoint::trials,
+    ];
+    for found in all {
         trials.extend(found(&targets));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

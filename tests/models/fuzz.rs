@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 use crate::blocks::Random;
 use crate::gguf_file::{GgufFile, Meta};
-use crate::tiny_model::{Gpt2, Llama};
+use crate::tiny_model::{Gpt2, HYBRIDS, Hybrid, Llama};
 use crate::{Outcome, heap, load};
 
 /// Damaged files of each kind.
@@ -32,7 +32,9 @@ fn seeds() -> Vec<GgufFile> {
     llama.set("tokenizer.ggml.tokens", Meta::Array(8, words));
     llama.set("tokenizer.ggml.add_bos_token", true);
     llama.set("split.count", Meta::U16(1));
-    vec![llama, Gpt2 { layers: 1, heads, head_dim, vocab, context: 16, ..Gpt2::default() }.file()]
+    let gpt2 = Gpt2 { layers: 1, heads, head_dim, vocab, context: 16, ..Gpt2::default() }.file();
+    let hybrids = HYBRIDS.map(|architecture| Hybrid { architecture, format: "F16" }.file());
+    [llama, gpt2].into_iter().chain(hybrids).collect()
 }
 
 fn no_damage_hurts() -> Outcome {
@@ -54,8 +56,8 @@ fn no_damage_hurts() -> Outcome {
     }
     // Otherwise the damage would be to the first check only, or to nothing that is checked.
     match accepted {
-        60..ROUNDS => Ok(()),
-        _ => Err(format!("{accepted} of {} damaged files were accepted", 2 * ROUNDS).into()),
+        150..7500 => Ok(()),
+        _ => Err(format!("{accepted} of {} damaged files were accepted", 5 * ROUNDS).into()),
     }
 }
 

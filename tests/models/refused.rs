@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use wgllm::error::Error;
 
 use crate::gguf_file::{GgufFile, Meta};
-use crate::tiny_model::{Gpt2, Llama};
+use crate::tiny_model::{Gpt2, Hybrid, Llama};
 use crate::{Outcome, heap, load};
 
 /// What is odd, and what makes it so.
@@ -24,7 +24,18 @@ pub fn trials() -> Vec<Trial> {
             load(file.leak()).map(drop).map_err(|e| e.to_string().into())
         })
     }));
-    for (name, fresh, cases) in [("llama", llama, LLAMA), ("gpt2", gpt2, GPT2)] {
+    let hybrids: [fn() -> GgufFile; 3] = [
+        || Hybrid { architecture: "lfm2", format: "F32" }.file(),
+        || Hybrid { architecture: "qwen35", format: "F32" }.file(),
+        || Hybrid { architecture: "granitehybrid", format: "F32" }.file(),
+    ];
+    for (name, fresh, cases) in [
+        ("llama", llama, LLAMA),
+        ("gpt2", gpt2, GPT2),
+        ("lfm2", hybrids[0], LFM2),
+        ("qwen35", hybrids[1], QWEN35),
+        ("granitehybrid", hybrids[2], GRANITE_HYBRID),
+    ] {
         trials.push(Trial::test(format!("refused::{name} as it stands is accepted"), move || {
             load(fresh().leak()).map(drop).map_err(|e| e.to_string().into())
         }));
@@ -342,4 +353,74 @@ const GPT2: &[Case] = &[
         |f| reshape(f, "blk.1.attn_qkv.weight", &[64, 64]),
         &["tensor blk.1.attn_qkv.weight has shape [64, 64], expected [64, 192]"],
     ),
+];
+
+const LFM2: &[Case] = &[
+    (
+        "a convolution of one position",
+        |f| set(f, "lfm2.shortconv.l_cache", 1),
+        &["lfm2.shortconv.l_cache", "1", "2"],
+    ),
+    (
+        "no convolution's length",
+        |f| f.unset("lfm2.shortconv.l_cache"),
+        &["lfm2.shortconv.l_cache", "missing"],
+    ),
+    (
+        "heads of two layers",
+        |f| f.set("lfm2.attention.head_count_kv", &[0u32, 2][..]),
+        &["lfm2.attention.head_count_kv", "2 entries", "3"],
+    ),
+    (
+        "heads that do not share keys evenly",
+        |f| f.set("lfm2.attention.head_count_kv", &[0u32, 3, 0][..]),
+        &["lfm2.attention.head_count", "4", "3"],
+    ),
+    (
+        "attention where there is a convolution",
+        |f| f.set("lfm2.attention.head_count_kv", &[2u32, 2, 0][..]),
+        &["blk.0.attn_q.weight", "missing"],
+    ),
+    (
+        "other weights of a convolution",
+        |f| f.find("blk.0.shortconv.conv.weight").dims = vec![64, 3],
+        &["blk.0.shortconv.conv.weight", "[64, 3]", "[3, 64]"],
+    ),
+];
+
+const QWEN35: &[Case] = &[
+    (
+        "heads that do not share keys evenly",
+        |f| set(f, "qwen35.ssm.group_count", 3),
+        &["qwen35.ssm.", "4 heads", "3"],
+    ),
+    ("odd heads", |f| set(f, "qwen35.ssm.state_size", 15), &["qwen35.ssm.", "15 wide"]),
+    ("another inner size", |f| set(f, "qwen35.ssm.inner_size", 60), &["qwen35.ssm.", "60 in all"]),
+    ("a convolution of one position", |f| set(f, "qwen35.ssm.conv_kernel", 1), &["qwen35.ssm.", "1 taps"]),
+    (
+        "kinds of two layers",
+        |f| f.set("qwen35.attention.recurrent_layers", &[true, false][..]),
+        &["qwen35.attention.recurrent_layers", "2 entries", "3"],
+    ),
+    (
+        "no kinds of layers",
+        |f| f.unset("qwen35.attention.recurrent_layers"),
+        &["qwen35.full_attention_interval", "missing"],
+    ),
+    (
+        "queries without gates",
+        |f| f.find("blk.1.attn_q.weight").dims = vec![128, 64],
+        &["blk.1.attn_q.weight", "[128, 64]", "[64, 128]"],
+    ),
+];
+
+const GRANITE_HYBRID: &[Case] = &[
+    (
+        "heads that are not whole groups",
+        |f| set(f, "granitehybrid.ssm.group_count", 3),
+        &["granitehybrid.ssm.", "3 groups"],
+    ),
+    ("odd states", |f| set(f, "granitehybrid.ssm.state_size", 15), &["granitehybrid.ssm.", "states of 15"]),
+    ("part of a head", |f| set(f, "granitehybrid.ssm.inner_size", 62), &["granitehybrid.ssm.", "62 numbers"]),
+    ("no skip", |f| f.remove("blk.0.ssm_d"), &["blk.0.ssm_d", "missing"]),
 ];

@@ -21,8 +21,9 @@ use wgllm::backend::RuntimeConfig;
 use wgllm::check::{NodeReport, compare};
 use wgllm::cpu::Cpu;
 use wgllm::gpu::{self, AdapterLine, Gpu};
+use wgllm::memory::{KV_FORMATS, Kv};
 
-use groups::{GROUPS, Group, Variant};
+use groups::{GROUPS, Group, KEPT, Variant};
 
 /// Failing nodes that are shown of a trial.
 const SHOWN: usize = 12;
@@ -33,7 +34,14 @@ fn main() -> std::process::ExitCode {
     for adapter in &adapters {
         for group in GROUPS {
             for variant in group.variants {
-                trials.push(trial(adapter, group, variant));
+                trials.push(trial(adapter, group, variant, Kv::of(variant.1)));
+            }
+        }
+        for keys in KV_FORMATS {
+            for values in KV_FORMATS {
+                for variant in KEPT.variants {
+                    trials.push(trial(adapter, &KEPT, variant, Kv { keys, values }));
+                }
             }
         }
     }
@@ -46,20 +54,21 @@ fn main() -> std::process::ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn trial(adapter: &AdapterLine, group: &'static Group, variant: &'static Variant) -> Trial {
+fn trial(adapter: &AdapterLine, group: &'static Group, variant: &'static Variant, kv: Kv) -> Trial {
     let AdapterLine { index, info } = adapter;
-    let name = format!("{} on {} ({}): {}", group.name, info.name, info.api, variant.0);
+    let kept = if kv == Kv::of(variant.1) { String::new() } else { format!(", KV in {}", kv.name()) };
+    let name = format!("{} on {} ({}): {}{kept}", group.name, info.name, info.api, variant.0);
     let index = index.to_string();
-    Trial::test(name, move || run(&index, group, variant))
+    Trial::test(name, move || run(&index, group, variant, kv))
 }
 
-fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant) -> Result<(), Failed> {
+fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant, kv: Kv) -> Result<(), Failed> {
     let mut graph = Default::default();
     (group.build)(&mut graph);
     let opened = graph.open()?;
     let (file, model) = (&opened.file, &opened.model);
     let device = gpu::choose(None, Some(adapter), masks)?;
-    let plan = RuntimeConfig { precision, ..group.plan };
+    let plan = RuntimeConfig { precision, kv, ..group.plan };
     // Every node by a dispatch of its own: what fused kernels compute is held to the same references where whole models are.
     let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, true, &mut |_, _| {})?;
     let mut cpu = Cpu::new(file.clone(), model.clone(), plan)?.by_references();

@@ -16,11 +16,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use wgllm::backend::Precision;
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
+use wgllm::memory::{KvFormat, kv_format};
 use wgllm::sampler::Sampling;
 use wgllm::scheduler::{Event, Request, Scheduler};
 
-use adapters::{Target, adapters, none_here};
-use tiny_model::Llama;
+use adapters::{Target as Device, adapters, none_here};
+use tiny_model::{HYBRIDS, Hybrid, Llama};
 
 type Outcome = Result<(), Failed>;
 
@@ -29,18 +30,22 @@ const COUNTS: [usize; 6] = [2, 3, 7, 16, 64, 70];
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
-    let mut targets = vec![Target::cpu()];
-    targets.extend(adapters());
-    if targets.len() == 1 {
+    let mut devices = vec![Device::cpu()];
+    devices.extend(adapters());
+    if devices.len() == 1 {
         trials.push(none_here("sequences on an adapter"));
     }
-    for target in targets {
-        for count in COUNTS {
-            let of = target.clone();
-            let name = format!("{count} sequences get what each gets alone, on {}", target.label);
+    for device in devices {
+        let target = Target { label: device.label.clone(), device, model: "llama", kept: None };
+        let label = format!("with KV in q8_0, {}", target.label);
+        let blocks = Target { label, kept: kv_format("q8_0"), ..target.clone() };
+        let cases = COUNTS.map(|count| (count, &target)).into_iter().chain([(7, &blocks), (70, &blocks)]);
+        for (count, of) in cases {
+            let of = of.clone();
+            let name = format!("{count} sequences get what each gets alone, on {}", of.label);
             trials.push(Trial::test(name, move || together(&of, count)));
         }
-        if !target.is_cpu() {
+        if !target.device.is_cpu() {
             let of = target.clone();
             let name =
                 format!("16 greedy sequences in fast take what f32 takes by a margin, on {}", target.label);
@@ -51,17 +56,51 @@ fn main() -> ExitCode {
             ("a shortened sequence goes on as if it had ended there", shortened),
             ("a fork goes on as its source, and neither disturbs the other", forked),
             ("a pool that is too small is an error, and the slots go on", too_small),
+            ("after a snapshot, going on and back, it goes on the same", snapshot),
+            ("what is broken off goes on with what was handed out", broken_off),
         ] {
-            let of = target.clone();
-            trials.push(Trial::test(format!("{name}, on {}", target.label), move || run(&of)));
+            for of in [&target, &blocks] {
+                let of = of.clone();
+                trials.push(Trial::test(format!("{name}, on {}", of.label), move || run(&of)));
+            }
+            for model in HYBRIDS {
+                let of = Target { model, ..target.clone() };
+                trials.push(Trial::test(format!("{name}, {model} on {}", target.label), move || run(&of)));
+            }
+        }
+        for model in HYBRIDS {
+            let of = Target { model, ..target.clone() };
+            let name = format!("7 sequences get what each gets alone, {model} on {}", target.label);
+            trials.push(Trial::test(name, move || together(&of, 7)));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn model() -> Result<Gguf, Failed> {
-    let model = Llama { format: "Q8_0", head_dim: 32, context: 128, ..Llama::default() };
-    Ok(Gguf::from_static("tiny", model.file().leak())?)
+/// A model, and where it runs.
+#[derive(Clone)]
+struct Target {
+    label: String,
+    device: Device,
+    /// Its architecture.
+    model: &'static str,
+    /// How keys and values are kept; none: as the backend does where nothing is said.
+    kept: Option<&'static KvFormat>,
+}
+
+impl Target {
+    fn file(&self) -> Result<Gguf, Failed> {
+        let file = match self.model {
+            "llama" => Llama { format: "Q8_0", head_dim: 32, context: 128, ..Llama::default() }.file(),
+            architecture => Hybrid { architecture, format: "Q8_0" }.file(),
+        };
+        Ok(Gguf::from_static("tiny", file.leak())?)
+    }
+
+    /// Whether its memory goes back to snapshots alone.
+    fn has_states(&self) -> bool {
+        self.model != "llama"
+    }
 }
 
 fn open(target: &Target, slots: usize) -> Result<Engine, Failed> {
@@ -69,9 +108,11 @@ fn open(target: &Target, slots: usize) -> Result<Engine, Failed> {
 }
 
 fn open_in(target: &Target, slots: usize, precision: Precision) -> Result<Engine, Failed> {
+    let options =
+        Options { cache_type_k: target.kept, cache_type_v: target.kept, ..target.device.options(precision) };
     // A chunk is shorter than most prompts.
-    let options = Options { slots, batch: 24, context: Some(96), ..target.options(precision) };
-    Ok(Engine::with_file(model()?, &options, &mut |_, _| {})?)
+    let options = Options { slots, batch: 24, context: Some(96), ..options };
+    Ok(Engine::with_file(target.file()?, &options, &mut |_, _| {})?)
 }
 
 /// A request unlike all others: of its own length, and sampled in its own way.
@@ -136,7 +177,7 @@ fn in_fast(target: &Target, count: usize) -> Outcome {
     let greedy = |n| Request { sampling: Sampling::greedy(), ..request(n) };
     let requests: Vec<Request> = (0..count).map(greedy).collect();
     let found = side_by_side(&mut open_in(target, count, Precision::Fast)?, &requests)?;
-    let mut reference = open(&Target::cpu(), 1)?;
+    let mut reference = open(&Target { device: Device::cpu(), ..target.clone() }, 1)?;
     let vocab = reference.model.vocab_size;
     for (n, (request, tokens)) in requests.iter().zip(&found).enumerate() {
         let mut scheduler = Scheduler::new(reference.backend.as_mut(), reference.plan, vocab);
@@ -219,8 +260,13 @@ fn shortened(target: &Target) -> Outcome {
     let slot = scheduler.open().ok_or("no slot")?;
     let prompt: Vec<u32> = (0..40).map(|i| i * 3 % 150).collect();
     let first = alone(&mut scheduler, slot, greedy(&prompt, 20))?;
-    for len in [prompt.len() + 7, prompt.len(), 33, 32, 31] {
-        scheduler.truncate(slot, len);
+    for len in [prompt.len() + 7, prompt.len(), prompt.len() - 1, 33, 32, 31] {
+        let reached = scheduler.truncate(slot, len);
+        // States go back to a snapshot, of which one was taken in front of the last token of each prompt.
+        let kept = if target.has_states() && len != prompt.len() - 1 { 0..len } else { len..len + 1 };
+        if !kept.contains(&reached) {
+            return Err(format!("truncate({len}) says {reached}, expected one of {kept:?}").into());
+        }
         let held = scheduler.tokens(slot).to_vec();
         let rest: Vec<u32> = [&prompt[..], &first].concat()[len..prompt.len().max(len)].to_vec();
         let on = alone(&mut scheduler, slot, greedy(&rest, 10))?;
@@ -266,6 +312,73 @@ fn forked(target: &Target) -> Outcome {
         scheduler.close(c);
     }
     Ok(())
+}
+
+/// Prefills tokens and asks for nothing.
+fn prefill(scheduler: &mut Scheduler<'_>, slot: u32, tokens: &[u32]) -> Outcome {
+    alone(scheduler, slot, greedy(tokens, 0)).map(drop)
+}
+
+/// Snapshot, go on, go back, go on again: here and in front of a prompt's last token.
+fn snapshot(target: &Target) -> Outcome {
+    let mut engine = open(target, 2)?;
+    let (config, vocab) = (engine.plan, engine.model.vocab_size);
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
+    let slot = scheduler.open().ok_or("no slot")?;
+    let prompt: Vec<u32> = (0..37).map(|i| (i * 11 + 5) % 150).collect();
+    let (one, other) = ([4, 4, 8], [90, 2, 3, 6]);
+    prefill(&mut scheduler, slot, &prompt)?;
+    if scheduler.snapshot(slot)? != prompt.len() {
+        return Err("the snapshot does not hold the prompt".into());
+    }
+    let mut found: Vec<Vec<u32>> = Vec::new();
+    for rest in [&one[..], &other, &one, &other] {
+        found.push(alone(&mut scheduler, slot, greedy(rest, 12))?);
+        let reached = scheduler.truncate(slot, prompt.len());
+        if reached != prompt.len() {
+            return Err(
+                format!("of {} tokens with a snapshot behind them {reached} are held", prompt.len()).into()
+            );
+        }
+    }
+    same(&found[2], &found[0])?;
+    same(&found[3], &found[1])?;
+    // What one prompt of all of it gives.
+    for (rest, found) in [(&one[..], &found[0]), (&other, &found[1])] {
+        scheduler.truncate(slot, 0);
+        same(&alone(&mut scheduler, slot, greedy(&[&prompt, rest].concat(), 12))?, found)?;
+    }
+    // The same question again: its last token is computed once more, and nothing in front of it.
+    let len = prompt.len() + other.len();
+    let reached = scheduler.truncate(slot, len);
+    if target.has_states() && reached != len - 1 {
+        return Err(format!("of {len} tokens of a prompt {reached} are held").into());
+    }
+    same(&alone(&mut scheduler, slot, greedy(&[], 12))?, &found[1])
+}
+
+/// A backend computes ahead of what is handed out; what is broken off must not show.
+fn broken_off(target: &Target) -> Outcome {
+    let mut engine = open(target, 1)?;
+    let (config, vocab) = (engine.plan, engine.model.vocab_size);
+    let mut scheduler = Scheduler::new(engine.backend.as_mut(), config, vocab);
+    let slot = scheduler.open().ok_or("no slot")?;
+    let prompt: Vec<u32> = (0..30).map(|i| (i * 13 + 2) % 150).collect();
+    let rest = [7, 100, 21];
+    scheduler.request(slot, greedy(&prompt, 40))?;
+    let mut said = Vec::new();
+    while scheduler.busy() {
+        scheduler.advance(&mut |_, event| {
+            if let Event::Token(token) = event {
+                said.push(token);
+            }
+            said.len() < 9
+        })?;
+    }
+    let on = alone(&mut scheduler, slot, greedy(&rest, 12))?;
+    scheduler.truncate(slot, 0);
+    let whole = [&prompt[..], &said, &rest].concat();
+    same(&on, &alone(&mut scheduler, slot, greedy(&whole, 12))?)
 }
 
 fn too_small(target: &Target) -> Outcome {

@@ -10,9 +10,10 @@ pub fn variants() -> impl Iterator<Item = (&'static str, Slots)> {
 
 /// A variant's name: the kernel, what is in its slots, and whether it uses subgroups.
 pub fn name(kernel: &str, slots: Slots) -> String {
-    let cache = has(kernel, slots.output, "cache").then_some(slots.cache);
+    let keys = slots.keys.filter(|_| has(kernel, slots.output, "keys"));
+    let values = slots.values.filter(|_| has(kernel, slots.output, "values"));
     let subgroups = slots.subgroups.then_some("with subgroups");
-    let parts = [Some(kernel), slots.weight, slots.input, slots.output, slots.copy, cache, subgroups];
+    let parts = [Some(kernel), slots.weight, slots.input, slots.output, slots.copy, keys, values, subgroups];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -26,11 +27,15 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
                 continue;
             }
             for output in choices(kernel, None, "output", "output") {
+                // Where numbers are written in pairs, only formats that can be.
+                let cache = if has(kernel, output, "keys::cache_pair") { "cache_pair" } else { "cache" };
                 for copy in choices(kernel, output, "copy", "copy") {
-                    for cache in choices(kernel, output, "cache", "cache") {
-                        for subgroups in [false, true] {
-                            let cache = cache.unwrap_or("f32");
-                            variants.push((kernel, Slots { weight, input, output, copy, cache, subgroups }));
+                    for keys in choices(kernel, output, "keys", cache) {
+                        for values in choices(kernel, output, "values", cache) {
+                            for subgroups in [false, true] {
+                                let slots = Slots { weight, input, output, copy, keys, values, subgroups };
+                                variants.push((kernel, slots));
+                            }
                         }
                     }
                 }

@@ -1,17 +1,47 @@
-// A KV cache in f32: four numbers are one vec4.
+// Keys or values in f32: an element is four numbers. The kernel declares caches, an array of elements.
 
-alias CacheFour = vec4<f32>;
+import package::lib::kv_layout::cache_index;
+
+alias CacheElement = vec4<f32>;
+alias CachePlace = u32;           // where numbers of a head begin at a position
+alias CacheFour = vec4<f32>;      // four numbers as they are stored
+
+const CACHE_BLOCK: u32 = 4u;      // numbers that are rounded together
+const CACHE_SCALES: u32 = 0u;     // elements of a head behind its numbers
+
+// Positions that there is room for.
+fn cache_positions() -> u32 {
+    return arrayLength(&caches) / KV_FOURS;
+}
+
+// Where the numbers of a position begin that are in `four` and following, over all heads.
+fn cache_place(page: u32, position: u32, four: u32) -> CachePlace {
+    return cache_index(page * PAGE * KV_FOURS, KV_FOURS, position, four);
+}
+
+// The c-th four from a place on, which is in the same head.
+fn cache_fetch(place: CachePlace, c: u32) -> CacheFour {
+    return caches[place + c * CACHE_STEP];
+}
 
 fn cache_load(four: CacheFour) -> vec4<f32> {
     return four;
 }
 
-fn cache_pack(x: vec4<f32>) -> CacheFour {
+// The element of the c-th four from a place on, and what is in it; `largest` is the largest size of a number of its block.
+fn cache_element(place: CachePlace, c: u32) -> u32 {
+    return place + c * CACHE_STEP;
+}
+
+fn cache_pack(x: vec4<f32>, largest: f32) -> CacheElement {
     return x;
 }
 
-alias CachePair = vec2<f32>;
+// The n-th element behind the numbers of a head, and what is in it, for blocks 2n and 2n + 1.
+fn cache_scale_element(place: CachePlace, n: u32) -> u32 {
+    return 0u;
+}
 
-fn cache_pack_pair(x: vec2<f32>) -> CachePair {
-    return x;
+fn cache_pack_scales(largest: vec2<f32>) -> CacheElement {
+    return vec4<f32>();
 }

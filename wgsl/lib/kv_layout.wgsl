@@ -1,12 +1,14 @@
-// Where keys and values are in their caches, in fours of numbers; `four` counts those of a position, over all heads.
+// Where keys and values are in their caches; src/gpu/memory/kv_layout.rs has the same for the host.
 //
-// Positions come in pages, which a slot has in the order of its table; src/gpu/kv_layout.rs has the same for the host. Values of a
-// position follow each other. The keys of a page are a block whose numbers of one four follow each other: an invocation for each position
-// multiplies a whole key, and neighbours read neighbours. The kernel declares step.
+// Positions come in pages, which a slot has in the order of its table. A page has `units` units of each position. Those of values follow
+// each other. The keys of a page are a block in which the same unit of all positions follow each other: an invocation for each position
+// multiplies a whole key, and neighbours read neighbours. Formats (cache/) say what a unit is. The kernel declares step.
 
-override KV_FOURS: u32 = 16u;    // fours of a position
+override KV_FOURS: u32 = 16u;    // numbers of a position, over all heads, in fours
 
 const PAGE: u32 = 32u;           // positions of a page
+const KEY_STEP: u32 = PAGE;      // from a unit of a position to the next
+const VALUE_STEP: u32 = 1u;
 
 @group(0) @binding(8) var<storage, read> pages: array<u32>;    // [slots, table]
 
@@ -19,10 +21,11 @@ fn page_of(slot: u32, position: u32) -> u32 {
     return pages[slot * table + position / PAGE];
 }
 
-fn value_index(page: u32, position: u32, four: u32) -> u32 {
-    return (page * PAGE + position % PAGE) * KV_FOURS + four;
+// A unit of a position, in the page that begins at `start`.
+fn value_index(start: u32, units: u32, position: u32, unit: u32) -> u32 {
+    return start + position % PAGE * units + unit;
 }
 
-fn key_index(page: u32, position: u32, four: u32) -> u32 {
-    return (page * KV_FOURS + four) * PAGE + position % PAGE;
+fn key_index(start: u32, units: u32, position: u32, unit: u32) -> u32 {
+    return start + unit * PAGE + position % PAGE;
 }

@@ -1,10 +1,9 @@
 // Queries, keys and values, whose rows follow each other: queries and keys turn by their position, keys and values go into
 // their caches. Pairs are neighbours.
 
-import package::cache::CachePair;
-import package::lib::kv_layout::key_index;
+import package::keys::cache_pair::key_pack_pair;
+import package::values::cache_pair::value_pack_pair;
 import package::lib::kv_layout::page_of;
-import package::lib::kv_layout::value_index;
 
 override Q_ROWS: u32 = 64u;
 override K_ROWS: u32 = 64u;
@@ -14,8 +13,8 @@ override ROTARY: u32 = 0u;        // numbers of a head that turn
 
 @group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;        // [rows, Q_STRIDE / 2]
 @group(0) @binding(3) var<storage, read> cos_sin: array<vec2<f32>>;          // [positions, ROTARY / 2] of (cos, sin), or anything
-@group(0) @binding(4) var<storage, read_write> keys: array<CachePair>;     // see lib/kv_layout.wgsl
-@group(0) @binding(5) var<storage, read_write> values: array<CachePair>;
+@group(0) @binding(4) var<storage, read_write> keys: array<KeyPair>;       // see lib/kv_layout.wgsl
+@group(0) @binding(5) var<storage, read_write> values: array<ValuePair>;
 
 var<private> ahead: vec2<f32>;
 
@@ -44,9 +43,9 @@ fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
         y[r * (Q_STRIDE / 2u) + pair] = sum;
     } else if (2u * pair < Q_ROWS + K_ROWS) {
         let p = pair - Q_ROWS / 2u;
-        keys[2u * key_index(page_of(row.y, row.z), row.z, p / 2u) + p % 2u] = cache_pack_pair(sum);
+        keys[key_pair(page_of(row.y, row.z), row.z, p)] = key_pack_pair(sum);
     } else {
         let p = pair - (Q_ROWS + K_ROWS) / 2u;
-        values[2u * value_index(page_of(row.y, row.z), row.z, p / 2u) + p % 2u] = cache_pack_pair(sum);
+        values[value_pair(page_of(row.y, row.z), row.z, p)] = value_pack_pair(sum);
     }
 }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use wgllm::Result;
 use wgllm::backend::DeviceInfo;
 use wgllm::engine::Engine;
+use wgllm::memory::Kv;
 use wgllm::sampler::Sampling;
 use wgllm::scheduler::{Event, Request, Scheduler};
 
-use crate::cli::{ids, interrupt, plain, report};
+use crate::cli::{ids, interrupt, plain};
 
 /// Seed of the ids that prompts are made of: what they say does not matter, that they stay the same does.
 const SEED: u64 = 42;
@@ -79,8 +80,8 @@ pub struct Setup {
     pub batch: usize,
     /// Threads of the CPU.
     pub threads: usize,
-    /// Type of keys and values.
-    pub cache_type: &'static str,
+    /// How keys and values are kept.
+    pub kv: Kv,
 }
 
 impl Setup {
@@ -101,7 +102,7 @@ impl Setup {
             pipelines_ms: engine.backend.pipelines_ms(),
             batch,
             threads: rayon::current_num_threads(),
-            cache_type: report::cache_type(engine),
+            kv: engine.plan.kv,
         }
     }
 }

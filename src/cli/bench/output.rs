@@ -128,9 +128,10 @@ impl Output {
 
     fn note(&mut self, setup: &Setup, test: &Test, share: Option<f64>, read_bandwidth: Option<f64>) {
         let device = format!(
-            "{} · {} of weights on the device · {} nodes on the CPU · pipelines made in {:.0} ms",
+            "{} · {} of weights on the device · KV in {} · {} nodes on the CPU · pipelines made in {:.0} ms",
             report::device_line(&setup.device),
             size(setup.device_bytes),
+            setup.kv.name(),
             setup.cpu_nodes,
             setup.pipelines_ms,
         );
@@ -220,8 +221,8 @@ fn object(
         "n_batch": setup.batch,
         "n_ubatch": setup.batch,
         "n_threads": setup.threads,
-        "type_k": setup.cache_type,
-        "type_v": setup.cache_type,
+        "type_k": setup.kv.keys.name,
+        "type_v": setup.kv.values.name,
         "n_gpu_layers": setup.gpu_layers,
         "n_prompt": test.prompt,
         "n_gen": test.tokens,

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
-use crate::backend::{Precision, RuntimeConfig};
+use crate::backend::RuntimeConfig;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::device::Device;
+use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
 use crate::gpu::plan::attention;
 use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
-use crate::memory::PAGE;
+use crate::memory::Snapshots;
 use crate::ops::{Op, Rope, WeightRows};
 
 const STORAGE: wgpu::BufferUsages =
@@ -24,6 +25,10 @@ pub struct Buffers {
     pools: Vec<Pool>,
     values: Vec<wgpu::Buffer>,
     caches: HashMap<Node, wgpu::Buffer>,
+    /// Of each layer's states: `[slot][numbers]`.
+    states: HashMap<Node, wgpu::Buffer>,
+    /// Of each snapshot, the states of a slot, one behind the other.
+    snapshots: Vec<wgpu::Buffer>,
     tables: HashMap<Node, wgpu::Buffer>,
     steps: Vec<wgpu::Buffer>,
     pages: wgpu::Buffer,
@@ -31,9 +36,7 @@ pub struct Buffers {
     pub room: Room,
     nothing: wgpu::Buffer,
     unwritten: HashMap<Node, wgpu::Buffer>,
-    /// Bytes of a number in a cache.
-    pub cache_number: usize,
-    /// Bytes of keys and values.
+    /// Bytes of keys and values, of states and their snapshots.
     pub kv_bytes: u64,
     /// Bytes of everything else here.
     pub scratch_bytes: u64,
@@ -120,13 +123,14 @@ impl Buffers {
         let mut buffers = Buffers {
             values: Vec::new(),
             caches: HashMap::new(),
+            states: HashMap::new(),
+            snapshots: Vec::new(),
             tables: HashMap::new(),
             steps: RowClass::ALL.into_iter().map(step).collect::<Result<_>>()?,
             pages: device.buffer("pages", (plan.slots * plan.table()) as u64 * 4, STORAGE)?,
             room,
             nothing: device.buffer("nothing", 64, STORAGE)?,
             unwritten: HashMap::new(),
-            cache_number: if plan.precision == Precision::F32 { 4 } else { 2 },
             kv_bytes: 0,
             scratch_bytes: (plan.rows as u64 + 3) * 16,
             pools,
@@ -145,8 +149,11 @@ impl Buffers {
         }
         let mut made: Vec<(&Rope, Option<Node>, wgpu::Buffer)> = Vec::new();
         for (node, entry) in graph.nodes() {
-            if let Kind::Cache(_) = entry.kind {
-                buffers.new_cache(device, node, entry.shape.cols, plan)?;
+            if let Some(places) = KvPlaces::of(graph, plan.kv, node) {
+                buffers.new_cache(device, node, places, plan)?;
+            }
+            if let Kind::State(_) = entry.kind {
+                buffers.new_state(device, node, entry.shape.cols, plan.slots)?;
             }
             let Some((Op::Rope(rope), inputs)) = entry.op() else { continue };
             // Layers share a table: it depends on the op's numbers and its factors alone.
@@ -164,6 +171,7 @@ impl Buffers {
             made.push((rope, factors, buffer.clone()));
             buffers.tables.insert(node, buffer);
         }
+        buffers.new_snapshots(device, graph, plan.slots)?;
         Ok(buffers)
     }
 
@@ -178,8 +186,14 @@ impl Buffers {
         Ok(buffer)
     }
 
-    fn new_cache(&mut self, device: &Device, node: Node, cols: usize, plan: RuntimeConfig) -> Result<()> {
-        let bytes = (plan.pages * PAGE * cols * self.cache_number) as u64;
+    fn new_cache(
+        &mut self,
+        device: &Device,
+        node: Node,
+        places: KvPlaces,
+        plan: RuntimeConfig,
+    ) -> Result<()> {
+        let bytes = (plan.pages * places.page_bytes()) as u64;
         if bytes > device.caps.binding {
             let (context, most) = (plan.context, device.caps.binding);
             let what = format!("a layer's keys of {context} positions are {bytes} bytes");
@@ -189,6 +203,62 @@ impl Buffers {
         self.kv_bytes += buffer.size();
         self.caches.insert(node, buffer);
         Ok(())
+    }
+
+    fn new_state(&mut self, device: &Device, node: Node, numbers: usize, slots: usize) -> Result<()> {
+        let bytes = (slots * numbers * 4) as u64;
+        if bytes > device.caps.binding {
+            let most = device.caps.binding;
+            let what = format!("a layer's states of {slots} sequences are {bytes} bytes");
+            return Err(Error::OutOfMemory(format!(
+                "{what}; a binding holds {most}: keep fewer side by side"
+            )));
+        }
+        let buffer = device.buffer("state", bytes, STORAGE)?;
+        self.kv_bytes += buffer.size();
+        self.states.insert(node, buffer);
+        Ok(())
+    }
+
+    fn new_snapshots(&mut self, device: &Device, graph: &Graph, slots: usize) -> Result<()> {
+        let of_slot: usize = graph.states().map(|(_, numbers)| numbers * 4).sum();
+        let count = if of_slot > 0 { Snapshots::of(slots) } else { 0 };
+        for _ in 0..count {
+            let buffer = device.buffer("snapshot", of_slot as u64, STORAGE)?;
+            self.kv_bytes += buffer.size();
+            self.snapshots.push(buffer);
+        }
+        Ok(())
+    }
+
+    /// The number of snapshots that there is room for.
+    pub fn snapshots(&self) -> usize {
+        self.snapshots.len()
+    }
+
+    /// Copies all states of a slot to a snapshot, or back.
+    pub fn copy_states(
+        &self,
+        device: &Device,
+        graph: &Graph,
+        slot: u32,
+        snapshot: u32,
+        back: bool,
+    ) -> Result<()> {
+        let mut encoder = device.device.create_command_encoder(&Default::default());
+        let snapshot = &self.snapshots[snapshot as usize];
+        let mut at = 0;
+        for (node, numbers) in graph.states() {
+            let (state, bytes) = (self.state(node), numbers as u64 * 4);
+            let of_slot = slot as u64 * bytes;
+            match back {
+                false => encoder.copy_buffer_to_buffer(state, of_slot, snapshot, at, bytes),
+                true => encoder.copy_buffer_to_buffer(snapshot, at, state, of_slot, bytes),
+            }
+            at += bytes;
+        }
+        device.queue.submit([encoder.finish()]);
+        device.check()
     }
 
     /// The buffer behind an operand.
@@ -207,6 +277,7 @@ impl Buffers {
             Operand::Biases(node) => &weights.biases[&node],
             Operand::Table(node) => &self.tables[&node],
             Operand::Cache(node) => self.cache(node),
+            Operand::State(node) => self.state(node),
             Operand::Pages => &self.pages,
             Operand::Nothing => &self.nothing,
             Operand::Unwritten(node) => &self.unwritten[&node],
@@ -226,6 +297,11 @@ impl Buffers {
     /// The buffer of a cache.
     pub fn cache(&self, node: Node) -> &wgpu::Buffer {
         &self.caches[&node]
+    }
+
+    /// The buffer of a layer's states.
+    pub fn state(&self, node: Node) -> &wgpu::Buffer {
+        &self.states[&node]
     }
 
     /// Copies one page of every cache to another; each cache has `pages`.

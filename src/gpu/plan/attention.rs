@@ -86,7 +86,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
     ];
     of_all.extend(s.caps.subgroup_constant());
     let mut of_cache = vec![("KV_HEADS", kv_heads as f64), ("SCALE", shape.scale as f64)];
-    of_cache.extend(kv_layout::constants(g, ins[1]));
+    of_cache.extend(kv_layout::constants(g, s.kv, ins[1]));
     let dispatch = |kernel: &'static str, cache: bool, numbers: &[(&'static str, u32)], extent: Extent| {
         let mut constants = of_all.clone();
         constants.extend(of_cache.iter().filter(|_| cache));

@@ -4,7 +4,7 @@
 //! in int8, and the matvec divides by the root mean square at its end (`wgsl/copy/`, `wgsl/input/`).
 
 use crate::backend::Precision;
-use crate::gpu::link::Slots;
+use crate::gpu::link::{Slots, stems};
 use crate::gpu::memory::kv_layout;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::attention;
@@ -33,7 +33,12 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
         }
         Group::Attention(node) => attention::fits(s, *node),
         Group::Norm(_) => true,
-        Group::Single(node) => matches!(op(s.graph, *node), Some(Op::Embed(_))),
+        Group::Single(node) => match op(s.graph, *node) {
+            Some(Op::Embed(_)) => true,
+            // Its groups are whole blocks of a copy.
+            Some(Op::GatedNorm(norm)) => (s.graph.shape(*node).cols / norm.groups).is_multiple_of(16),
+            _ => false,
+        },
     }
 }
 
@@ -270,7 +275,10 @@ fn matmul(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
 fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
     let g = s.graph;
     let (bias, has_bias) = biases(g, m);
-    if heads.are_neighbours(g) && has_bias == 0.0 {
+    // A sum has one neighbour: formats that round more numbers together are written by whoever sees whole heads.
+    let in_pairs =
+        [s.kv.keys, s.kv.values].iter().all(|format| stems("cache_pair").any(|s| s == format.name));
+    if heads.are_neighbours(g) && has_bias == 0.0 && in_pairs {
         return runs(g, m).iter().map(|run| stored(s, m, heads, run)).collect();
     }
     let rows: Vec<usize> = m.linears.iter().map(|&l| weight(g, inputs(g, l)[1]).rows).collect();
@@ -310,7 +318,7 @@ fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
     launch.dispatch.constants.extend(rotary);
     let stride = g.shape(heads.queries(g)).stride() as f64;
     launch.dispatch.constants.extend([("Q_ROWS", rows(0)), ("K_ROWS", rows(1)), ("Q_STRIDE", stride)]);
-    launch.dispatch.constants.extend(kv_layout::constants(g, caches[0]));
+    launch.dispatch.constants.push(("KV_FOURS", g.shape(caches[0]).cols as f64 / 4.0));
     let unwritten = Operand::Unwritten(m.linears[run[0]]);
     let written = |i: usize, operand: Operand| if run.contains(&i) { operand } else { unwritten };
     launch.operands.extend([
@@ -349,7 +357,7 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Laun
         ("Q_STRIDE", g.shape(queries).stride() as f64),
         ("WORKGROUP", WORKGROUP as f64),
     ];
-    constants.extend(kv_layout::constants(g, caches[0]));
+    constants.extend(kv_layout::constants(g, s.kv, caches[0]));
     let (mut cos_sin, mut rotary, mut pair_step) = (Operand::Nothing, 0, 1);
     if let Some([rope, _]) = heads.ropes
         && let Some(Op::Rope(op)) = op(g, rope)

@@ -18,6 +18,7 @@ use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::Layout;
 use crate::gpu::plan::dispatch::Dispatch;
 use crate::graph::{Graph, Node, Rows};
+use crate::memory::Kv;
 use copies::{Copies, Copy};
 use groups::Group;
 
@@ -53,6 +54,8 @@ pub enum Operand {
     Table(Node),
     /// A cache.
     Cache(Node),
+    /// States of slots.
+    State(Node),
     /// The pages of all slots.
     Pages,
     /// A value as the next matvec multiplies it (`wgsl/copy/`); of a norm's value this stands in for the value itself.
@@ -123,6 +126,8 @@ pub struct Planner<'a> {
     pub in_order: bool,
     /// How to compute.
     pub precision: Precision,
+    /// How keys and values are kept.
+    pub kv: Kv,
 }
 
 impl Planner<'_> {
@@ -133,11 +138,9 @@ impl Planner<'_> {
 
     /// What the slots stand for in a kernel that reads weights of `format`.
     pub fn slots(&self, weight: Option<&'static str>) -> Slots {
-        let cache = match self.precision {
-            Precision::Fast => "f16",
-            Precision::F32 => "f32",
-        };
-        Slots { weight, input: None, output: None, copy: None, cache, subgroups: self.caps.subgroups }
+        let (keys, values) = (Some(self.kv.keys.name), Some(self.kv.values.name));
+        let subgroups = self.caps.subgroups;
+        Slots { weight, input: None, output: None, copy: None, keys, values, subgroups }
     }
 }
 

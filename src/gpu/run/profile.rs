@@ -107,8 +107,9 @@ fn tell(gpu: &Gpu, p: &Launch, step: &Step) -> DispatchGroup {
         let seen = row.position as usize + 1;
         let positions = if shape.window > 0 { seen.min(shape.window as usize) } else { seen };
         // Each key and each value once, however many heads share it.
-        told.cache_bytes =
-            (2 * shape.kv_heads * shape.head_dim * positions * gpu.buffers.cache_number) as u64;
+        let kv = gpu.config.kv;
+        let head = kv.keys.bytes(shape.head_dim) + kv.values.bytes(shape.head_dim);
+        told.cache_bytes = (shape.kv_heads * positions * head) as u64;
     }
     told
 }

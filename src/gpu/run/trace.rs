@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::memory::kv_layout;
+use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::run::readback;
 use crate::graph::{Node, Step};
@@ -18,7 +18,9 @@ pub struct Traced {
     pub nodes: Vec<Node>,
     /// The values that it wrote, `[rows][cols]`. What it left out is not a number.
     pub values: Vec<(Node, Vec<f32>)>,
-    /// Nodes past whose rows it wrote, or in whose cache it wrote elsewhere: none, unless a kernel is wrong.
+    /// The states that nodes have moved on, of the step's slots in their order.
+    pub states: Vec<(Node, Vec<f32>)>,
+    /// Nodes past whose rows it wrote, or in whose cache or states it wrote elsewhere: none, unless a kernel is wrong.
     pub out_of_bounds: Vec<Node>,
     /// Whether it computes with activations in int8, which costs more than rounding.
     pub integer: bool,
@@ -40,13 +42,23 @@ impl Gpu {
             let caches = self.caches_written(launches);
             let before = caches.iter().map(|&(_, c)| self.read(self.buffers.cache(c)));
             let before = before.collect::<Result<Vec<_>>>()?;
+            let moved = self.states_moved(launches);
+            let stood = moved.iter().map(|&(_, s)| self.read(self.buffers.state(s)));
+            let stood = stood.collect::<Result<Vec<_>>>()?;
             let mut encoder = self.device.device.create_command_encoder(&Default::default());
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 self.bound[class as usize][at].encode(&mut pass, step);
             }
             self.device.queue.submit([encoder.finish()]);
-            let (mut values, mut out_of_bounds) = (Vec::new(), Vec::new());
+            let (mut values, mut states, mut out_of_bounds) = (Vec::new(), Vec::new(), Vec::new());
+            for (&(node, state), before) in moved.iter().zip(stood) {
+                let (found, spill) = self.states_after(step, state, &before)?;
+                states.push((node, found));
+                if spill {
+                    out_of_bounds.push(node);
+                }
+            }
             for &node in &launches.nodes {
                 let (value, spill) = match caches.iter().position(|(n, _)| *n == node) {
                     Some(i) => self.stored(step, caches[i].1, &before[i])?,
@@ -63,6 +75,7 @@ impl Gpu {
                 kernel: launches.label(),
                 nodes: launches.nodes.clone(),
                 values,
+                states,
                 out_of_bounds,
                 integer,
             })?;
@@ -93,6 +106,24 @@ impl Gpu {
         launches.nodes.iter().filter_map(cache).collect()
     }
 
+    /// The nodes of a dispatch that move states on, with these.
+    fn states_moved(&self, launches: &Launch) -> Vec<(Node, Node)> {
+        launches.nodes.iter().filter_map(|&node| Some((node, self.model.graph.state_of(node)?))).collect()
+    }
+
+    /// The states of a step's slots, and whether any other slot's have changed since `before`.
+    fn states_after(&self, step: &Step, state: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
+        let bytes = self.model.graph.shape(state).cols * 4;
+        let mut data = self.read(self.buffers.state(state))?;
+        let mut found = Vec::new();
+        for rows in step.runs() {
+            let at = step.rows[rows.start].slot as usize * bytes;
+            found.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&data[at..at + bytes]));
+            data[at..at + bytes].copy_from_slice(&before[at..at + bytes]);
+        }
+        Ok((found, data != before))
+    }
+
     fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
         let encoder = self.device.device.create_command_encoder(&Default::default());
         readback::copy(&self.device, encoder, buffer, buffer.size())
@@ -110,22 +141,24 @@ impl Gpu {
 
     /// What a step wrote into a cache, and whether anything else there has changed since `before`.
     fn stored(&self, step: &Step, cache: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
-        let cols = self.model.graph.shape(cache).cols;
-        let keys = kv_layout::holds_keys(&self.model.graph, cache);
+        let graph = &self.model.graph;
+        let Some(places) = KvPlaces::of(graph, self.config.kv, cache) else {
+            panic!("{} is no cache", graph.entry(cache).label)
+        };
+        let KvPlaces { format, heads, head_dim, .. } = places;
         let mut data = self.read(self.buffers.cache(cache))?;
-        let number = self.buffers.cache_number;
-        let mut out = Vec::with_capacity(step.rows.len() * cols);
-        for row in &step.rows {
+        let mut out = vec![0.0; step.rows.len() * heads * head_dim];
+        let written = step.rows.iter().flat_map(|row| (0..heads).map(move |head| (row, head)));
+        for ((row, head), out) in written.zip(out.chunks_exact_mut(head_dim)) {
             let page = self.tables[row.slot as usize][row.position as usize / PAGE];
-            for place in kv_layout::indices(keys, cols, page, row.position as usize) {
-                let bytes = place * number..(place + 1) * number;
-                out.push(match data[bytes.clone()] {
-                    [a, b] => half::f16::from_le_bytes([a, b]).to_f32(),
-                    [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-                    _ => panic!("a cache has numbers of {number} bytes"),
-                });
+            // The head's elements in the order in which the host stores them.
+            let mut stored = Vec::with_capacity(format.bytes(head_dim));
+            for element in places.elements(page, row.position as usize, head) {
+                let bytes = element * format.element..(element + 1) * format.element;
+                stored.extend_from_slice(&data[bytes.clone()]);
                 data[bytes.clone()].copy_from_slice(&before[bytes]);
             }
+            (format.load)(&stored, out);
         }
         Ok((out, data != before))
     }

@@ -24,12 +24,11 @@ pub fn launch(s: &Planner<'_>, node: Node, op: &Attend) -> Launch {
         ("SOFTCAP", shape.softcap as f64),
         ("WORKGROUP", WORKGROUP as f64),
     ];
-    constants.extend(kv_layout::constants(s.graph, inputs[1]));
+    constants.extend(kv_layout::constants(s.graph, s.kv, inputs[1]));
     let extent = Extent::PerRow { rows: out.rows, each: shape.heads as u32 };
-    let mut operands = vec![Operand::Step];
-    operands.extend(inputs.iter().map(|&input| operand(s, input)));
-    operands.push(Operand::Value(node));
+    let operands = [Operand::Step, operand(s, inputs[0]), Operand::Value(node)];
     let mut launch = single(s, node, Dispatch { kernel: "attend", constants, extent }, &operands);
-    launch.operands.push((8, Operand::Pages));
+    let (keys, values) = (operand(s, inputs[1]), operand(s, inputs[2]));
+    launch.operands.extend([(4, keys), (5, values), (8, Operand::Pages)]);
     launch
 }

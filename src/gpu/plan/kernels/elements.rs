@@ -1,10 +1,10 @@
-//! `wgsl/{add,gate,unary,scale,softcap,select}.wgsl`: what is computed number by number, in vectors of four.
+//! `wgsl/{add,gate,unary,scale,softcap,select,part}.wgsl`: what is computed number by number, in vectors of four.
 
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{operand, output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
-use crate::ops::Op;
+use crate::ops::{Op, Part};
 
 /// Vectors of a workgroup.
 const TILE: u32 = 64;
@@ -22,4 +22,21 @@ pub fn launch(s: &Planner<'_>, node: Node, kernel: &'static str, numbers: &[(&'s
     operands.extend(s.inputs(node).iter().map(|&input| operand(s, input)));
     operands.push(Operand::Value(node));
     single(s, node, Dispatch { kernel, constants, extent }, &operands)
+}
+
+/// The dispatch that takes some numbers of each group.
+pub fn part(s: &Planner<'_>, node: Node, op: &Part) -> Launch {
+    let (x, out) = (s.graph.shape(s.inputs(node)[0]), s.graph.shape(node));
+    let constants = vec![
+        ("COLS", out.cols as f64),
+        ("LEN", op.len as f64),
+        ("GROUP", (x.cols / op.groups) as f64),
+        ("FIRST", op.first as f64),
+        ("STRIDE", x.stride() as f64),
+        ("OUT_STRIDE", out.stride() as f64),
+        output_rows(out),
+    ];
+    let extent = Extent::Elements { rows: out.rows, cols: out.cols as u32, tile: TILE };
+    let operands = [Operand::Step, operand(s, s.inputs(node)[0]), Operand::Value(node)];
+    single(s, node, Dispatch { kernel: "part", constants, extent }, &operands)
 }

@@ -6,7 +6,9 @@ mod embed;
 mod experts;
 mod linear;
 mod norm;
+mod recurrent;
 mod rope;
+mod short_conv;
 mod store;
 
 use crate::gpu::plan::dispatch::Dispatch;
@@ -22,6 +24,7 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     match op {
         Op::Embed(op) => embed::launches(s, node, op),
         Op::RmsNorm(op) => vec![norm::rms_norm(s, node, op)],
+        Op::GatedNorm(op) => vec![norm::gated_norm(s, node, op)],
         Op::LayerNorm(op) => vec![norm::layer_norm(s, node, op)],
         Op::Linear(_) => linear::launches(s, node),
         Op::Rope(op) => vec![rope::launch(s, node, op)],
@@ -43,6 +46,10 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Route(op) => vec![experts::route(s, node, op)],
         Op::ExpertLinear(op) => experts::linear(s, node, op),
         Op::Combine(op) => vec![experts::combine(s, node, op)],
+        Op::ShortConv(op) => vec![short_conv::launch(s, node, op)],
+        Op::DeltaRule(op) => vec![recurrent::delta_rule(s, node, op)],
+        Op::Ssd(op) => vec![recurrent::ssd(s, node, op)],
+        Op::Part(op) => vec![elements::part(s, node, op)],
         Op::Select(_) => vec![elements::launch(s, node, "select", &[])],
     }
 }
@@ -85,6 +92,7 @@ fn operand(s: &Planner<'_>, node: Node) -> Operand {
     match s.graph.entry(node).kind {
         Kind::Weight(_) => Operand::Vector(node),
         Kind::Cache(_) => Operand::Cache(node),
+        Kind::State(_) => Operand::State(node),
         Kind::Op { .. } => Operand::Value(node),
     }
 }

@@ -1,11 +1,11 @@
-//! `wgsl/{rms_norm,layer_norm}.wgsl`: a workgroup for each row, or for each group of it.
+//! `wgsl/{rms_norm,gated_norm,layer_norm}.wgsl`: a workgroup for each row, or for each group of it.
 
 use crate::gpu::link::Slots;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::{Node, Shape};
-use crate::ops::{LayerNorm, RmsNorm};
+use crate::ops::{GatedNorm, LayerNorm, RmsNorm};
 
 /// The dispatch of an RMS norm.
 pub fn rms_norm(s: &Planner<'_>, node: Node, op: &RmsNorm) -> Launch {
@@ -17,6 +17,33 @@ pub fn rms_norm(s: &Planner<'_>, node: Node, op: &RmsNorm) -> Launch {
     Launch {
         slots: Slots { copy: Some("none"), ..s.slots(None) },
         ..single(s, node, Dispatch { kernel: "rms_norm", constants, extent }, &operands)
+    }
+}
+
+/// The dispatch of a norm with a gate.
+pub fn gated_norm(s: &Planner<'_>, node: Node, op: &GatedNorm) -> Launch {
+    let (out, inputs) = (s.graph.shape(node), s.inputs(node));
+    let weight = s.graph.shape(inputs[2]);
+    let each = out.cols / op.groups;
+    let mut constants = numbers(s, out, each, op.eps);
+    constants.retain(|(name, _)| *name != "WORKGROUP");
+    constants.extend([
+        ("WORKGROUP", (s.caps.invocations.min(256) as usize).min(each.next_power_of_two().max(32)) as f64),
+        ("GROUPS", op.groups as f64),
+        ("WEIGHT_GROUPS", (weight.cols * op.groups / out.cols) as f64),
+        ("GATE_FIRST", op.gate_first as u32 as f64),
+    ]);
+    let extent = Extent::PerRow { rows: out.rows, each: op.groups as u32 };
+    let operands = [
+        Operand::Step,
+        Operand::Value(inputs[0]),
+        Operand::Value(inputs[1]),
+        Operand::Vector(inputs[2]),
+        Operand::Value(node),
+    ];
+    Launch {
+        slots: Slots { copy: Some("none"), ..s.slots(None) },
+        ..single(s, node, Dispatch { kernel: "gated_norm", constants, extent }, &operands)
     }
 }
 

@@ -3,16 +3,21 @@
 //! A slot holds a sequence: the tokens that were given to it and those that were handed out. A request appends tokens and asks for more;
 //! requests of several slots are computed together, and join and leave between batches. Knows tokens, not text. Everything here is
 //! for one thread; whoever asks from others talks to that thread.
+//!
+//! Keys and values are those of positions: a sequence is shortened to any of them. Layers with states ([`crate::memory::MemoryKind`]) go
+//! back to where a snapshot was taken, which is done in front of the last token of each prompt, and on request; what lies behind it is
+//! computed again with whatever comes next.
+
+mod memory;
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, Limits, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Input, Then, Ticket};
 use crate::error::{Error, Result};
 use crate::logprobs::Logprobs;
-use crate::memory::{PAGE, Pages};
+use crate::memory::{Pages, Snapshots};
 use crate::sampler::{self, NO_TOKEN, Sampling};
 
 /// A batch of several steps should take no longer, so that text comes evenly and little is dropped at a stop.
@@ -63,6 +68,8 @@ struct Slot {
     submitted: usize,
     /// Positions that are known to be computed.
     computed: usize,
+    /// Positions after which the states stand where they do, with all that was submitted; none where nobody knows.
+    states: Option<usize>,
     /// The request that is under way.
     active: Option<Active>,
     /// Counts the requests: what was computed for an earlier one is dropped.
@@ -104,6 +111,7 @@ pub struct Scheduler<'a> {
     limits: Limits,
     slots: Vec<Slot>,
     pages: Pages,
+    snapshots: Snapshots,
     flights: VecDeque<Flight>,
     /// Steps of the next batch of several, and when the last was collected.
     steps: usize,
@@ -123,6 +131,7 @@ impl<'a> Scheduler<'a> {
             limits,
             slots: (0..config.slots).map(|_| Slot::default()).collect(),
             pages: Pages::new(config.pages, config.slots),
+            snapshots: Snapshots::new(limits.snapshots),
             flights: VecDeque::new(),
             steps: 1,
             mark: None,
@@ -158,17 +167,6 @@ impl<'a> Scheduler<'a> {
         self.slots.iter().any(|s| s.active.is_some())
     }
 
-    /// Shortens a sequence to its first `len` tokens, and ends the request that is under way there.
-    pub fn truncate(&mut self, slot: u32, len: usize) {
-        self.stop(slot);
-        let at = slot as usize;
-        let s = &mut self.slots[at];
-        s.tokens.truncate(len);
-        s.submitted = s.submitted.min(len);
-        s.computed = s.computed.min(len);
-        self.pages.shrink(slot, self.slots[at].submitted);
-    }
-
     /// Shortens a sequence to what it has in common with `prompt`, and to less than all of that, so that something is left to compute. The
     /// result is how many tokens of `prompt` are there: a request is to append the others.
     pub fn keep_common(&mut self, slot: u32, prompt: &[u32]) -> usize {
@@ -182,64 +180,6 @@ impl<'a> Scheduler<'a> {
     pub fn computed(&self, slot: u32) -> usize {
         let s = &self.slots[slot as usize];
         s.submitted.min(s.tokens.len())
-    }
-
-    /// Makes `to` a copy of the first `len` tokens of `from`, which must be computed: they share their memory.
-    pub fn fork(&mut self, from: u32, to: u32, len: usize) -> Result<()> {
-        self.truncate(to, 0);
-        let source = &self.slots[from as usize];
-        let len = len.min(source.submitted).min(source.tokens.len());
-        let tokens = source.tokens[..len].to_vec();
-        if let Some((page, copy)) = self.pages.share(from, to, len)? {
-            self.backend.copy_page(page, copy)?;
-        }
-        self.backend.map_pages(to, 0, self.pages.table(to))?;
-        let target = &mut self.slots[to as usize];
-        (target.tokens, target.submitted, target.computed) = (tokens, len, len);
-        Ok(())
-    }
-
-    /// How many of the first of `tokens` a sequence has computed.
-    pub fn common(&self, slot: u32, tokens: &[u32]) -> usize {
-        let s = &self.slots[slot as usize];
-        let known = &s.tokens[..s.submitted.min(s.tokens.len())];
-        known.iter().zip(tokens).take_while(|(a, b)| a == b).count()
-    }
-
-    /// Whether [`Scheduler::open`] would give a slot.
-    pub fn has_closed(&self) -> bool {
-        self.slots.iter().any(|s| !s.open)
-    }
-
-    /// Pages of the pool.
-    pub fn pages(&self) -> usize {
-        self.config.pages
-    }
-
-    /// Pages that no sequence has.
-    pub fn free_pages(&self) -> usize {
-        self.pages.free()
-    }
-
-    /// Pages that some of these slots have.
-    pub fn pages_of(&self, slots: impl Iterator<Item = u32>) -> usize {
-        self.pages.of_slots(slots)
-    }
-
-    /// Pages that [`Scheduler::advance`] may take, at most. Where fewer are free it may fail with [`Error::OutOfMemory`].
-    pub fn wanted_pages(&self) -> usize {
-        let wanted = |(slot, s): (usize, &Slot)| {
-            let Some(active) = &s.active else { return 0 };
-            let steps = (self.limits.ahead - self.flights.len()) * self.steps;
-            let to = match active.drawn {
-                0 => s.tokens.len() + steps.min(active.limit),
-                _ => s.submitted + steps.min(active.limit - active.drawn),
-            };
-            let table = self.pages.table(slot as u32);
-            let grown = Pages::of(to.min(self.config.context)).saturating_sub(table.len());
-            grown + usize::from(self.pages.is_shared(slot as u32, s.submitted / PAGE))
-        };
-        self.slots.iter().enumerate().map(wanted).sum()
     }
 
     /// Begins a request in a slot that has none under way.
@@ -259,13 +199,14 @@ impl<'a> Scheduler<'a> {
         s.tokens.extend(&request.tokens);
         s.request += 1;
         // The last token must be computed again where its logits are wanted and nothing was appended.
-        if s.submitted == s.tokens.len() && request.limit != Some(0) {
-            s.submitted -= 1;
-        }
+        let again = s.submitted == s.tokens.len() && request.limit != Some(0);
         let limit = request.limit.unwrap_or(usize::MAX);
         let prompt = s.tokens.len().saturating_sub(generated);
         s.active =
             Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, prompt, told: false });
+        if again {
+            self.go_back(slot, self.slots[slot as usize].tokens.len() - 1);
+        }
         Ok(())
     }
 
@@ -287,7 +228,8 @@ impl<'a> Scheduler<'a> {
         let s = &mut self.slots[slot as usize];
         s.active = None;
         s.request += 1;
-        s.submitted = s.submitted.min(s.tokens.len());
+        let position = s.submitted.min(s.tokens.len());
+        self.go_back(slot, position);
     }
 
     /// Computes on, and hands out what came of it: (slot, event). Returns when a batch was collected, or when nothing is under way.
@@ -300,10 +242,12 @@ impl<'a> Scheduler<'a> {
             for flight in self.flights.drain(..) {
                 let _ = self.backend.collect(flight.ticket);
             }
-            for s in &mut self.slots {
-                s.active = None;
-                s.request += 1;
-                s.submitted = s.computed.min(s.tokens.len());
+            for slot in 0..self.slots.len() {
+                let s = &mut self.slots[slot];
+                s.submitted = s.computed;
+                s.states = None;
+                self.snapshots.forget(slot as u32, s.computed);
+                self.stop(slot as u32);
             }
         }
         result
@@ -489,22 +433,33 @@ impl<'a> Scheduler<'a> {
         batch.rows.push(BatchRow { input, slot, position: from as u32 });
         active.drawn += steps;
         s.submitted += steps;
+        s.states = Some(s.submitted);
         flight.outputs.push((slot, s.request));
         flight.reached.push((slot, s.request, s.submitted));
         Ok(())
     }
 
     fn add_prompt(&mut self, slot: u32, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
+        self.rewind(slot)?;
         let s = &self.slots[slot as usize];
         let from = s.submitted;
-        let to = s.tokens.len().min(from + self.limits.rows - batch.rows.len());
+        let mut to = s.tokens.len().min(from + self.limits.rows - batch.rows.len());
+        // States are kept in front of a prompt's last token, which is computed again where it is asked once more.
+        let last = s.tokens.len() - 1;
+        if self.limits.snapshots > 0 && s.active.as_ref().is_some_and(|a| a.limit > 0) {
+            if from == last {
+                self.save(slot, last)?;
+            } else if to > last {
+                to = last;
+            }
+        }
         self.room(slot, from..to)?;
         let s = &mut self.slots[slot as usize];
         let Some(active) = &mut s.active else { return Ok(()) };
         for (i, &token) in s.tokens[from..to].iter().enumerate() {
             batch.rows.push(BatchRow { input: Input::Token(token), slot, position: (from + i) as u32 });
         }
-        s.submitted = to;
+        (s.submitted, s.states) = (to, Some(to));
         flight.reached.push((slot, s.request, to));
         if to == s.tokens.len() && active.limit > 0 {
             if !active.told && !flight.on_host {
@@ -518,26 +473,12 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Gives a slot pages of its own for `positions`, which will be written.
-    fn room(&mut self, slot: u32, positions: Range<usize>) -> Result<()> {
-        let begun = positions.start / PAGE;
-        if let Some((page, copy)) = self.pages.own(slot, begun)? {
-            self.backend.copy_page(page, copy)?;
-            self.backend.map_pages(slot, begun, &[copy])?;
-        }
-        let first = self.pages.grow(slot, positions.end)?;
-        let table = self.pages.table(slot);
-        if first < table.len() {
-            self.backend.map_pages(slot, first, &table[first..])?;
-        }
-        Ok(())
-    }
-
     /// Appends `tokens` to an idle slot and hands out the logits of each, row by row, as `[rows][vocabulary]`.
     pub fn logits(&mut self, slot: u32, tokens: &[u32], on_rows: &mut dyn FnMut(&[f32])) -> Result<()> {
         let held = self.slots[slot as usize].tokens.len();
         self.fits(held, tokens)?;
         self.slots[slot as usize].tokens.extend(tokens);
+        self.rewind(slot)?;
         let from = self.slots[slot as usize].submitted;
         let most = self.limits.rows.min(self.limits.outputs).max(1);
         let all = self.slots[slot as usize].tokens.clone();
@@ -554,7 +495,7 @@ impl<'a> Scheduler<'a> {
             let ticket = self.backend.submit(&batch)?;
             on_rows(&self.backend.collect(ticket)?.logits);
             let s = &mut self.slots[slot as usize];
-            (s.submitted, s.computed) = (end, end);
+            (s.submitted, s.computed, s.states) = (end, end, Some(end));
         }
         Ok(())
     }

@@ -1,0 +1,144 @@
+//! A model out of files that are not GGUF, under the names that GGUF gives its keys and tensors, so that whoever reads models reads one kind.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::formats::{F32, TensorType};
+use crate::gguf::metadata::Metadata;
+use crate::gguf::part::{Bytes, MAX_TENSORS, Part};
+use crate::gguf::reader::Reader;
+use crate::gguf::value::ValueType;
+use crate::gguf::{Gguf, Tensor};
+
+/// Keys and tensors, gathered.
+pub struct Assembly {
+    folder: PathBuf,
+    /// Keys and values as a GGUF file stores them.
+    keys: Vec<u8>,
+    count: u64,
+    files: Vec<(PathBuf, Bytes)>,
+    /// Tensors of which no file holds the numbers.
+    made: Vec<u8>,
+    tensors: Vec<Tensor>,
+}
+
+/// Where a tensor of [`Assembly::make`] lies until the files are counted.
+const MADE: usize = usize::MAX;
+
+impl Assembly {
+    /// Nothing yet; `folder` is its name.
+    pub fn new(folder: &Path) -> Assembly {
+        let folder = folder.to_owned();
+        Assembly {
+            folder,
+            keys: Vec::new(),
+            count: 0,
+            files: Vec::new(),
+            made: Vec::new(),
+            tensors: Vec::new(),
+        }
+    }
+
+    fn key(&mut self, key: &str, kind: ValueType) {
+        self.count += 1;
+        self.text(key);
+        self.keys.extend((kind as u32).to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.keys.extend((text.len() as u64).to_le_bytes());
+        self.keys.extend(text.as_bytes());
+    }
+
+    /// Adds a key with an integer.
+    pub fn u32(&mut self, key: &str, value: u32) {
+        self.key(key, ValueType::U32);
+        self.keys.extend(value.to_le_bytes());
+    }
+
+    /// Adds a key with a number.
+    pub fn f32(&mut self, key: &str, value: f32) {
+        self.key(key, ValueType::F32);
+        self.keys.extend(value.to_le_bytes());
+    }
+
+    /// Adds a key with a bool.
+    pub fn bool(&mut self, key: &str, value: bool) {
+        self.key(key, ValueType::Bool);
+        self.keys.push(value as u8);
+    }
+
+    /// Adds a key with a text.
+    pub fn str(&mut self, key: &str, value: &str) {
+        self.key(key, ValueType::Str);
+        self.text(value);
+    }
+
+    /// Adds a key with a list of bools.
+    pub fn bools(&mut self, key: &str, values: &[bool]) {
+        self.key(key, ValueType::Array);
+        self.keys.extend((ValueType::Bool as u32).to_le_bytes());
+        self.keys.extend((values.len() as u64).to_le_bytes());
+        self.keys.extend(values.iter().map(|&value| value as u8));
+    }
+
+    /// Maps a file and gives its number.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it cannot be read.
+    pub fn map(&mut self, path: &Path) -> Result<usize> {
+        self.files.push((path.to_owned(), Bytes::map(path, "a safetensors file")?));
+        Ok(self.files.len() - 1)
+    }
+
+    /// The bytes of a mapped file.
+    pub fn bytes(&self, file: usize) -> &[u8] {
+        &self.files[file].1
+    }
+
+    /// Adds a tensor that lies in a mapped file. `dims` are in GGUF's order, the length of a row first.
+    pub fn stored(
+        &mut self,
+        name: String,
+        dims: Vec<u64>,
+        kind: &'static TensorType,
+        file: usize,
+        range: Range<usize>,
+    ) {
+        let (offset, bytes) = (range.start as u64, range.len() as u64);
+        self.tensors.push(Tensor { name, dims, kind, bytes, part: file, offset });
+    }
+
+    /// Adds a tensor of one row of f32 that no file holds.
+    pub fn make(&mut self, name: String, numbers: &[f32]) {
+        let (offset, bytes) = (self.made.len() as u64, 4 * numbers.len() as u64);
+        self.made.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        let dims = vec![numbers.len() as u64];
+        self.tensors.push(Tensor { name, dims, kind: F32, bytes, part: MADE, offset });
+    }
+
+    /// The whole.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if keys or tensors are there twice, or there are too many.
+    pub fn finish(mut self) -> Result<Gguf> {
+        let error = |what: String| Error::Model(what).in_file(&self.folder);
+        if self.tensors.len() > MAX_TENSORS {
+            return Err(error(format!("has {} tensors, expected {MAX_TENSORS} at most", self.tensors.len())));
+        }
+        let keys = Bytes::Owned(Arc::new(self.keys));
+        let metadata = Metadata::read(keys.clone(), &mut Reader::new(&keys), self.count).map_err(error)?;
+        let mut parts = vec![Part::of(&self.folder, keys, metadata)];
+        self.files.push((self.folder.clone(), Bytes::Owned(Arc::new(self.made))));
+        let made = self.files.len();
+        for (path, bytes) in self.files {
+            parts.push(Part::of(&path, bytes, Metadata::none()));
+        }
+        for tensor in &mut self.tensors {
+            tensor.part = if tensor.part == MADE { made } else { tensor.part + 1 };
+        }
+        Gguf::of_tensors(parts, self.tensors, Some(self.folder))
+    }
+}
