@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::worker::Refused;
@@ -21,13 +21,13 @@ pub struct Failure {
     /// The field that is wrong.
     param: Option<String>,
     pub message: String,
-    /// Further members.
-    more: Map<String, Value>,
+    /// Tokens of a prompt that does not fit, and positions that there are.
+    fit: Option<(usize, usize)>,
 }
 
 impl Failure {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Failure {
-        Failure { status, kind, code: None, param: None, message: message.into(), more: Map::new() }
+        Failure { status, kind, code: None, param: None, message: message.into(), fit: None }
     }
 
     /// The request as a whole makes no sense.
@@ -52,9 +52,8 @@ impl Failure {
         let message = format!(
             "the prompt has {needed} tokens, and the context {available} positions: shorten it, or start the server with a larger -c"
         );
-        let more =
-            Map::from_iter([("n_prompt_tokens".into(), needed.into()), ("n_ctx".into(), available.into())]);
-        Failure { code: Some("context_length_exceeded"), more, ..Failure::request(message) }
+        let fit = Some((needed, available));
+        Failure { code: Some("context_length_exceeded"), fit, ..Failure::request(message) }
     }
 
     /// The body has more bytes than are read.
@@ -107,8 +106,9 @@ impl Failure {
         let mut error = json!({
             "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
         });
-        if let Some(error) = error.as_object_mut() {
-            error.extend(self.more.clone());
+        if let Some((needed, available)) = self.fit {
+            error["n_prompt_tokens"] = needed.into();
+            error["n_ctx"] = available.into();
         }
         json!({ "error": error })
     }

@@ -94,6 +94,9 @@ pub fn chats() -> Outcome {
     equal(get(server.address, "/v1/models/another")?.status, 404)?;
     equal(&get(server.address, "/props")?.json()?["total_slots"], &json!(4))?;
     equal(get(server.address, "/ready")?.status, 200)?;
+    let page = get(server.address, "/")?;
+    must(page.status == 200 && page.body.contains("v1/chat/completions"), || format!("{page:?}"))?;
+    must(page.headers.contains("content-security-policy: default-src 'none'"), || page.headers.clone())?;
     let metrics = get(server.address, "/metrics")?.body;
     for part in [
         "wgllm_requests_total{path=\"/v1/chat/completions\",status=\"200\",complete=\"true\"} 3",

@@ -43,6 +43,9 @@ impl Faults {
 pub struct Faulty {
     pub inner: Box<dyn Backend>,
     pub faults: Faults,
+    /// What it answers in place of what was sampled, again and again; its last token is an end token.
+    pub script: Vec<u32>,
+    pub at: usize,
 }
 
 impl Backend for Faulty {
@@ -74,6 +77,14 @@ impl Backend for Faulty {
         self.inner.copy_page(from, to)
     }
 
+    fn save_states(&mut self, slot: u32, place: u32) -> Result<()> {
+        self.inner.save_states(slot, place)
+    }
+
+    fn restore_states(&mut self, place: u32, slot: u32) -> Result<()> {
+        self.inner.restore_states(place, slot)
+    }
+
     fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
         match self.faults.next() {
             Some(Fault::Lost) => Err(Error::Lost("the device was taken away".into())),
@@ -83,7 +94,14 @@ impl Backend for Faulty {
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
-        self.inner.collect(ticket)
+        let mut collected = self.inner.collect(ticket)?;
+        if !self.script.is_empty() {
+            for token in &mut collected.tokens {
+                *token = self.script[self.at];
+                self.at = (self.at + 1) % self.script.len();
+            }
+        }
+        Ok(collected)
     }
 }
 

@@ -3,6 +3,7 @@
 #[path = "../common/adapters.rs"]
 mod adapters;
 mod answers;
+mod calls;
 mod client;
 mod errors;
 mod faults;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("stop strings, limits and choices end answers", answers::ends),
         ("biases and penalties change what is chosen", answers::sampling),
         ("text becomes tokens and tokens text", answers::tokens),
+        ("thoughts and calls of tools have the shapes that clients know", calls::all_forms),
         ("responses have the shapes that clients know", forms::responses),
         ("messages have the shapes that clients know", forms::messages),
         ("a shared beginning is computed once", many::prefixes),

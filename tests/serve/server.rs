@@ -32,6 +32,8 @@ pub struct Plan {
     pub delay: Duration,
     /// What goes wrong.
     pub faults: Faults,
+    /// What the model answers, whatever it is asked; nothing: what it has learnt.
+    pub script: &'static str,
 }
 
 impl Default for Plan {
@@ -43,6 +45,7 @@ impl Default for Plan {
             context: 512,
             delay: Duration::ZERO,
             faults: Faults::default(),
+            script: "",
         }
     }
 }
@@ -69,9 +72,15 @@ impl Running {
         let open = move || {
             std::thread::sleep(plan.delay);
             let mut engine = Engine::open(MODEL.as_ref(), &options, &mut |_, _| {})?;
+            let mut script = Vec::new();
+            if let Some(tokenizer) = engine.tokenizer.as_ref().filter(|_| !plan.script.is_empty()) {
+                script = tokenizer.encode(plan.script, Encode::default())?;
+                script.extend(tokenizer.eos());
+            }
             let _ = filled.set(Arc::new(Served::new(&mut engine, Some("story"), Some(TEMPLATE))?));
             let vocab = engine.model.vocab_size;
-            let backend = Box::new(Faulty { inner: engine.backend, faults: plan.faults.clone() });
+            let backend =
+                Box::new(Faulty { inner: engine.backend, faults: plan.faults.clone(), script, at: 0 });
             Ok(Opened { backend, plan: engine.plan, vocab })
         };
         let worker = Worker::start(Box::new(open), plan.capacity)?;
