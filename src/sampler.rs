@@ -438,7 +438,7 @@ mod tests {
         assert_eq!((chosen(&[0, 0], presence.clone()), chosen(&[0, 7], presence)), (0, 0));
         let frequency = Sampling { frequency_penalty: 0.4, ..OPEN };
         assert_eq!((chosen(&[0], frequency.clone()), chosen(&[0, 0], frequency)), (0, 1));
-        assert!(OPEN.is_for_host() == false && Sampling { logprobs: Some(0), ..OPEN }.is_for_host());
+        assert!(!OPEN.is_for_host() && Sampling { logprobs: Some(0), ..OPEN }.is_for_host());
         assert!(Sampling { presence_penalty: f32::NAN, ..OPEN }.check().is_err());
     }
 

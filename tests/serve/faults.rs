@@ -23,19 +23,26 @@ pub enum Fault {
 
 /// What goes wrong at which batch, counted over all devices.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<(usize, VecDeque<(usize, Fault)>)>>);
+pub struct Faults(Arc<Mutex<Due>>);
+
+/// Batches so far, and the faults that are still to come.
+#[derive(Default)]
+struct Due {
+    batches: usize,
+    faults: VecDeque<(usize, Fault)>,
+}
 
 impl Faults {
     pub fn at(faults: impl IntoIterator<Item = (usize, Fault)>) -> Faults {
-        Faults(Arc::new(Mutex::new((0, faults.into_iter().collect()))))
+        Faults(Arc::new(Mutex::new(Due { batches: 0, faults: faults.into_iter().collect() })))
     }
 
     fn next(&self) -> Option<Fault> {
-        let mut state = self.0.lock().expect("nobody panics here");
-        state.0 += 1;
-        let now = state.0;
-        let due = state.1.front().is_some_and(|(at, _)| *at <= now);
-        if due { state.1.pop_front().map(|(_, fault)| fault) } else { None }
+        let mut due = self.0.lock().expect("nobody panics here");
+        due.batches += 1;
+        let now = due.batches;
+        let comes = due.faults.front().is_some_and(|(at, _)| *at <= now);
+        if comes { due.faults.pop_front().map(|(_, fault)| fault) } else { None }
     }
 }
 

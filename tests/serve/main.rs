@@ -20,6 +20,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use adapters::{Target, adapters, none_here};
 
 type Outcome = Result<(), Failed>;
+/// A trial's name, and what it does.
+type OnTarget = (&'static str, fn(&Target) -> Outcome);
+type OnCpu = (&'static str, fn() -> Outcome);
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
         trials.push(none_here("serving on an adapter"));
     }
     for target in &targets {
-        let all: &[(&str, fn(&Target) -> Outcome)] = &[
+        let all: &[OnTarget] = &[
             ("a completion is the story, whole and streamed", answers::story),
             ("clients at once get what each gets alone", many::together),
             (
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
             trials.push(Trial::test(format!("{name}, on {}", target.label), move || run(&of)));
         }
     }
-    let on_cpu: &[(&str, fn() -> Outcome)] = &[
+    let on_cpu: &[OnCpu] = &[
         ("chats have the shapes that clients know", answers::chats),
         ("stop strings, limits and choices end answers", answers::ends),
         ("biases and penalties change what is chosen", answers::sampling),
