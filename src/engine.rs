@@ -12,7 +12,7 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Gpu, Masks};
-use crate::memory::{Kv, KvFormat};
+use crate::memory::{Kv, KvFormat, Pages};
 use crate::models::{self, Model};
 use crate::tokenizer::Tokenizer;
 
@@ -52,6 +52,8 @@ pub struct Options {
     pub batch: usize,
     /// Sequences that are kept side by side.
     pub slots: usize,
+    /// Whether all of them share the positions of one context, instead of having one each.
+    pub shared: bool,
     /// Only the first layers of the model.
     pub layers: Option<usize>,
     /// Every node by a dispatch of its own.
@@ -72,6 +74,7 @@ impl Default for Options {
             context: None,
             batch: 512,
             slots: 1,
+            shared: false,
             layers: None,
             unfused: false,
             tokenizer: true,
@@ -164,10 +167,13 @@ impl Engine {
                 best
             }
         };
-        let plan = RuntimeConfig {
+        let mut plan = RuntimeConfig {
             kv: options.kv(adapter.is_some()),
             ..RuntimeConfig::new(context, options.slots, rows, options.precision)
         };
+        if options.shared {
+            plan.pages = Pages::of(context);
+        }
         let backend: Box<dyn Backend> = match adapter {
             Some(device) => {
                 Box::new(Gpu::new(device, file.clone(), model.clone(), plan, options.unfused, progress)?)

@@ -41,13 +41,19 @@ pub mod formats;
 pub mod gguf;
 pub mod gpu;
 pub mod graph;
+pub mod logprobs;
 pub mod memory;
 pub mod models;
 pub mod ops;
+pub mod recommended;
 pub mod replace;
 pub mod sampler;
 pub mod scheduler;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod session;
+pub mod stops;
 pub mod tokenizer;
+pub mod worker;
 
 pub use error::{Error, Result};

@@ -7,6 +7,8 @@
 //!
 //! Logits are compared by their keys, as on the GPU: a NaN is never chosen, and an infinity counts as ±1e30.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result};
 
 /// What the GPU writes in place of a token where there is none to choose: see [`no_token`].
@@ -34,6 +36,14 @@ pub struct Sampling {
     pub seed: u64,
     /// Tokens that are never chosen, as with a logit of -infinity; ids beyond the vocabulary change nothing.
     pub banned: Vec<u32>,
+    /// What is added to the logits of tokens; ids beyond the vocabulary change nothing.
+    pub bias: Vec<(u32, f32)>,
+    /// Taken off the logit of each token that was generated.
+    pub presence_penalty: f32,
+    /// Taken off it for each time that it was generated.
+    pub frequency_penalty: f32,
+    /// How many log probabilities come with each token, besides its own; none where there is no number.
+    pub logprobs: Option<u32>,
 }
 
 impl Default for Sampling {
@@ -47,6 +57,10 @@ impl Default for Sampling {
             repeat_last_n: 64,
             seed: 0,
             banned: Vec::new(),
+            bias: Vec::new(),
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logprobs: None,
         }
     }
 }
@@ -67,6 +81,16 @@ impl Sampling {
         self.repeat_penalty != 1.0 && self.repeat_last_n > 0
     }
 
+    /// Whether logits must come to the host: for what no device's sampler does.
+    pub fn is_for_host(&self) -> bool {
+        self.logprobs.is_some() || self.adjusts()
+    }
+
+    /// Whether logits are changed before everything else.
+    fn adjusts(&self) -> bool {
+        !self.bias.is_empty() || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+
     /// An error where a number is outside its range.
     pub fn check(&self) -> Result<()> {
         let number = |name: &str, value: f32, good: bool, range: &str| match good {
@@ -77,6 +101,14 @@ impl Sampling {
         number("temperature", self.temperature, (0.0..=1e6).contains(&self.temperature), "0 to 1e6")?;
         number("top-p", self.top_p, share(self.top_p), "0 to 1")?;
         number("min-p", self.min_p, share(self.min_p), "0 to 1")?;
+        for (name, value) in
+            [("presence penalty", self.presence_penalty), ("frequency penalty", self.frequency_penalty)]
+        {
+            number(name, value, (-100.0..=100.0).contains(&value), "-100 to 100; 0 changes nothing")?;
+        }
+        if let Some((token, bias)) = self.bias.iter().find(|(_, bias)| bias.is_nan()) {
+            return Err(Error::Usage(format!("the bias of token {token} is {bias}, expected a number")));
+        }
         let penalty = self.repeat_penalty;
         number("repeat penalty", penalty, (1e-3..=1e3).contains(&penalty), "0.001 to 1000; 1 changes nothing")
     }
@@ -124,6 +156,35 @@ pub fn sample(logits: &[f32], recent: &[u32], sampling: &Sampling, position: u32
     // The first of equals: `max_by` alone would take the last.
     let best = kept.0.iter().map(|c| (score(c), c.1)).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
     best.map(|(_, token)| token).ok_or_else(no_token)
+}
+
+/// The same behind biases and the penalties that count what was `generated`: logit + bias − presence − frequency · count.
+pub fn sample_adjusted(
+    logits: &[f32],
+    recent: &[u32],
+    generated: &[u32],
+    sampling: &Sampling,
+    position: u32,
+) -> Result<u32> {
+    if !sampling.adjusts() {
+        return sample(logits, recent, sampling, position);
+    }
+    let mut logits = logits.to_vec();
+    let mut counts = HashMap::new();
+    for token in generated {
+        *counts.entry(token).or_insert(0) += 1;
+    }
+    for (&token, count) in counts {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit -= sampling.presence_penalty + sampling.frequency_penalty * count as f32;
+        }
+    }
+    for &(token, bias) in &sampling.bias {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit += bias;
+        }
+    }
+    sample(&logits, recent, sampling, position)
 }
 
 /// The tokens in the running: (key of the logit, token), in the order of tokens.
@@ -242,6 +303,10 @@ mod tests {
         repeat_last_n: 64,
         seed: 7,
         banned: Vec::new(),
+        bias: Vec::new(),
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        logprobs: None,
     };
 
     fn kept(logits: &[f32], sampling: &Sampling) -> Vec<u32> {
@@ -358,6 +423,23 @@ mod tests {
         }
         let all = Sampling { banned: (0..40).collect(), ..OPEN };
         assert!(sample(&logits, &[], &all, 0).is_err());
+    }
+
+    #[test]
+    fn biases_and_penalties_change_logits_by_what_they_say() {
+        let logits = [3.0, 2.5, 0.0, f32::NAN];
+        let chosen = |generated: &[u32], sampling: Sampling| {
+            sample_adjusted(&logits, &[], generated, &Sampling { temperature: 0.0, ..sampling }, 0).unwrap()
+        };
+        assert_eq!(chosen(&[0, 0], OPEN), 0);
+        assert_eq!(chosen(&[], Sampling { bias: vec![(2, 3.1), (9, 50.0), (3, 50.0)], ..OPEN }), 2);
+        assert_eq!(chosen(&[], Sampling { bias: vec![(0, f32::NEG_INFINITY)], ..OPEN }), 1);
+        let presence = Sampling { presence_penalty: 0.4, ..OPEN };
+        assert_eq!((chosen(&[0, 0], presence.clone()), chosen(&[0, 7], presence)), (0, 0));
+        let frequency = Sampling { frequency_penalty: 0.4, ..OPEN };
+        assert_eq!((chosen(&[0], frequency.clone()), chosen(&[0, 0], frequency)), (0, 1));
+        assert!(OPEN.is_for_host() == false && Sampling { logprobs: Some(0), ..OPEN }.is_for_host());
+        assert!(Sampling { presence_penalty: f32::NAN, ..OPEN }.check().is_err());
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use crate::backend::{Backend, RuntimeConfig};
+use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::sampler::Sampling;
+use crate::sampler::{Sampling, no_token};
 use crate::scheduler::{Event, Request, Scheduler};
 
 pub use crate::scheduler::Finish;
@@ -15,6 +16,8 @@ pub use crate::scheduler::Finish;
 pub struct Timings {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// How many of them were computed before, for an earlier prompt.
+    pub cached_tokens: usize,
     /// From the call to the first token, in ms.
     pub ttft_ms: f64,
     /// Tokens that were handed out.
@@ -24,9 +27,19 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Prompt tokens per second.
+    /// Prompt tokens per second, of those that were computed.
     pub fn prefill_tps(&self) -> f64 {
-        if self.ttft_ms > 0.0 { self.prompt_tokens as f64 / self.ttft_ms * 1e3 } else { 0.0 }
+        let computed = self.prompt_tokens - self.cached_tokens;
+        if self.ttft_ms > 0.0 { computed as f64 / self.ttft_ms * 1e3 } else { 0.0 }
+    }
+
+    /// This generation and another that went on with it: the prompt is the first one's.
+    pub fn and_then(self, next: &Timings) -> Timings {
+        Timings {
+            tokens: self.tokens + next.tokens,
+            decode_ms: self.decode_ms + next.ttft_ms + next.decode_ms,
+            ..self
+        }
     }
 
     /// Tokens per second after the first.
@@ -44,6 +57,8 @@ impl Timings {
 pub struct Session<'a> {
     scheduler: Scheduler<'a>,
     slot: u32,
+    context: usize,
+    cancel: Cancel,
 }
 
 impl<'a> Session<'a> {
@@ -51,7 +66,23 @@ impl<'a> Session<'a> {
     pub fn new(backend: &'a mut dyn Backend, config: RuntimeConfig, vocab: usize) -> Session<'a> {
         let mut scheduler = Scheduler::new(backend, config, vocab);
         let slot = scheduler.open().unwrap_or_default();
-        Session { scheduler, slot }
+        Session { scheduler, slot, context: config.context, cancel: Cancel::new() }
+    }
+
+    /// Looks at `cancel` from now on: once it is raised, a generation ends behind the batch that is under way, a long prompt's too, with
+    /// [`Finish::Stopped`]. What is computed by then stays.
+    pub fn watch(&mut self, cancel: Cancel) {
+        self.cancel = cancel;
+    }
+
+    /// Positions that there are.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// How many tokens of the sequence are computed.
+    pub fn computed(&self) -> usize {
+        self.scheduler.computed(self.slot)
     }
 
     /// Forgets the sequence.
@@ -117,6 +148,20 @@ impl<'a> Session<'a> {
         Ok((finish, timings))
     }
 
+    /// Makes the sequence `prompt`, of which only what is not there yet is computed, and goes on as [`Session::generate`].
+    pub fn answer(
+        &mut self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        limit: Option<usize>,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<(Finish, Timings)> {
+        let kept = self.scheduler.keep_common(self.slot, prompt);
+        let cached_tokens = self.computed();
+        let (finish, timings) = self.generate(&prompt[kept..], sampling, limit, on_token)?;
+        Ok((finish, Timings { prompt_tokens: prompt.len(), cached_tokens, ..timings }))
+    }
+
     fn run(
         &mut self,
         tokens: &[u32],
@@ -128,14 +173,23 @@ impl<'a> Session<'a> {
         self.scheduler.request(self.slot, request)?;
         let mut finished = None;
         while finished.is_none() {
+            if self.cancel.is_cancelled() {
+                self.scheduler.stop(self.slot);
+                break;
+            }
             self.scheduler.advance(&mut |_, event| match event {
                 Event::Token(token) => on_token(token).is_continue(),
+                Event::Logprobs(_) => true,
                 Event::Finished(finish) => {
-                    finished = Some(finish);
+                    finished = Some(Ok(finish));
+                    true
+                }
+                Event::NoToken => {
+                    finished = Some(Err(no_token()));
                     true
                 }
             })?;
         }
-        Ok(finished.unwrap_or(Finish::Stopped))
+        finished.unwrap_or(Ok(Finish::Stopped))
     }
 }

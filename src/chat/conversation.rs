@@ -116,6 +116,22 @@ impl Message {
     }
 }
 
+impl Conversation {
+    /// How often the person spoke: each turn is what they said and all that came of it. What is in front of the first belongs to none.
+    pub fn turns(&self) -> usize {
+        self.messages.iter().filter(|message| message.role == "user").count()
+    }
+
+    /// The conversation without its first `count` turns, with what is in front of them; none if nothing is to be left out, or no turn would be left.
+    pub fn without_turns(&self, count: usize) -> Option<Conversation> {
+        let starts: Vec<usize> =
+            (0..self.messages.len()).filter(|&i| self.messages[i].role == "user").collect();
+        let (&first, &kept) = (starts.first()?, starts.get(count).filter(|_| count > 0)?);
+        let messages = [&self.messages[..first], &self.messages[kept..]].concat();
+        Some(Conversation { messages, ..self.clone() })
+    }
+}
+
 impl Content {
     /// The text, or that of all parts if they are texts alone.
     pub fn plain(&self) -> Option<String> {

@@ -2,18 +2,29 @@
 //!
 //! A [`Conversation`] goes through a [`ChatTemplate`], the model's own or one with a [name](builtin), and becomes a
 //! [`Rendered`] prompt, whose special tokens all come from the template: what people wrote stays text (`guard`).
-//! The language of templates is Jinja with what Hugging Face adds (`python`).
+//! The language of templates is Jinja with what Hugging Face adds (`python`). A [`Dialog`] goes on in a
+//! [`Session`](crate::session::Session); a [`Reply`] makes text and thoughts of the tokens that come, for whoever drives a scheduler, and
+//! [`Calls`] finds calls of tools in the text.
 
 pub mod builtin;
+mod call;
+mod calls;
 mod capabilities;
 mod conversation;
+mod dialog;
 mod guard;
 mod json;
 mod python;
 mod rendered;
+mod reply;
 mod template;
+pub mod thinking;
 
+pub use call::CallFormat;
+pub use calls::{Calls, Said};
 pub use capabilities::Capabilities;
 pub use conversation::{Content, Conversation, Function, Message, Part, ToolCall};
+pub use dialog::{Answer, Asked, Dialog, Overflow};
 pub use rendered::Rendered;
+pub use reply::{End, Piece, Reply};
 pub use template::{ChatTemplate, Options};

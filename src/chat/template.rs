@@ -72,27 +72,34 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Model`] says what is wrong with the template, or how to give one where there is none.
     pub fn from_gguf(file: &Gguf, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
-        let meta = file.metadata();
-        let Some(text) = meta.str(KEY)? else {
-            let has = |token: &str| tokenizer.control_tokens().any(|control| control == token);
-            if CHATML_TOKENS.iter().all(|token| has(token)) {
-                let chatml = builtin::find("chatml").map_or("", |named| named.text);
-                return ChatTemplate::for_model(chatml, file, tokenizer);
-            }
+        ChatTemplate::find(file, tokenizer)?.ok_or_else(|| {
             let names: Vec<&str> = builtin::NAMED.iter().map(|named| named.name).collect();
-            return Err(Error::Model(format!(
+            Error::Model(format!(
                 "the file has no chat template ({KEY}), and its vocabulary lacks {} of ChatML; give one with \
                  --chat-template FILE, or by a name: {}",
                 CHATML_TOKENS.join(" or "),
                 names.join(", ")
-            )));
+            ))
+        })
+    }
+
+    /// The same; none where the file has no template and no tokens of ChatML, as models have that merely continue texts.
+    pub fn find(file: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
+        let meta = file.metadata();
+        let Some(text) = meta.str(KEY)? else {
+            let has = |token: &str| tokenizer.control_tokens().any(|control| control == token);
+            if !CHATML_TOKENS.iter().all(|token| has(token)) {
+                return Ok(None);
+            }
+            let chatml = builtin::find("chatml").map_or("", |named| named.text);
+            return ChatTemplate::for_model(chatml, file, tokenizer).map(Some);
         };
         let mut template = ChatTemplate::new(text, Origin::ModelFile)?;
         if let Some(tools) = meta.str(WITH_TOOLS)? {
             template.add(TOOLS, tools)?;
         }
         template.set_vocabulary(file, tokenizer)?;
-        Ok(template)
+        Ok(Some(template))
     }
 
     /// A template that was given for a model, such as a [named](builtin) one.

@@ -16,8 +16,10 @@ mod profile;
 mod report;
 mod reporter;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 mod stdout;
-mod stop;
+
 mod template;
 mod text;
 mod tokenize;
@@ -56,6 +58,9 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Print the token ids of a text, or the text of token ids
     Tokenize(tokenize::Tokenize),
+    /// Make a model available to programs that speak OpenAI's protocol
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Serve>),
     /// Print what the model is given of a conversation
     Template(template::Template),
     /// Write the logits of every position of a prompt to an NPY file
@@ -109,6 +114,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Some(Command::Devices(devices)) => devices.run(),
         Some(Command::Inspect(inspect)) => inspect.run(),
         Some(Command::Tokenize(tokenize)) => tokenize.run(),
+        #[cfg(feature = "serve")]
+        Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Template(template)) => template.run(),
         Some(Command::Logits(logits)) => logits.run(),
         Some(Command::Check(check)) => check.run(),
@@ -125,6 +132,7 @@ const LONG_NAMES: &[(&str, &str)] = &[
     ("-dev", "--device"),
     ("-pg", "--prompt-gen"),
     ("-npl", "--parallel"),
+    ("-np", "--parallel"),
 ];
 
 /// Flags whose value is a text: what follows them is never a flag.

@@ -20,8 +20,8 @@ use super::model::{self, ModelFlag};
 use super::profile::Profiled;
 use super::report::{self, Bandwidth};
 use super::reporter::Reporter;
-use super::stop::Stops;
 use super::{Outcome, Quit, devices, interrupt};
+use wgllm::stops::Stops;
 
 /// How the story begins that is told when nothing is asked for.
 const OPENING: &str = "Once upon a time";

@@ -105,7 +105,7 @@ impl Template {
 }
 
 /// The template of a file, or of that name; a name wins over a file of that name, which `./NAME` still means.
-fn read_template(given: &str) -> Result<String> {
+pub fn read_template(given: &str) -> Result<String> {
     if let Some(named) = builtin::find(given) {
         return Ok(named.text.into());
     }

@@ -1,6 +1,8 @@
 //! Pages of positions. All slots share one pool; a slot's positions lie in the pages of its own table, in order. A page that two slots
 //! have in common is a prefix that both read and neither writes.
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Result};
 
 /// Positions of a page: those of a block of keys (`wgsl/lib/kv_layout.wgsl`).
@@ -35,6 +37,36 @@ impl Pages {
         self.users.iter().filter(|&&n| n == 0).count()
     }
 
+    /// Pages that some of these slots have.
+    pub fn of_slots(&self, slots: impl Iterator<Item = u32>) -> usize {
+        slots.flat_map(|slot| self.table(slot)).collect::<HashSet<_>>().len()
+    }
+
+    /// Whether page `n` of a slot's table is another's, too.
+    pub fn is_shared(&self, slot: u32, n: usize) -> bool {
+        self.table(slot).get(n).is_some_and(|&page| self.users[page as usize] > 1)
+    }
+
+    /// Makes page `n` of a slot's table its own, so that it can be written. Where it was another's, too, the result is that page and
+    /// the one that is to be its copy.
+    pub fn own(&mut self, slot: u32, n: usize) -> Result<Option<(u32, u32)>> {
+        if !self.is_shared(slot, n) {
+            return Ok(None);
+        }
+        let Some(copy) = self.users.iter().position(|&n| n == 0) else { return Err(self.full(1)) };
+        let page = std::mem::replace(&mut self.tables[slot as usize][n], copy as u32);
+        self.users[page as usize] -= 1;
+        self.users[copy] = 1;
+        Ok(Some((page, copy as u32)))
+    }
+
+    fn full(&self, wanted: usize) -> Error {
+        let (positions, left) = (wanted * PAGE, self.free() * PAGE);
+        Error::OutOfMemory(format!(
+            "{positions} more positions were wanted, {left} are free in the KV pool; end a sequence or give a larger -c"
+        ))
+    }
+
     /// Gives `slot` pages for its first `positions` positions. The result is the first of its pages that is new; fails where the pool
     /// has too few, and changes nothing then.
     pub fn grow(&mut self, slot: u32, positions: usize) -> Result<usize> {
@@ -44,10 +76,7 @@ impl Pages {
         let free: Vec<u32> =
             (0..self.users.len() as u32).filter(|&p| self.users[p as usize] == 0).take(wanted).collect();
         if free.len() < wanted {
-            let (positions, left) = (wanted * PAGE, free.len() * PAGE);
-            return Err(Error::OutOfMemory(format!(
-                "{positions} more positions were wanted, {left} are free in the KV pool; end a sequence or give a larger -c"
-            )));
+            return Err(self.full(wanted));
         }
         for &page in &free {
             self.users[page as usize] = 1;
@@ -112,6 +141,19 @@ mod tests {
         pages.grow(1, 33).unwrap();
         assert_eq!((pages.table(0), pages.table(1)), (&[0][..], &[2, 1][..]));
         assert_eq!(pages.free(), 0);
+    }
+
+    #[test]
+    fn a_page_that_is_written_is_its_slots_own() {
+        let mut pages = Pages::new(4, 2);
+        pages.grow(0, 64).unwrap();
+        pages.share(0, 1, 64).unwrap();
+        assert!(pages.is_shared(0, 1) && !pages.is_shared(0, 2));
+        assert_eq!(pages.own(0, 1).unwrap(), Some((1, 2)));
+        assert_eq!((pages.table(0), pages.table(1)), (&[0, 2][..], &[0, 1][..]));
+        assert_eq!((pages.own(0, 1).unwrap(), pages.own(1, 1).unwrap()), (None, None));
+        assert_eq!((pages.of_slots(0..2), pages.free()), (3, 1));
+        assert!(pages.own(0, 0).is_ok() && pages.own(0, 0).is_ok());
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What a slot's memory holds of its sequence, and how it is taken back: pages of positions, and snapshots of states.
 
-use super::Scheduler;
+use std::ops::Range;
+
+use super::{Scheduler, Slot};
 use crate::error::Result;
+use crate::memory::{PAGE, Pages};
 
 impl Scheduler<'_> {
     /// Shortens a sequence to its first `len` tokens, and ends the request that is under way there. The result is how many of them the
@@ -98,9 +101,67 @@ impl Scheduler<'_> {
         (s.submitted, s.computed) = (held, s.computed.min(held));
     }
 
-    /// Gives a slot pages for its first `positions` positions.
-    pub(super) fn room(&mut self, slot: u32, positions: usize) -> Result<()> {
-        let first = self.pages.grow(slot, positions)?;
+    /// Shortens a sequence to what it has in common with `prompt`, and to less than all of that, so that something is left to compute. The
+    /// result is how many tokens of `prompt` are there: a request is to append the others.
+    pub fn keep_common(&mut self, slot: u32, prompt: &[u32]) -> usize {
+        let held = &self.slots[slot as usize].tokens;
+        let common = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        self.truncate(slot, common.min(prompt.len().saturating_sub(1)));
+        self.slots[slot as usize].tokens.len()
+    }
+
+    /// How many tokens of a sequence are computed, or on their way to it: no request computes them again.
+    pub fn computed(&self, slot: u32) -> usize {
+        let s = &self.slots[slot as usize];
+        s.submitted.min(s.tokens.len())
+    }
+
+    /// How many of the first of `tokens` a sequence has computed.
+    pub fn common(&self, slot: u32, tokens: &[u32]) -> usize {
+        let s = &self.slots[slot as usize];
+        let known = &s.tokens[..s.submitted.min(s.tokens.len())];
+        known.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+    }
+
+    /// Pages of the pool.
+    pub fn pages(&self) -> usize {
+        self.config.pages
+    }
+
+    /// Pages that no sequence has.
+    pub fn free_pages(&self) -> usize {
+        self.pages.free()
+    }
+
+    /// Pages that some of these slots have.
+    pub fn pages_of(&self, slots: impl Iterator<Item = u32>) -> usize {
+        self.pages.of_slots(slots)
+    }
+
+    /// Pages that [`Scheduler::advance`] may take, at most. Where fewer are free it may fail with [`Error::OutOfMemory`].
+    pub fn wanted_pages(&self) -> usize {
+        let wanted = |(slot, s): (usize, &Slot)| {
+            let Some(active) = &s.active else { return 0 };
+            let steps = (self.limits.ahead - self.flights.len()) * self.steps;
+            let to = match active.drawn {
+                0 => s.tokens.len() + steps.min(active.limit),
+                _ => s.submitted + steps.min(active.limit - active.drawn),
+            };
+            let table = self.pages.table(slot as u32);
+            let grown = Pages::of(to.min(self.config.context)).saturating_sub(table.len());
+            grown + usize::from(self.pages.is_shared(slot as u32, s.submitted / PAGE))
+        };
+        self.slots.iter().enumerate().map(wanted).sum()
+    }
+
+    /// Gives a slot pages of its own for `positions`, which will be written.
+    pub(super) fn room(&mut self, slot: u32, positions: Range<usize>) -> Result<()> {
+        let begun = positions.start / PAGE;
+        if let Some((page, copy)) = self.pages.own(slot, begun)? {
+            self.backend.copy_page(page, copy)?;
+            self.backend.map_pages(slot, begun, &[copy])?;
+        }
+        let first = self.pages.grow(slot, positions.end)?;
         let table = self.pages.table(slot);
         if first < table.len() {
             self.backend.map_pages(slot, first, &table[first..])?;

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, Limits, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Input, Then, Ticket};
 use crate::error::{Error, Result};
+use crate::logprobs::Logprobs;
 use crate::memory::{Pages, Snapshots};
-use crate::sampler::{NO_TOKEN, Sampling, no_token};
+use crate::sampler::{self, NO_TOKEN, Sampling};
 
 /// A batch of several steps should take no longer, so that text comes evenly and little is dropped at a stop.
 const PACE: Duration = Duration::from_millis(16);
@@ -34,12 +35,16 @@ pub enum Finish {
 }
 
 /// What happened in a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// How likely the next token is, and what others are: in front of each token, where [`Sampling::logprobs`] asks for it.
+    Logprobs(Logprobs),
     /// The next token of the sequence.
     Token(u32),
     /// The request is done; the slot takes another.
     Finished(Finish),
+    /// Every logit was NaN, so that there is no next token ([`sampler::no_token`]); the slot takes another request.
+    NoToken,
 }
 
 /// What is appended to a sequence, and what is wanted behind it.
@@ -78,6 +83,8 @@ struct Active {
     /// Tokens whose sampling was submitted, and those handed out.
     drawn: usize,
     handed: usize,
+    /// Where the tokens that were generated begin.
+    prompt: usize,
     /// Whether the backend knows how to sample for the slot.
     told: bool,
 }
@@ -90,6 +97,8 @@ struct Flight {
     /// The positions that are computed then, of each slot.
     reached: Vec<(u32, u64, usize)>,
     steps: usize,
+    /// Whether its logits come back and are sampled from here.
+    on_host: bool,
     /// Whether it appended nothing but what it sampled.
     decode: bool,
 }
@@ -158,8 +167,18 @@ impl<'a> Scheduler<'a> {
         self.slots.iter().any(|s| s.active.is_some())
     }
 
+    /// Whether [`Scheduler::open`] would give a slot.
+    pub fn has_closed(&self) -> bool {
+        self.slots.iter().any(|s| !s.open)
+    }
+
     /// Begins a request in a slot that has none under way.
     pub fn request(&mut self, slot: u32, request: Request) -> Result<()> {
+        self.resume(slot, request, 0)
+    }
+
+    /// The same for a request that was begun elsewhere and broken off: the last `generated` of its tokens were sampled.
+    pub fn resume(&mut self, slot: u32, request: Request, generated: usize) -> Result<()> {
         request.sampling.check()?;
         let s = &self.slots[slot as usize];
         self.fits(s.tokens.len(), &request.tokens)?;
@@ -172,7 +191,9 @@ impl<'a> Scheduler<'a> {
         // The last token must be computed again where its logits are wanted and nothing was appended.
         let again = s.submitted == s.tokens.len() && request.limit != Some(0);
         let limit = request.limit.unwrap_or(usize::MAX);
-        s.active = Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, told: false });
+        let prompt = s.tokens.len().saturating_sub(generated);
+        s.active =
+            Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, prompt, told: false });
         if again {
             self.go_back(slot, self.slots[slot as usize].tokens.len() - 1);
         }
@@ -249,34 +270,57 @@ impl<'a> Scheduler<'a> {
                 s.computed = reached;
             }
         }
+        if flight.on_host {
+            for (&(slot, request), logits) in
+                flight.outputs.iter().zip(collected.logits.chunks_exact(self.vocab))
+            {
+                if self.slots[slot as usize].request == request {
+                    self.sample(slot, logits, on_event);
+                }
+            }
+        }
         for (i, &token) in collected.tokens.iter().enumerate() {
             let (slot, request) = flight.outputs[i % flight.outputs.len()];
             if self.slots[slot as usize].request == request {
-                self.hand_out(slot, token, on_event)?;
+                self.hand_out(slot, token, on_event);
             }
         }
         self.finish(on_event)
     }
 
-    /// Appends a token to its sequence, and tells of it.
-    fn hand_out(
-        &mut self,
-        slot: u32,
-        token: u32,
-        on_event: &mut dyn FnMut(u32, Event) -> bool,
-    ) -> Result<()> {
-        if token == NO_TOKEN {
-            return Err(no_token());
-        }
+    /// Samples the next token of a slot from its logits, and hands it out.
+    fn sample(&mut self, slot: u32, logits: &[f32], on_event: &mut dyn FnMut(u32, Event) -> bool) {
         let s = &mut self.slots[slot as usize];
-        let Some(active) = &mut s.active else { return Ok(()) };
+        let Some(active) = &mut s.active else { return };
+        // The device does not learn of it.
+        active.told = false;
+        let position = s.submitted as u32 - 1;
+        let generated = s.tokens.get(active.prompt..).unwrap_or_default();
+        let token = sampler::sample_adjusted(logits, &s.tokens, generated, &active.sampling, position);
+        let token = token.unwrap_or(NO_TOKEN);
+        if let Some(top) = active.sampling.logprobs
+            && token != NO_TOKEN
+        {
+            on_event(slot, Event::Logprobs(Logprobs::of(logits, token, top as usize)));
+        }
+        self.hand_out(slot, token, on_event);
+    }
+
+    /// Appends a token to its sequence, and tells of it.
+    fn hand_out(&mut self, slot: u32, token: u32, on_event: &mut dyn FnMut(u32, Event) -> bool) {
+        let s = &mut self.slots[slot as usize];
+        let Some(active) = &mut s.active else { return };
+        if token == NO_TOKEN {
+            self.stop(slot);
+            on_event(slot, Event::NoToken);
+            return;
+        }
         s.tokens.push(token);
         active.handed += 1;
         if !on_event(slot, Event::Token(token)) {
             self.stop(slot);
             on_event(slot, Event::Finished(Finish::Stopped));
         }
-        Ok(())
     }
 
     /// Tells of the requests that have all they can have.
@@ -315,16 +359,28 @@ impl<'a> Scheduler<'a> {
         if count == 0 && !prompts {
             return Ok(None);
         }
-        let steps = match prompts || count > self.limits.repeated {
+        // What is sampled here must be known before anything behind it is computed.
+        let sampled_here = |s: &Slot| s.active.as_ref().is_some_and(|a| a.sampling.is_for_host());
+        let on_host = self.slots.iter().any(sampled_here);
+        if on_host && !self.flights.is_empty() {
+            return Ok(None);
+        }
+        let steps = match prompts || on_host || count > self.limits.repeated {
             true => 1,
             false => {
                 self.slots.iter().filter(decoding).map(|s| self.left(s)).min().unwrap_or(1).min(self.steps)
             }
         };
-        let mut batch =
-            Batch { rows: Vec::new(), outputs: Vec::new(), then: Then::Sample, steps: steps as u32 };
-        let mut flight =
-            Flight { ticket: Ticket(0), outputs: Vec::new(), reached: Vec::new(), steps, decode: !prompts };
+        let then = if on_host { Then::Logits } else { Then::Sample };
+        let mut batch = Batch { rows: Vec::new(), outputs: Vec::new(), then, steps: steps as u32 };
+        let mut flight = Flight {
+            ticket: Ticket(0),
+            outputs: Vec::new(),
+            reached: Vec::new(),
+            steps,
+            on_host,
+            decode: !prompts,
+        };
         let slots: Vec<usize> = (0..self.slots.len()).map(|i| (self.turn + i) % self.slots.len()).collect();
         for &slot in &slots {
             if decoding(&&self.slots[slot])
@@ -355,9 +411,13 @@ impl<'a> Scheduler<'a> {
 
     fn add_decode(&mut self, slot: u32, steps: usize, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
         let from = self.slots[slot as usize].submitted;
-        self.room(slot, from + steps)?;
+        self.room(slot, from..from + steps)?;
         let s = &mut self.slots[slot as usize];
         let Some(active) = &mut s.active else { return Ok(()) };
+        if !active.told && !flight.on_host {
+            self.backend.set_slot(slot, &active.sampling, &s.tokens)?;
+            active.told = true;
+        }
         let input = s.tokens.get(from).map_or(Input::LastSampled, |&token| Input::Token(token));
         batch.outputs.push(batch.rows.len() as u32);
         batch.rows.push(BatchRow { input, slot, position: from as u32 });
@@ -383,7 +443,7 @@ impl<'a> Scheduler<'a> {
                 to = last;
             }
         }
-        self.room(slot, to)?;
+        self.room(slot, from..to)?;
         let s = &mut self.slots[slot as usize];
         let Some(active) = &mut s.active else { return Ok(()) };
         for (i, &token) in s.tokens[from..to].iter().enumerate() {
@@ -392,7 +452,7 @@ impl<'a> Scheduler<'a> {
         (s.submitted, s.states) = (to, Some(to));
         flight.reached.push((slot, s.request, to));
         if to == s.tokens.len() && active.limit > 0 {
-            if !active.told {
+            if !active.told && !flight.on_host {
                 self.backend.set_slot(slot, &active.sampling, &s.tokens)?;
                 active.told = true;
             }
@@ -414,7 +474,7 @@ impl<'a> Scheduler<'a> {
         let all = self.slots[slot as usize].tokens.clone();
         for start in (from..all.len()).step_by(most) {
             let end = all.len().min(start + most);
-            self.room(slot, end)?;
+            self.room(slot, start..end)?;
             let row = |p: usize| BatchRow { input: Input::Token(all[p]), slot, position: p as u32 };
             let batch = Batch {
                 rows: (start..end).map(row).collect(),

@@ -277,8 +277,8 @@ impl Tokenizer {
         &self.warnings
     }
 
-    /// What a token prints.
-    fn piece(&self, id: u32) -> &[u8] {
+    /// What a token prints: bytes, which may end within a character. Control tokens print nothing.
+    pub fn piece(&self, id: u32) -> &[u8] {
         match self.pieces.get(id as usize) {
             Some(piece) => piece,
             None => "\u{FFFD}".as_bytes(),

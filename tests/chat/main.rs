@@ -1,8 +1,11 @@
 //! Conversations as models meet them: golden renderings, Python's ways, people's text that stays text, and templates that
-//! mean harm.
+//! mean harm. Conversations that go on, and what of them is computed.
 
+mod dialog;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
+#[path = "../common/gguf_file.rs"]
+mod gguf_file;
 mod golden;
 mod guard;
 #[allow(dead_code)] // The bounds of models' files are theirs.
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
     trials.extend(guard::trials());
     trials.extend(python::trials());
     trials.extend(hostile::trials());
+    trials.extend(dialog::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

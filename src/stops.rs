@@ -1,40 +1,50 @@
 //! Stop strings: text goes through until one of them comes, and what may be the beginning of one waits.
 
 /// Looks for stop strings in text that comes in pieces.
+#[derive(Debug)]
 pub struct Stops {
     strings: Vec<String>,
     held: String,
+    found: Option<usize>,
 }
 
 impl Stops {
     /// Stops at the first of `strings`; empty ones are never found.
     pub fn new(strings: &[String]) -> Stops {
         let strings = strings.iter().filter(|s| !s.is_empty()).cloned().collect();
-        Stops { strings, held: String::new() }
+        Stops { strings, held: String::new(), found: None }
     }
 
     /// Takes a piece; returns the text that may be shown and whether a stop string came right after it.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
-        if let Some(at) = self.strings.iter().filter_map(|s| self.held.find(s.as_str())).min() {
+        let places =
+            self.strings.iter().enumerate().filter_map(|(n, s)| Some((self.held.find(s.as_str())?, n)));
+        if let Some((at, n)) = places.min() {
+            self.found = Some(n);
             self.held.truncate(at);
             return (std::mem::take(&mut self.held), true);
         }
-        let waits = self.strings.iter().map(|s| self.longest_beginning(s)).max().unwrap_or(0);
+        let waits = self.strings.iter().map(|s| longest_beginning(&self.held, s)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - waits);
         (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// The string that came.
+    pub fn found(&self) -> Option<&str> {
+        self.found.map(|n| &*self.strings[n])
     }
 
     /// The text that still waits, at the end of everything.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
+}
 
-    /// Bytes at the end of what is held that `string` begins with.
-    fn longest_beginning(&self, string: &str) -> usize {
-        let mut ends = string.char_indices().map(|(at, _)| at).rev();
-        ends.find(|&at| self.held.ends_with(&string[..at])).unwrap_or(0)
-    }
+/// Bytes at the end of `text` that `string` begins with, without being all of it.
+pub(crate) fn longest_beginning(text: &str, string: &str) -> usize {
+    let mut ends = string.char_indices().map(|(at, _)| at).rev();
+    ends.find(|&at| text.ends_with(&string[..at])).unwrap_or(0)
 }
 
 #[cfg(test)]

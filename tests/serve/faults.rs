@@ -1,0 +1,133 @@
+//! Devices that go away and steps that panic: what is under way goes on or is told, and the server goes on.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use wgllm::backend::{Backend, DeviceInfo, Limits, Memory, Placement};
+use wgllm::batch::{Batch, Collected, Ticket};
+use wgllm::sampler::Sampling;
+use wgllm::{Error, Result};
+
+use crate::adapters::Target;
+use crate::client::{get, ok, post};
+use crate::server::{Plan, Running, alone};
+use crate::{Outcome, equal, must};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    Lost,
+    Panic,
+}
+
+/// What goes wrong at which batch, counted over all devices.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<(usize, VecDeque<(usize, Fault)>)>>);
+
+impl Faults {
+    pub fn at(faults: impl IntoIterator<Item = (usize, Fault)>) -> Faults {
+        Faults(Arc::new(Mutex::new((0, faults.into_iter().collect()))))
+    }
+
+    fn next(&self) -> Option<Fault> {
+        let mut state = self.0.lock().expect("nobody panics here");
+        state.0 += 1;
+        let now = state.0;
+        let due = state.1.front().is_some_and(|(at, _)| *at <= now);
+        if due { state.1.pop_front().map(|(_, fault)| fault) } else { None }
+    }
+}
+
+/// A backend at which things go wrong.
+pub struct Faulty {
+    pub inner: Box<dyn Backend>,
+    pub faults: Faults,
+}
+
+impl Backend for Faulty {
+    fn device(&self) -> DeviceInfo {
+        self.inner.device()
+    }
+
+    fn placement(&self) -> Placement {
+        self.inner.placement()
+    }
+
+    fn memory(&self) -> Memory {
+        self.inner.memory()
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+
+    fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
+        self.inner.set_slot(slot, sampling, recent)
+    }
+
+    fn map_pages(&mut self, slot: u32, first: usize, pages: &[u32]) -> Result<()> {
+        self.inner.map_pages(slot, first, pages)
+    }
+
+    fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
+        self.inner.copy_page(from, to)
+    }
+
+    fn save_states(&mut self, slot: u32, snapshot: u32) -> Result<()> {
+        self.inner.save_states(slot, snapshot)
+    }
+
+    fn restore_states(&mut self, snapshot: u32, slot: u32) -> Result<()> {
+        self.inner.restore_states(snapshot, slot)
+    }
+
+    fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
+        match self.faults.next() {
+            Some(Fault::Lost) => Err(Error::Lost("the device was taken away".into())),
+            Some(Fault::Panic) => panic!("a step went wrong on purpose"),
+            None => self.inner.submit(batch),
+        }
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
+        self.inner.collect(ticket)
+    }
+}
+
+const PROMPT: &str = "Once upon a time";
+
+pub fn lost() -> Outcome {
+    let faults = Faults::at([(10, Fault::Lost), (30, Fault::Lost)]);
+    let server = Running::ready(&Target::cpu(), Plan { faults, ..Plan::default() })?;
+    let expected = &alone(&Target::cpu(), &[PROMPT.into()], 60)?[0];
+    let body = json!({ "prompt": PROMPT, "max_tokens": 60, "stream": true });
+    let events = post(server.address, "/v1/completions", &body)?.events()?;
+    let text: String = events.iter().filter_map(|e| e["choices"][0]["text"].as_str()).collect();
+    equal(&text, expected)?;
+    equal(server.server.worker().status().devices_lost(), 2)?;
+    must(get(server.address, "/metrics")?.body.contains("wgllm_devices_lost_total 2"), || {
+        "it is not told".into()
+    })?;
+    server.idle()
+}
+
+pub fn lost_too_often() -> Outcome {
+    let faults = Faults::at((10..60).step_by(5).map(|at| (at, Fault::Lost)).take(3));
+    let server = Running::ready(&Target::cpu(), Plan { faults, ..Plan::default() })?;
+    let body = json!({ "prompt": PROMPT, "max_tokens": 60 });
+    equal(post(server.address, "/v1/completions", &body)?.status, 503)?;
+    server.idle()?;
+    ok(server.address, "/v1/completions", &body).map(drop)
+}
+
+pub fn panics() -> Outcome {
+    let faults = Faults::at([(10, Fault::Panic)]);
+    let server = Running::ready(&Target::cpu(), Plan { faults, ..Plan::default() })?;
+    let body = json!({ "prompt": PROMPT, "max_tokens": 60 });
+    let response = post(server.address, "/v1/completions", &body)?;
+    equal(response.status, 500)?;
+    equal(&response.json()?["error"]["type"], &json!("server_error"))?;
+    server.idle()?;
+    ok(server.address, "/v1/completions", &body).map(drop)
+}

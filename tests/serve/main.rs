@@ -1,0 +1,83 @@
+//! The server as its clients meet it: real sockets, the model that the repository carries, on the CPU and on every adapter.
+
+#[path = "../common/adapters.rs"]
+mod adapters;
+mod answers;
+mod client;
+mod errors;
+mod faults;
+mod forms;
+mod many;
+#[cfg(unix)]
+mod program;
+mod server;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use adapters::{Target, adapters, none_here};
+
+type Outcome = Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    let mut targets = vec![Target::cpu()];
+    targets.extend(adapters());
+    if targets.len() == 1 {
+        trials.push(none_here("serving on an adapter"));
+    }
+    for target in &targets {
+        let all: &[(&str, fn(&Target) -> Outcome)] = &[
+            ("a completion is the story, whole and streamed", answers::story),
+            ("clients at once get what each gets alone", many::together),
+            (
+                "a pool that is too small for all makes some wait, and all get what they get alone",
+                many::small_pool,
+            ),
+            ("log probabilities are those of the tokens that are chosen", answers::logprobs),
+        ];
+        for &(name, run) in all {
+            let of = target.clone();
+            trials.push(Trial::test(format!("{name}, on {}", target.label), move || run(&of)));
+        }
+    }
+    let on_cpu: &[(&str, fn() -> Outcome)] = &[
+        ("chats have the shapes that clients know", answers::chats),
+        ("stop strings, limits and choices end answers", answers::ends),
+        ("biases and penalties change what is chosen", answers::sampling),
+        ("text becomes tokens and tokens text", answers::tokens),
+        ("responses have the shapes that clients know", forms::responses),
+        ("messages have the shapes that clients know", forms::messages),
+        ("a shared beginning is computed once", many::prefixes),
+        ("a client that leaves frees its place", many::leaving),
+        ("a full queue is 429", many::full),
+        ("memory stays flat", many::flat),
+        ("mistakes are 400 and named", errors::fields),
+        ("bodies that are no requests are refused", errors::bodies),
+        ("a prompt that does not fit is told its numbers", errors::too_long),
+        ("paths and methods that are not there are told", errors::paths),
+        ("a key is asked for", errors::keys),
+        ("pages of other origins are refused, unless they are named", errors::origins),
+        ("slow senders are not waited for", errors::slow),
+        ("a model that is being loaded is 503", errors::loading),
+        ("answers go on where a lost device broke them off", faults::lost),
+        ("an answer that loses its device again and again is 503", faults::lost_too_often),
+        ("a step that panics is 500, and the server goes on", faults::panics),
+        ("a server that ends lets answers end", errors::draining),
+    ];
+    for &(name, run) in on_cpu {
+        trials.push(Trial::test(name, run));
+    }
+    #[cfg(unix)]
+    trials.extend(program::trials());
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
+    if holds { Ok(()) } else { Err(what().into()) }
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Outcome {
+    must(got == expected, || format!("got {got:?}, expected {expected:?}"))
+}
