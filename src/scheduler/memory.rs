@@ -101,16 +101,26 @@ impl Scheduler<'_> {
         (s.submitted, s.computed) = (held, s.computed.min(held));
     }
 
+    /// Shortens a sequence to what it has in common with `prompt`, and to less than all of that, so that something is left to compute. The
+    /// result is how many tokens of `prompt` are there: a request is to append the others.
+    pub fn keep_common(&mut self, slot: u32, prompt: &[u32]) -> usize {
+        let held = &self.slots[slot as usize].tokens;
+        let common = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        self.truncate(slot, common.min(prompt.len().saturating_sub(1)));
+        self.slots[slot as usize].tokens.len()
+    }
+
+    /// How many tokens of a sequence are computed, or on their way to it: no request computes them again.
+    pub fn computed(&self, slot: u32) -> usize {
+        let s = &self.slots[slot as usize];
+        s.submitted.min(s.tokens.len())
+    }
+
     /// How many of the first of `tokens` a sequence has computed.
     pub fn common(&self, slot: u32, tokens: &[u32]) -> usize {
         let s = &self.slots[slot as usize];
         let known = &s.tokens[..s.submitted.min(s.tokens.len())];
         known.iter().zip(tokens).take_while(|(a, b)| a == b).count()
-    }
-
-    /// Whether [`Scheduler::open`] would give a slot.
-    pub fn has_closed(&self) -> bool {
-        self.slots.iter().any(|s| !s.open)
     }
 
     /// Pages of the pool.
@@ -128,7 +138,7 @@ impl Scheduler<'_> {
         self.pages.of_slots(slots)
     }
 
-    /// Pages that [`Scheduler::advance`] may take, at most. Where fewer are free it may fail with [`Error::OutOfMemory`](crate::error::Error::OutOfMemory).
+    /// Pages that [`Scheduler::advance`] may take, at most. Where fewer are free it may fail with [`Error::OutOfMemory`].
     pub fn wanted_pages(&self) -> usize {
         let wanted = |(slot, s): (usize, &Slot)| {
             let Some(active) = &s.active else { return 0 };

@@ -167,19 +167,9 @@ impl<'a> Scheduler<'a> {
         self.slots.iter().any(|s| s.active.is_some())
     }
 
-    /// Shortens a sequence to what it has in common with `prompt`, and to less than all of that, so that something is left to compute. The
-    /// result is how many tokens of `prompt` are there: a request is to append the others.
-    pub fn keep_common(&mut self, slot: u32, prompt: &[u32]) -> usize {
-        let held = &self.slots[slot as usize].tokens;
-        let common = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        self.truncate(slot, common.min(prompt.len().saturating_sub(1)));
-        self.slots[slot as usize].tokens.len()
-    }
-
-    /// How many tokens of a sequence are computed, or on their way to it: no request computes them again.
-    pub fn computed(&self, slot: u32) -> usize {
-        let s = &self.slots[slot as usize];
-        s.submitted.min(s.tokens.len())
+    /// Whether [`Scheduler::open`] would give a slot.
+    pub fn has_closed(&self) -> bool {
+        self.slots.iter().any(|s| !s.open)
     }
 
     /// Begins a request in a slot that has none under way.
