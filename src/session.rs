@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use crate::backend::{Backend, RuntimeConfig};
+use crate::blocking::block_on;
 use crate::error::Result;
 use crate::sampler::Sampling;
 use crate::scheduler::{Event, Request, Scheduler};
@@ -87,11 +88,22 @@ impl<'a> Session<'a> {
 
     /// Appends `tokens` without asking for anything, and waits until they are computed.
     pub fn prefill(&mut self, tokens: &[u32]) -> Result<()> {
-        self.run(tokens, &Sampling::greedy(), Some(0), &mut |_| ControlFlow::Continue(())).map(drop)
+        block_on(self.run(tokens, &Sampling::greedy(), Some(0), &mut |_| ControlFlow::Continue(()))).map(drop)
+    }
+
+    /// [`Session::generate_async`], on a thread that may wait.
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        limit: Option<usize>,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<(Finish, Timings)> {
+        block_on(self.generate_async(prompt, sampling, limit, on_token))
     }
 
     /// Appends `prompt`, then generates up to `limit` tokens (as many as fit where there is none).
-    pub fn generate(
+    pub async fn generate_async(
         &mut self,
         prompt: &[u32],
         sampling: &Sampling,
@@ -101,7 +113,7 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let mut timings = Timings { prompt_tokens: prompt.len(), ..Timings::default() };
         let mut first = start;
-        let finish = self.run(prompt, sampling, limit, &mut |token| {
+        let mut on_timed = |token| {
             let now = Instant::now();
             if timings.tokens == 0 {
                 timings.ttft_ms = (now - start).as_secs_f64() * 1e3;
@@ -110,14 +122,15 @@ impl<'a> Session<'a> {
             timings.tokens += 1;
             timings.decode_ms = (now - first).as_secs_f64() * 1e3;
             on_token(token)
-        })?;
+        };
+        let finish = self.run(prompt, sampling, limit, &mut on_timed).await?;
         if timings.tokens == 0 {
             timings.ttft_ms = start.elapsed().as_secs_f64() * 1e3;
         }
         Ok((finish, timings))
     }
 
-    fn run(
+    async fn run(
         &mut self,
         tokens: &[u32],
         sampling: &Sampling,
@@ -128,13 +141,14 @@ impl<'a> Session<'a> {
         self.scheduler.request(self.slot, request)?;
         let mut finished = None;
         while finished.is_none() {
-            self.scheduler.advance(&mut |_, event| match event {
+            let mut on_event = |_, event| match event {
                 Event::Token(token) => on_token(token).is_continue(),
                 Event::Finished(finish) => {
                     finished = Some(finish);
                     true
                 }
-            })?;
+            };
+            self.scheduler.advance_async(&mut on_event).await?;
         }
         Ok(finished.unwrap_or(Finish::Stopped))
     }
