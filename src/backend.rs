@@ -1,6 +1,7 @@
 //! What runs a graph: the one trait that the CPU and the GPU share, and what each reports of itself.
 
 use crate::batch::{Batch, Collected, Ticket};
+use crate::blocking::{Waiting, block_on};
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::memory::{Kv, Pages};
@@ -170,18 +171,29 @@ pub trait Backend: Send {
     }
 
     /// Bytes per second at which the device reads its memory, measured in this process; none where it cannot be.
-    fn read_bandwidth(&mut self) -> Option<f64> {
-        None
+    fn read_bandwidth_async(&mut self) -> Waiting<'_, Option<f64>> {
+        Box::pin(async { None })
     }
 
-    /// Fails, with the reason, where there is no [`Backend::profile`].
+    /// The same, on a thread that may wait.
+    fn read_bandwidth(&mut self) -> Option<f64> {
+        block_on(self.read_bandwidth_async())
+    }
+
+    /// Fails, with the reason, where there is no [`Backend::profile_async`].
     fn can_profile(&self) -> Result<()> {
         Err(no_profile(&self.device()))
     }
 
     /// Measures the decode step at `position`, whose keys and values are overwritten: no sequence should go on from there.
-    fn profile(&mut self, _position: u32) -> Result<Profile> {
-        Err(no_profile(&self.device()))
+    fn profile_async(&mut self, _position: u32) -> Waiting<'_, Result<Profile>> {
+        let none = no_profile(&self.device());
+        Box::pin(async { Err(none) })
+    }
+
+    /// The same, on a thread that may wait.
+    fn profile(&mut self, position: u32) -> Result<Profile> {
+        block_on(self.profile_async(position))
     }
 
     /// The most that one step may hold.
@@ -207,7 +219,12 @@ pub trait Backend: Send {
     fn submit(&mut self, batch: &Batch) -> Result<Ticket>;
 
     /// Waits for a batch. Tickets are collected in their order.
-    fn collect(&mut self, ticket: Ticket) -> Result<Collected>;
+    fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>>;
+
+    /// The same, on a thread that may wait.
+    fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
+        block_on(self.collect_async(ticket))
+    }
 
     /// Computes one step. The result is the logits of its outputs, `[outputs][vocabulary]`.
     fn step(&mut self, step: &Step) -> Result<Vec<f32>> {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Backend, DeviceInfo, Precision, RuntimeConfig};
+use crate::blocking::block_on;
 use crate::cpu::{Cpu, Values};
 use crate::engine::{Choice, Options};
 use crate::error::{Error, Result};
@@ -70,9 +71,14 @@ impl Report {
     }
 }
 
+/// [`check_async`], on a thread that may wait.
+pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
+    block_on(check_async(file, options, ids, decode))
+}
+
 /// Runs `ids` as a prefill and `decode` single-row steps on the CPU and on the device that `options` choose. `auto` takes a software
 /// adapter too: for this, it is as good as any. The CPU itself is held to the plain references of the ops.
-pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
+pub async fn check_async(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
     let file = Arc::new(file);
     let model = Arc::new(Model::from_gguf(&file, options.layers)?);
     let context = (ids.len() + decode).max(1);
@@ -88,17 +94,18 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
         return check_cpu(file, model, plan, ids, decode);
     }
     let device = match options.backend {
-        Choice::Gpu(api) => gpu::choose(Some(api), options.device.as_deref(), options.masks)?,
-        _ => gpu::choose(None, options.device.as_deref(), options.masks)?,
+        Choice::Gpu(api) => gpu::choose_async(Some(api), options.device.as_deref(), options.masks).await?,
+        _ => gpu::choose_async(None, options.device.as_deref(), options.masks).await?,
     };
-    let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, options.unfused, &mut |_, _| {})?;
+    let mut gpu =
+        Gpu::new_async(device, file.clone(), model.clone(), plan, options.unfused, &mut |_, _| {}).await?;
     let exact = RuntimeConfig { precision: Precision::F32, ..plan };
     let mut beside = Cpu::new(file.clone(), model.clone(), exact)?;
     let mut alone = Cpu::new(file, model.clone(), exact)?;
 
     let mut nodes = Vec::new();
     for (label, step) in steps(ids, decode) {
-        let (found, logits) = compare(&mut gpu, &mut beside, &model.graph, &step, &label)?;
+        let (found, logits) = compare_async(&mut gpu, &mut beside, &model.graph, &step, &label).await?;
         nodes.extend(found);
         let reference = alone.step(&step)?;
         let bound = match options.precision {
@@ -170,9 +177,20 @@ fn steps(ids: &[u32], decode: usize) -> Vec<(String, Step)> {
     steps
 }
 
+/// [`compare_async`], on a thread that may wait.
+pub fn compare(
+    gpu: &mut Gpu,
+    cpu: &mut Cpu,
+    graph: &Graph,
+    step: &Step,
+    label: &str,
+) -> Result<(Vec<NodeReport>, Vec<f32>)> {
+    block_on(compare_async(gpu, cpu, graph, step, label))
+}
+
 /// Runs one step on the device and holds every dispatch to the reference; `cpu` keeps the caches as the device wrote them. Also
 /// returns the device's last value, the logits.
-pub fn compare(
+pub async fn compare_async(
     gpu: &mut Gpu,
     cpu: &mut Cpu,
     graph: &Graph,
@@ -184,7 +202,8 @@ pub fn compare(
     gpu.trace(step, &mut |traced| {
         reports.extend(hold(cpu, graph, step, label, &traced, &mut known));
         Ok(())
-    })?;
+    })
+    .await?;
     Ok((reports, known.remove(&graph.output()).unwrap_or_default()))
 }
 

@@ -30,6 +30,7 @@
 
 pub mod backend;
 pub mod batch;
+pub mod blocking;
 pub mod cancel;
 pub mod chat;
 pub mod check;

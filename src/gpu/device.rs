@@ -1,11 +1,15 @@
 //! Adapters: which there are, which is taken, what of it is used, and how its errors come back.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use crate::backend::DeviceInfo;
+use crate::blocking::block_on;
 use crate::error::{Error, Result};
 use crate::gpu::run::subgroup;
+use crate::gpu::signal::Signal;
 
 /// A graphics API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +121,12 @@ pub struct Device {
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
     made: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
+    scopes: Mutex<Vec<Scope>>,
 }
+
+/// An error scope whose answer is still to come, and what its error means.
+type Scope =
+    (Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>, Box<dyn FnOnce(wgpu::Error) -> Error + Send>);
 
 #[derive(Clone)]
 enum Fault {
@@ -142,11 +151,63 @@ impl Device {
         }
     }
 
-    /// Waits for everything that was submitted, or up to the given submission.
-    pub fn wait(&self, until: Option<wgpu::SubmissionIndex>) -> Result<()> {
+    /// Waits for a callback that comes with a submission, or with the last one. Where a device is polled, callbacks run in here; in a browser
+    /// polling does nothing, and its event loop runs them.
+    pub async fn wait(&self, until: Option<wgpu::SubmissionIndex>, signal: Signal) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::Wait { submission_index: until, timeout: None });
         self.check()?;
-        polled.map(drop).map_err(|e| Error::Lost(format!("{}: {e}", self.info.name)))
+        polled.map_err(|e| Error::Lost(format!("{}: {e}", self.info.name)))?;
+        signal.await;
+        self.check()
+    }
+
+    /// Waits for everything that was submitted.
+    pub async fn finished(&self) -> Result<()> {
+        self.wait(None, self.submitted()).await
+    }
+
+    /// What tells when everything is done that was submitted so far.
+    pub fn submitted(&self) -> Signal {
+        let signal = Signal::default();
+        let done = signal.clone();
+        self.queue.on_submitted_work_done(move || done.give());
+        signal
+    }
+
+    /// Has the first `bytes` of a buffer mapped; what tells when they are, or cannot be.
+    pub fn map(&self, buffer: &wgpu::Buffer, mode: wgpu::MapMode, bytes: u64) -> Signal {
+        let signal = Signal::default();
+        let done = signal.clone();
+        buffer.map_async(mode, ..bytes, move |_| done.give());
+        signal
+    }
+
+    /// The error of a scope, where it is known at once; where it comes later, [`Device::settled`] tells it.
+    pub fn settle(
+        &self,
+        scope: wgpu::ErrorScopeGuard,
+        means: impl FnOnce(wgpu::Error) -> Error + Send + 'static,
+    ) -> Result<()> {
+        let mut answer: Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>> = Box::pin(scope.pop());
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(error) => error.map_or(Ok(()), |e| Err(means(e))),
+            Poll::Pending => {
+                let mut scopes = self.scopes.lock().unwrap_or_else(|e| e.into_inner());
+                scopes.push((answer, Box::new(means)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for what all error scopes tell, then fails like [`Device::check`].
+    pub async fn settled(&self) -> Result<()> {
+        let scopes = std::mem::take(&mut *self.scopes.lock().unwrap_or_else(|e| e.into_inner()));
+        for (answer, means) in scopes {
+            if let Some(e) = answer.await {
+                return Err(means(e));
+            }
+        }
+        self.check()
     }
 
     /// The number of buffers made so far.
@@ -167,16 +228,10 @@ impl Device {
         let size = size.max(16).next_multiple_of(4);
         let desc = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&desc);
-        match pollster::block_on(scope.pop()) {
-            None => {
-                self.made.fetch_add(1, Ordering::Relaxed);
-                Ok(buffer)
-            }
-            Some(_) => Err(Error::OutOfMemory(format!(
-                "out of memory on {}: {label} needs {size} bytes more",
-                self.info.name
-            ))),
-        }
+        let full = format!("out of memory on {}: {label} needs {size} bytes more", self.info.name);
+        self.settle(scope, |_| Error::OutOfMemory(full))?;
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Ok(buffer)
     }
 }
 
@@ -189,8 +244,8 @@ fn instance() -> wgpu::Instance {
 }
 
 /// All adapters, hardware first; the order is their numbering.
-fn enumerate() -> Vec<wgpu::Adapter> {
-    let mut all = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut all = instance().enumerate_adapters(wgpu::Backends::all()).await;
     all.retain(|a| Api::of(a.get_info().backend).is_some());
     all.sort_by_key(|a| rank(&a.get_info()));
     all
@@ -238,19 +293,34 @@ fn describe(adapter: &wgpu::Adapter, masks: Masks) -> DeviceInfo {
     }
 }
 
-/// All adapters here, as `devices` lists them.
+/// [`adapters_async`], on a thread that may wait.
 pub fn adapters() -> Vec<AdapterLine> {
+    block_on(adapters_async())
+}
+
+/// [`choose_async`], on a thread that may wait.
+pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
+    block_on(choose_async(api, device, masks))
+}
+
+/// [`best_async`], on a thread that may wait.
+pub fn best(masks: Masks) -> Result<Option<Device>> {
+    block_on(best_async(masks))
+}
+
+/// All adapters here, as `devices` lists them.
+pub async fn adapters_async() -> Vec<AdapterLine> {
     let line = |(index, a)| AdapterLine { index, info: describe(a, Masks::default()) };
-    enumerate().iter().enumerate().map(line).collect()
+    enumerate().await.iter().enumerate().map(line).collect()
 }
 
 /// The adapter that was asked for by API, by number or by a part of its name, or an error that lists those there are.
-pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
+pub async fn choose_async(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
     if device.is_some_and(|d| d.trim().is_empty()) {
         let what = "the device's name is empty; give a number of `wgllm devices` or a part of a name";
         return Err(Error::Usage(what.into()));
     }
-    let all = enumerate();
+    let all = enumerate().await;
     let of_api = |a: &wgpu::Adapter| api.is_none_or(|api| Api::of(a.get_info().backend) == Some(api));
     let wanted = |(index, a): &(usize, &wgpu::Adapter)| {
         let name = a.get_info().name.to_lowercase();
@@ -261,7 +331,7 @@ pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<De
             })
     };
     match all.iter().enumerate().find(wanted) {
-        Some((_, adapter)) => open(adapter, masks),
+        Some((_, adapter)) => open(adapter, masks).await,
         None => Err(Error::Device(no_such(api, device, &all))),
     }
 }
@@ -286,14 +356,14 @@ fn no_such(api: Option<Api>, device: Option<&str>, all: &[wgpu::Adapter]) -> Str
 }
 
 /// The best hardware adapter, if there is one: never a software adapter.
-pub fn best(masks: Masks) -> Result<Option<Device>> {
-    match enumerate().iter().find(|a| !is_software(&a.get_info())) {
-        Some(adapter) => open(adapter, masks).map(Some),
+pub async fn best_async(masks: Masks) -> Result<Option<Device>> {
+    match enumerate().await.iter().find(|a| !is_software(&a.get_info())) {
+        Some(adapter) => open(adapter, masks).await.map(Some),
         None => Ok(None),
     }
 }
 
-fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
+async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
     let info = adapter.get_info();
     let mut wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
     if !masks.no_subgroups {
@@ -308,7 +378,7 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         ..Default::default()
     });
     let refused = |e| Error::Device(format!("{} cannot be opened: {e}", info.name));
-    let (device, queue) = pollster::block_on(request).map_err(refused)?;
+    let (device, queue) = request.await.map_err(refused)?;
 
     let fault = Arc::new(Mutex::new(None));
     let (lost, error) = (fault.clone(), fault.clone());
@@ -353,10 +423,11 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         mutation: masks.mutation,
         made: AtomicU64::new(0),
         fault,
+        scopes: Mutex::default(),
     };
     // The largest subgroup that an adapter names may be larger than any that it runs: plans go by what it runs.
     if opened.caps.subgroups && !opened.caps.subgroup_size_fixed {
-        opened.caps.subgroup_size = subgroup::measure(&opened)?;
+        opened.caps.subgroup_size = subgroup::measure(&opened).await?;
     }
     if let Some(size) = masks.claimed_subgroup {
         (opened.caps.subgroup_size, opened.caps.subgroup_size_fixed) = (size, false);

@@ -9,11 +9,13 @@ mod memory;
 mod pipelines;
 mod plan;
 mod run;
+mod signal;
 
 use std::sync::Arc;
 
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig};
 use crate::batch::{Batch, Collected, Ticket};
+use crate::blocking::{Waiting, block_on};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
@@ -24,7 +26,9 @@ use memory::buffers::{Buffers, Room, step_words};
 use plan::groups;
 use run::{bandwidth, launch, profile, sampler, submission};
 
-pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
+pub use device::{
+    AdapterLine, Api, Caps, Device, Masks, adapters, adapters_async, best, best_async, choose, choose_async,
+};
 pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
@@ -57,8 +61,20 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Plans the dispatches, makes the pipelines and uploads the weights.
+    /// [`Gpu::new_async`], on a thread that may wait.
     pub fn new(
+        device: Device,
+        file: Arc<Gguf>,
+        model: Arc<Model>,
+        config: RuntimeConfig,
+        unfused: bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Gpu> {
+        block_on(Gpu::new_async(device, file, model, config, unfused, progress))
+    }
+
+    /// Plans the dispatches, makes the pipelines and uploads the weights.
+    pub async fn new_async(
         device: Device,
         file: Arc<Gguf>,
         model: Arc<Model>,
@@ -94,8 +110,8 @@ impl Gpu {
         }
         let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
         keys.extend(Sampler::keys(&device, &model)?);
-        let pipelines = Pipelines::make(&device, &keys)?;
-        let buffers = Buffers::new(&device, &file, graph, config, room, &launches)?;
+        let pipelines = Pipelines::make(&device, &keys).await?;
+        let buffers = Buffers::new(&device, &file, graph, config, room, &launches).await?;
         let weights = Weights::upload(
             &device,
             &file,
@@ -104,7 +120,8 @@ impl Gpu {
             &vectors,
             &groups::biases(graph, &groups),
             progress,
-        )?;
+        )
+        .await?;
         let bind = |class: RowClass| {
             let bound = |p| BoundLaunch::new(&device, &pipelines, &buffers, &weights, class, p);
             launches[class as usize].iter().map(bound).collect::<Result<Vec<_>>>()
@@ -118,7 +135,7 @@ impl Gpu {
         let tables: Vec<Vec<u32>> =
             (0..config.slots as u32).map(|slot| (slot * table..(slot + 1) * table).collect()).collect();
         device.queue.write_buffer(buffers.pages(), 0, bytemuck::cast_slice(&tables.concat()));
-        device.check()?;
+        device.settled().await?;
         let pipelines_ms = pipelines.ms;
         let bandwidth = None;
         Ok(Gpu {
@@ -215,16 +232,21 @@ impl Backend for Gpu {
         self.pipelines_ms
     }
 
-    fn read_bandwidth(&mut self) -> Option<f64> {
-        *self.bandwidth.get_or_insert_with(|| bandwidth::measure(&self.device).ok())
+    fn read_bandwidth_async(&mut self) -> Waiting<'_, Option<f64>> {
+        Box::pin(async {
+            if self.bandwidth.is_none() {
+                self.bandwidth = Some(bandwidth::measure(&self.device).await.ok());
+            }
+            self.bandwidth.flatten()
+        })
     }
 
     fn can_profile(&self) -> Result<()> {
         profile::check(self)
     }
 
-    fn profile(&mut self, position: u32) -> Result<Profile> {
-        profile::profile(self, position)
+    fn profile_async(&mut self, position: u32) -> Waiting<'_, Result<Profile>> {
+        Box::pin(profile::profile(self, position))
     }
 
     fn limits(&self) -> Limits {
@@ -272,7 +294,7 @@ impl Backend for Gpu {
         submission::submit(self, batch)
     }
 
-    fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
-        submission::collect(self, ticket)
+    fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {
+        Box::pin(submission::collect(self, ticket))
     }
 }

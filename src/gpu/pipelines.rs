@@ -55,7 +55,7 @@ pub struct Pipelines {
 
 impl Pipelines {
     /// Makes all pipelines, on as many threads as there are cores.
-    pub fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
+    pub async fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
         let start = Instant::now();
         let cache = DiskCache::open(device);
         let mut wanted: Vec<&Key> = Vec::new();
@@ -90,7 +90,7 @@ impl Pipelines {
             }
         });
         let made = made.into_inner().unwrap_or_else(|e| e.into_inner())?;
-        device.check()?;
+        device.settled().await?;
         cache.save();
         Ok(Pipelines { made, ms: start.elapsed().as_secs_f64() * 1e3 })
     }
@@ -120,10 +120,9 @@ fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
         // and unchecked, with guard words around every result.
         unsafe { device.device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked()) }
     };
-    match pollster::block_on(scope.pop()) {
-        None => Ok(module),
-        Some(e) => Err(Error::Device(format!("{}: kernel {} is refused: {e}", device.info.name, key.kernel))),
-    }
+    let (name, kernel) = (device.info.name.clone(), key.kernel);
+    device.settle(scope, move |e| Error::Device(format!("{name}: kernel {kernel} is refused: {e}")))?;
+    Ok(module)
 }
 
 fn pipeline(
@@ -146,13 +145,9 @@ fn pipeline(
         },
         cache,
     });
-    match pollster::block_on(scope.pop()) {
-        None => Ok(pipeline),
-        Some(e) => {
-            let name = &device.info.name;
-            Err(Error::Device(format!("{name}: kernel {} with {constants:?} is refused: {e}", key.kernel)))
-        }
-    }
+    let of = format!("{}: kernel {} with {constants:?}", device.info.name, key.kernel);
+    device.settle(scope, move |e| Error::Device(format!("{of} is refused: {e}")))?;
+    Ok(pipeline)
 }
 
 /// The layout of what a kernel declares, used or not: wgpu's own would leave out what is not.
@@ -250,7 +245,7 @@ fn create_cache(device: &Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCa
     // SAFETY: the data are whole, byte for byte what `save` wrote of a cache of a driver of this name and version (`read_cache`
     // compares their checksum), and wgpu compares the key that the driver itself gives to its caches.
     let cache = unsafe { device.device.create_pipeline_cache(&desc) };
-    pollster::block_on(scope.pop()).is_none().then_some(cache)
+    device.settle(scope, |e| Error::Other(e.to_string())).ok().map(|()| cache)
 }
 
 /// Bytes of the checksum before the data.

@@ -39,7 +39,9 @@ fn main() -> std::process::ExitCode {
         }
         for keys in KV_FORMATS {
             for values in KV_FORMATS {
-                for variant in KEPT.variants {
+                // What masks change does not depend on what the other of the two is kept in.
+                let all = if keys == values { KEPT.variants } else { &KEPT.variants[..1] };
+                for variant in all {
                     trials.push(trial(adapter, &KEPT, variant, Kv { keys, values }));
                 }
             }

@@ -37,7 +37,7 @@ pub fn check(gpu: &Gpu) -> Result<()> {
 }
 
 /// Measures the decode step at `position`. What is in the caches there is overwritten.
-pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
+pub async fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
     check(gpu)?;
     if position as usize >= gpu.config.context {
         let context = gpu.config.context;
@@ -53,9 +53,9 @@ pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
     let mut passes: Vec<&[&BoundLaunch]> = vec![&whole, &[]];
     passes.extend(groups.iter().map(|g| g.stages.as_slice()));
 
-    let repeats = warm_up(gpu, &step, &passes)?;
+    let repeats = warm_up(gpu, &step, &passes).await?;
     let most = wgpu::QUERY_SET_MAX_QUERIES as usize / (2 * passes.len());
-    let times = times(gpu, &step, &passes, repeats.min(most))?;
+    let times = times(gpu, &step, &passes, repeats.min(most)).await?;
     let pass_us = times[1];
     // What a pass takes by itself is not the dispatches': a step has one pass, whatever the number of groups.
     let own = |us: f64| (us - pass_us).max(0.0);
@@ -143,7 +143,7 @@ fn node(gpu: &Gpu, p: &Launch) -> String {
 }
 
 /// Keeps the device busy until its clocks are up; the number of repeats that a measurement has time for.
-fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> {
+async fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> {
     let start = Instant::now();
     loop {
         let once = Instant::now();
@@ -152,8 +152,8 @@ fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> 
         for stages in passes {
             encode(&mut encoder, step, stages, None);
         }
-        let submitted = gpu.device.queue.submit([encoder.finish()]);
-        gpu.device.wait(Some(submitted))?;
+        gpu.device.queue.submit([encoder.finish()]);
+        gpu.device.finished().await?;
         if start.elapsed() >= WARM && once > start {
             let repeats = (LONG.as_nanos() / once.elapsed().as_nanos().max(1)) as usize;
             return Ok(repeats.clamp(REPEATS.0, REPEATS.1));
@@ -162,7 +162,7 @@ fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> 
 }
 
 /// The median time of each pass, in µs.
-fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> Result<Vec<f64>> {
+async fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> Result<Vec<f64>> {
     let count = (2 * passes.len() * repeats) as u32;
     let queries = gpu.device.device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("profile"),
@@ -188,7 +188,7 @@ fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> 
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
     encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
     let stamps: Vec<u64> =
-        bytemuck::pod_collect_to_vec(&readback::copy(&gpu.device, encoder, &resolved, bytes)?);
+        bytemuck::pod_collect_to_vec(&readback::copy(&gpu.device, encoder, &resolved, bytes).await?);
     let tick = gpu.device.queue.get_timestamp_period() as f64 / 1e3;
     let of_pass = |pass: usize| {
         let pairs = stamps.chunks_exact(2).skip(pass).step_by(passes.len());
