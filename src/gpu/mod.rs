@@ -22,7 +22,7 @@ use crate::sampler::Sampling;
 
 use memory::buffers::{Buffers, Room, step_words};
 use plan::groups;
-use run::{bandwidth, launch, profile, sampler, submission};
+use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
 pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
 pub use link::{Slots, imports, kernels, link, stems};
@@ -32,6 +32,7 @@ use plan::{FEW, Launch, Planner, RowClass};
 use run::launch::BoundLaunch;
 use run::sampler::Sampler;
 use run::submission::Flights;
+pub use plan::Arithmetic;
 pub use run::trace::Traced;
 
 /// Logits that come back in one step hold no more bytes than this.
@@ -54,12 +55,13 @@ pub struct Gpu {
     /// The pages of each slot.
     tables: Vec<Vec<u32>>,
     bandwidth: Option<Option<f64>>,
+    notes: Vec<String>,
 }
 
 impl Gpu {
     /// Plans the dispatches, makes the pipelines and uploads the weights.
     pub fn new(
-        device: Device,
+        mut device: Device,
         file: Arc<Gguf>,
         model: Arc<Model>,
         config: RuntimeConfig,
@@ -68,6 +70,16 @@ impl Gpu {
     ) -> Result<Gpu> {
         let graph = &model.graph;
         config.kv.check(graph)?;
+        let mut notes = Vec::new();
+        if let Some(matrix) = device.caps.matrix
+            && config.precision == Precision::Fast
+            && config.rows > 1
+            && let Err(e) = matrix_test::trust(&device, matrix)
+        {
+            device.caps.matrix = None;
+            let name = &device.info.name;
+            notes.push(format!("the matrix units of {name} are not used, for they failed a test: {e}"));
+        }
         let (matrices, vectors) = weight_nodes(&model);
         let groups = groups::groups(graph);
         let layout =
@@ -136,6 +148,7 @@ impl Gpu {
             flights,
             tables,
             bandwidth,
+            notes,
         })
     }
 
@@ -191,6 +204,10 @@ impl Backend for Gpu {
         info
     }
 
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     fn placement(&self) -> Placement {
         let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
         Placement {
@@ -223,8 +240,8 @@ impl Backend for Gpu {
         profile::check(self)
     }
 
-    fn profile(&mut self, position: u32) -> Result<Profile> {
-        profile::profile(self, position)
+    fn profile(&mut self, position: u32, rows: usize) -> Result<Profile> {
+        profile::profile(self, position, rows)
     }
 
     fn limits(&self) -> Limits {
