@@ -105,7 +105,7 @@ pub struct DeviceInfo {
     pub software: bool,
 }
 
-/// Dispatches of one kind in a decode step, and what they took.
+/// Dispatches of one kind in a step, and what they took.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct DispatchGroup {
     /// The kernel and what is in its slots.
@@ -124,6 +124,8 @@ pub struct DispatchGroup {
     pub weight_bytes: u64,
     /// Bytes of keys and values that all of them read, each counted once.
     pub cache_bytes: u64,
+    /// Multiplications and additions of all of them, where they multiply weights.
+    pub operations: u64,
 }
 
 impl DispatchGroup {
@@ -132,13 +134,20 @@ impl DispatchGroup {
         let bytes = self.weight_bytes + self.cache_bytes;
         if self.us > 0.0 { bytes as f64 / self.us * 1e6 } else { 0.0 }
     }
+
+    /// Operations per second.
+    pub fn operation_rate(&self) -> f64 {
+        if self.us > 0.0 { self.operations as f64 / self.us * 1e6 } else { 0.0 }
+    }
 }
 
-/// Where the time of a decode step goes, by the device's own clock.
+/// Where the time of a step goes, by the device's own clock.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Profile {
-    /// The position of the step.
+    /// The position of the step's first row.
     pub position: u32,
+    /// Its rows.
+    pub rows: usize,
     /// All dispatches, in the order in which the first of each kind runs.
     pub groups: Vec<DispatchGroup>,
     /// Microseconds of the whole step: all dispatches, those of the greedy sampler among them, in their order.
@@ -158,6 +167,11 @@ impl Profile {
 pub trait Backend: Send {
     /// What runs.
     fn device(&self) -> DeviceInfo;
+
+    /// What the user should be told.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 
     /// Where the graph runs.
     fn placement(&self) -> Placement;
@@ -185,15 +199,15 @@ pub trait Backend: Send {
         Err(no_profile(&self.device()))
     }
 
-    /// Measures the decode step at `position`, whose keys and values are overwritten: no sequence should go on from there.
-    fn profile_async(&mut self, _position: u32) -> Waiting<'_, Result<Profile>> {
+    /// Measures a step of `rows` rows from `position` on, whose keys and values are overwritten: no sequence should go on from there.
+    fn profile_async(&mut self, _position: u32, _rows: usize) -> Waiting<'_, Result<Profile>> {
         let none = no_profile(&self.device());
         Box::pin(async { Err(none) })
     }
 
     /// The same, on a thread that may wait.
-    fn profile(&mut self, position: u32) -> Result<Profile> {
-        block_on(self.profile_async(position))
+    fn profile(&mut self, position: u32, rows: usize) -> Result<Profile> {
+        block_on(self.profile_async(position, rows))
     }
 
     /// The most that one step may hold.

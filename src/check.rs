@@ -12,7 +12,7 @@ use crate::cpu::{Cpu, Values};
 use crate::engine::{Choice, Options};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::gpu::{self, Gpu, Traced};
+use crate::gpu::{self, Arithmetic, Gpu, Traced};
 use crate::graph::{Graph, Kind, Node, Row, Step};
 use crate::models::Model;
 use crate::ops::Op;
@@ -20,6 +20,9 @@ use crate::ops::Op;
 /// What a product with activations in int8 may differ by from the reference's with the very same rounding: where one number of 64 is
 /// near a tie, one side may round it up and the other down, a step of 1/127 of its block's largest.
 const INTEGER_BOUND: f64 = 2e-5;
+/// What a product of activations and weights rounded to f16 may differ by: a relative 2⁻¹² each, and twice that where an adapter cuts
+/// off instead of rounding, less what the sum of positive and negative products cancels.
+const HALF_BOUND: f64 = 1e-6;
 /// What the CPU's own int8 products of many rows may differ by from f32: llama.cpp's bound for its products.
 const CPU_INTEGER_BOUND: f64 = 5e-4;
 /// Rows of a prefill from which on its last few are a step of their own, and how many those are.
@@ -227,7 +230,7 @@ fn hold(
                 values.insert(*input, value.clone());
             }
         }
-        let reference = match rounded_input(graph, node, traced.integer) {
+        let reference = match rounded_input(graph, node, traced.arithmetic) {
             Some(x) => {
                 let exact = values.get(&x).cloned().unwrap_or_default();
                 values.insert(x, rounded_to_int8(&exact, graph.shape(x).cols));
@@ -240,7 +243,11 @@ fn hold(
         let device = traced.values.iter().find(|(n, _)| *n == node).map(|(_, v)| v);
         let entry = graph.entry(node);
         let bound = entry.op().map_or(0.0, |(op, _)| op.bound());
-        let bound = if traced.integer { bound.max(INTEGER_BOUND) } else { bound };
+        let bound = match traced.arithmetic {
+            Arithmetic::F32 => bound,
+            Arithmetic::F16 => bound.max(HALF_BOUND),
+            Arithmetic::Int8 => bound.max(INTEGER_BOUND),
+        };
         // What is stored is rounded behind that.
         let bound = cpu.stores_in(node).map_or(bound, |format| format.bound(bound));
         let (name, cols) = (entry.label.clone(), entry.shape.cols);
@@ -295,10 +302,10 @@ fn state_report(
 }
 
 /// The input of a linear that an integer launch multiplies in int8: where the weight's format has integers, as planning decides.
-fn rounded_input(graph: &Graph, node: Node, integer: bool) -> Option<Node> {
+fn rounded_input(graph: &Graph, node: Node, arithmetic: Arithmetic) -> Option<Node> {
     let (Op::Linear(_), inputs) = graph.entry(node).op()? else { return None };
     let Kind::Weight(w) = &graph.entry(inputs[1]).kind else { return None };
-    (integer && w.format.integer && w.cols.is_multiple_of(32)).then_some(inputs[0])
+    (arithmetic == Arithmetic::Int8 && w.format.integer && w.cols.is_multiple_of(32)).then_some(inputs[0])
 }
 
 /// What is left of activations in int8, in blocks of 16 with a step of 1/127 of their largest: `wgsl/copy/i8.wgsl`.

@@ -189,6 +189,7 @@ impl Engine {
             }
             None => Box::new(Cpu::new(file.clone(), model.clone(), plan)?),
         };
+        notes.extend_from_slice(backend.notes());
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(Engine { file, model, tokenizer, backend, plan, load_ms, fallback, notes })
     }

@@ -50,6 +50,10 @@ const LEAST_BINDING: u64 = 16 << 10;
 pub struct Masks {
     /// No subgroup operations.
     pub no_subgroups: bool,
+    /// No matrix units.
+    pub no_coop: bool,
+    /// For tests: their kernels with plain arithmetic in place of matrix units.
+    pub emulated_matrices: bool,
     /// The largest binding of a buffer, in bytes.
     pub max_binding: Option<u64>,
     /// For tests: a size of subgroups that the adapter names as its largest, whatever it has.
@@ -62,6 +66,65 @@ pub struct Masks {
     pub as_hardware: bool,
     /// For tests: a piece of a kernel's text, and what to put in its place, to see that a wrong kernel is noticed.
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// Matrix units of an adapter, by the matrices that they multiply: f16 in, f32 out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matrix {
+    /// 16 × 16.
+    Sixteen,
+    /// 8 × 8.
+    Eight,
+    /// None: plain arithmetic in their place, for tests.
+    Emulated,
+}
+
+impl Matrix {
+    /// The stem of its file in `wgsl/matrix/`.
+    pub fn stem(self) -> &'static str {
+        match self {
+            Matrix::Sixteen => "sixteen",
+            Matrix::Eight => "eight",
+            Matrix::Emulated => "emulated",
+        }
+    }
+
+    /// Rows and columns of a matrix.
+    pub fn size(self) -> u32 {
+        if self == Matrix::Eight { 8 } else { 16 }
+    }
+
+    /// Invocations that multiply a matrix together.
+    pub fn subgroup(self, caps: &Caps) -> u32 {
+        if self == Matrix::Emulated { 32 } else { caps.subgroup_size }
+    }
+
+    /// What an adapter offers that WGSL has words for. Subgroups must be of one size, and no smaller than 32.
+    fn of(adapter: &wgpu::Adapter) -> Option<Matrix> {
+        let info = adapter.get_info();
+        let whole = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size >= 32;
+        if !whole || !adapter.features().contains(Matrix::FEATURES) {
+            return None;
+        }
+        let listed = adapter.cooperative_matrix_properties();
+        let has = |size: u32| {
+            listed.iter().any(|p| {
+                [p.m_size, p.n_size, p.k_size] == [size; 3]
+                    && p.ab_type == wgpu::CooperativeScalarType::F16
+                    && p.cr_type == wgpu::CooperativeScalarType::F32
+            })
+        };
+        // Metal has no matrices of 16, and naga would write them all the same.
+        match info.backend {
+            wgpu::Backend::Vulkan if has(16) => Some(Matrix::Sixteen),
+            _ if has(8) => Some(Matrix::Eight),
+            _ => None,
+        }
+    }
+
+    const FEATURES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        .union(wgpu::Features::SHADER_F16)
+        .union(wgpu::Features::SUBGROUP);
 }
 
 /// An adapter as `wgllm devices` lists it.
@@ -83,6 +146,8 @@ pub struct Caps {
     pub subgroup_size: u32,
     /// Whether all subgroups are of that size.
     pub subgroup_size_fixed: bool,
+    /// Matrix units.
+    pub matrix: Option<Matrix>,
     /// Invocations of a workgroup.
     pub invocations: u32,
     /// Whether it is a program: then work counts, where on hardware waiting does.
@@ -283,6 +348,11 @@ fn describe(adapter: &wgpu::Adapter, masks: Masks) -> DeviceInfo {
             format!("subgroups of {min} to {max}")
         });
     }
+    match Matrix::of(adapter).filter(|_| !masks.no_coop && !masks.no_subgroups) {
+        Some(matrix) => used.push(format!("f16 matrices of {0} × {0}", matrix.size())),
+        None if masks.emulated_matrices => used.push("emulated matrices".into()),
+        None => {}
+    }
     let driver = [info.driver.as_str(), info.driver_info.as_str()];
     DeviceInfo {
         name: info.name.clone(),
@@ -369,12 +439,20 @@ async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
     if !masks.no_subgroups {
         wanted |= wgpu::Features::SUBGROUP;
     }
+    let matrix = Matrix::of(adapter).filter(|_| !masks.no_coop && !masks.no_subgroups);
+    if matrix.is_some() {
+        wanted |= Matrix::FEATURES;
+    }
     let features = adapter.features() & wanted;
+    // SAFETY: of what wgpu calls experimental only matrix units are used, only where the adapter lists them, by kernels that load and
+    // store within what they declare and in control flow that is uniform.
+    let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
     let limits = adapter.limits();
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("wgllm"),
         required_features: features,
         required_limits: limits.clone(),
+        experimental_features: if matrix.is_some() { experimental } else { Default::default() },
         ..Default::default()
     });
     let refused = |e| Error::Device(format!("{} cannot be opened: {e}", info.name));
@@ -399,6 +477,7 @@ async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
         subgroup_size_fixed: info.subgroup_min_size == info.subgroup_max_size,
+        matrix: matrix.or(masks.emulated_matrices.then_some(Matrix::Emulated)),
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         software: is_software(&info) && !masks.as_hardware,
         workgroup_bytes: limits

@@ -24,7 +24,7 @@ use crate::sampler::Sampling;
 
 use memory::buffers::{Buffers, Room, step_words};
 use plan::groups;
-use run::{bandwidth, launch, profile, sampler, submission};
+use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
 pub use device::{
     AdapterLine, Api, Caps, Device, Masks, adapters, adapters_async, best, best_async, choose, choose_async,
@@ -32,6 +32,7 @@ pub use device::{
 pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
+pub use plan::Arithmetic;
 use plan::{FEW, Launch, Planner, RowClass};
 use run::launch::BoundLaunch;
 use run::sampler::Sampler;
@@ -58,6 +59,7 @@ pub struct Gpu {
     /// The pages of each slot.
     tables: Vec<Vec<u32>>,
     bandwidth: Option<Option<f64>>,
+    notes: Vec<String>,
 }
 
 impl Gpu {
@@ -75,7 +77,7 @@ impl Gpu {
 
     /// Plans the dispatches, makes the pipelines and uploads the weights.
     pub async fn new_async(
-        device: Device,
+        mut device: Device,
         file: Arc<Gguf>,
         model: Arc<Model>,
         config: RuntimeConfig,
@@ -84,6 +86,16 @@ impl Gpu {
     ) -> Result<Gpu> {
         let graph = &model.graph;
         config.kv.check(graph)?;
+        let mut notes = Vec::new();
+        if let Some(matrix) = device.caps.matrix
+            && config.precision == Precision::Fast
+            && config.rows > 1
+            && let Err(e) = matrix_test::trust(&device, matrix).await
+        {
+            device.caps.matrix = None;
+            let name = &device.info.name;
+            notes.push(format!("the matrix units of {name} are not used, for they failed a test: {e}"));
+        }
         let (matrices, vectors) = weight_nodes(&model);
         let groups = groups::groups(graph);
         let layout =
@@ -153,6 +165,7 @@ impl Gpu {
             flights,
             tables,
             bandwidth,
+            notes,
         })
     }
 
@@ -208,6 +221,10 @@ impl Backend for Gpu {
         info
     }
 
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     fn placement(&self) -> Placement {
         let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
         Placement {
@@ -245,8 +262,8 @@ impl Backend for Gpu {
         profile::check(self)
     }
 
-    fn profile_async(&mut self, position: u32) -> Waiting<'_, Result<Profile>> {
-        Box::pin(profile::profile(self, position))
+    fn profile_async(&mut self, position: u32, rows: usize) -> Waiting<'_, Result<Profile>> {
+        Box::pin(profile::profile(self, position, rows))
     }
 
     fn limits(&self) -> Limits {

@@ -203,8 +203,7 @@ impl DiskCache {
             return none;
         }
         let Some(key) = wgpu::util::pipeline_cache_key(&device.adapter) else { return none };
-        let wgpu::AdapterInfo { driver, driver_info, .. } = &device.adapter;
-        let name = format!("{key}_{:016x}", hash(&[driver.as_bytes(), driver_info.as_bytes()]));
+        let name = format!("{key}_{:016x}", driver_hash(device));
         let file = cache_folder().map(|f| f.join(name));
         let data = file.as_deref().and_then(read_cache);
         let data = data.as_deref().map(|bytes| &bytes[CHECKSUM..]);
@@ -238,6 +237,19 @@ impl DiskCache {
     }
 }
 
+fn driver_hash(device: &Device) -> u64 {
+    let wgpu::AdapterInfo { driver, driver_info, .. } = &device.adapter;
+    hash(&[driver.as_bytes(), driver_info.as_bytes()])
+}
+
+/// A file beside the cache for something else that is known of a device with its driver.
+pub fn beside_cache(device: &Device, what: &str) -> Option<PathBuf> {
+    let wgpu::AdapterInfo { name, vendor, device: model, backend, .. } = &device.adapter;
+    let adapter = format!("{name} {vendor} {model} {backend}");
+    let name = format!("{what}_{:016x}_{:016x}", hash(&[adapter.as_bytes()]), driver_hash(device));
+    cache_folder().map(|f| f.join(name))
+}
+
 /// wgpu's cache, with data in it; none where wgpu or the driver finds that they are another driver's.
 fn create_cache(device: &Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCache> {
     let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -260,7 +272,7 @@ fn read_cache(file: &Path) -> Option<Vec<u8>> {
 }
 
 /// Other versions of Rust may hash otherwise: then the cache is made anew.
-fn hash(parts: &[&[u8]]) -> u64 {
+pub fn hash(parts: &[&[u8]]) -> u64 {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);
     hasher.finish()
@@ -282,15 +294,7 @@ fn cache_folder() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    const SLOTS: Slots = Slots {
-        weight: None,
-        input: None,
-        output: None,
-        copy: None,
-        keys: Some("f32"),
-        values: Some("f32"),
-        subgroups: false,
-    };
+    const SLOTS: Slots = Slots { keys: Some("f32"), values: Some("f32"), ..Slots::NONE };
     const NUMBERS: [(&str, f64); 3] = [("FACTOR", 0.5), ("STRIDE", 8.0), ("OUTPUT_ROWS", 0.0)];
 
     fn refused(numbers: &[(&'static str, f64)]) -> String {

@@ -54,6 +54,14 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("gated_norm", "* activate_one(0u, z[start + c])", "* z[start + c]"),
     ("gated_norm", "group % WEIGHT_GROUPS", "0u"),
     ("part", "FIRST + n", "n"),
+    ("matmul_int8", "u0 += CHUNK", "u0 += CHUNK + 1u"),
+    ("matmul_int8", "sum *= row_scales[share + i]", "sum *= row_scales[share]"),
+    ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
+    ("matmul_matrix", "value += added;", "value -= added;"),
+    ("matmul_matrix", "activate(ACT, value) * factor", "value * factor"),
+    ("halves", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.05 * EPS + 1e-2"),
+    ("attend_matrix", "p <= vec4(own.z)", "p < vec4(own.z)"),
+    ("attend_matrix", "tile_put((PAGE + t / FOURS) * LINE", "tile_put((PAGE + (t / FOURS ^ 1u)) * LINE"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -67,9 +75,11 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         Trial::test(name, move || {
-            // Few rows do not come to it.
-            let rows = if mutation.0 == "matmul" { 71 } else { 9 };
-            let masks = Masks { mutation: Some(mutation), ..HARDWARE };
+            // Few rows do not come to these.
+            let matrix = ["matmul_matrix", "attend_matrix", "halves"].contains(&mutation.0);
+            let rows = if matrix || mutation.0.starts_with("matmul") { 71 } else { 9 };
+            let no_coop = mutation.0 == "matmul_int8";
+            let masks = Masks { mutation: Some(mutation), emulated_matrices: matrix, no_coop, ..HARDWARE };
             for (bytes, precision, unfused) in [
                 (llama, Precision::Fast, false),
                 (llama, Precision::F32, true),

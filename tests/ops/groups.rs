@@ -26,6 +26,8 @@ pub struct Group {
     pub plan: RuntimeConfig,
     /// What they run with, one by one.
     pub variants: &'static [Variant],
+    /// Whether nodes are computed as in a model, many rows of them by kernels that a node alone does not come to.
+    pub grouped: bool,
 }
 
 /// How to compute, and what of an adapter is not used; and that in words.
@@ -53,12 +55,26 @@ const EVERY: &[Variant] = &[
     ("fast, bounds checked", Precision::Fast, CHECKED),
 ];
 
+/// How many rows are computed.
+const MANY: &[Variant] = &[
+    ("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL }),
+    ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
+    ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
+];
+
 const PLAN: RuntimeConfig = RuntimeConfig::new(300, 1, 270, Precision::F32);
 
 /// All groups.
 pub const GROUPS: &[Group] = &[
     // Alone they are multiplied in f32 whatever the precision.
-    Group { name: "linear", build: linear, steps: steps::by_rows, plan: PLAN, variants: SUBGROUPS },
+    Group {
+        name: "linear",
+        build: linear,
+        steps: steps::by_rows,
+        plan: PLAN,
+        variants: SUBGROUPS,
+        grouped: false,
+    },
     Group {
         name: "linear and embed, 70,001 rows",
         build: vocabulary,
@@ -69,6 +85,7 @@ pub const GROUPS: &[Group] = &[
             ("f32, bindings of 1 MiB", Precision::F32, PARTS),
             ("fast, bindings of 1 MiB", Precision::Fast, PARTS),
         ],
+        grouped: false,
     },
     Group {
         name: "more workgroups than one dimension takes",
@@ -76,14 +93,23 @@ pub const GROUPS: &[Group] = &[
         steps: || vec![steps::all_outputs(31)],
         plan: RuntimeConfig { rows: 60, ..PLAN },
         variants: &[("f32", Precision::F32, ALL)],
+        grouped: false,
     },
-    Group { name: "norms", build: norms, steps: steps::by_kind, plan: PLAN, variants: SUBGROUPS },
+    Group {
+        name: "norms",
+        build: norms,
+        steps: steps::by_kind,
+        plan: PLAN,
+        variants: SUBGROUPS,
+        grouped: false,
+    },
     Group {
         name: "norms of heads",
         build: head_norms,
         steps: steps::by_kind,
         plan: PLAN,
         variants: SUBGROUPS,
+        grouped: false,
     },
     Group {
         name: "experts",
@@ -96,16 +122,32 @@ pub const GROUPS: &[Group] = &[
             ("f32, bounds checked", Precision::F32, CHECKED),
             ("f32, bindings of 1 MiB", Precision::F32, PARTS),
         ],
+        grouped: false,
     },
-    Group { name: "elements", build: elements, steps: steps::by_kind, plan: PLAN, variants: PLAIN },
-    Group { name: "embed and select", build: embed, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
-    Group { name: "rope", build: rope, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
+    Group {
+        name: "elements",
+        build: elements,
+        steps: steps::by_kind,
+        plan: PLAN,
+        variants: PLAIN,
+        grouped: false,
+    },
+    Group {
+        name: "embed and select",
+        build: embed,
+        steps: steps::by_rows,
+        plan: PLAN,
+        variants: PLAIN,
+        grouped: false,
+    },
+    Group { name: "rope", build: rope, steps: steps::by_rows, plan: PLAN, variants: PLAIN, grouped: false },
     Group {
         name: "rope far out",
         build: rope_far,
         steps: steps::by_position,
         plan: RuntimeConfig::new(100_001, 1, 16, Precision::F32),
         variants: PLAIN,
+        grouped: false,
     },
     Group {
         name: "attention",
@@ -113,6 +155,23 @@ pub const GROUPS: &[Group] = &[
         steps: steps::sequences,
         plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
         variants: EVERY,
+        grouped: false,
+    },
+    Group {
+        name: "linear of many rows",
+        build: linear,
+        steps: steps::many_rows,
+        plan: PLAN,
+        variants: MANY,
+        grouped: true,
+    },
+    Group {
+        name: "attention of many rows",
+        build: attention,
+        steps: steps::sequences,
+        plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
+        variants: MANY,
+        grouped: true,
     },
     Group {
         name: "states",
@@ -120,8 +179,16 @@ pub const GROUPS: &[Group] = &[
         steps: steps::sequences,
         plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
         variants: PLAIN,
+        grouped: false,
     },
-    Group { name: "gated norms", build: gated_norms, steps: steps::by_kind, plan: PLAN, variants: SUBGROUPS },
+    Group {
+        name: "gated norms",
+        build: gated_norms,
+        steps: steps::by_kind,
+        plan: PLAN,
+        variants: SUBGROUPS,
+        grouped: false,
+    },
 ];
 
 /// What runs with every pair of formats of keys and values.
@@ -131,6 +198,15 @@ pub const KEPT: Group = Group {
     steps: steps::sequences,
     plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
     variants: SUBGROUPS,
+    grouped: false,
+};
+
+/// And many rows of it.
+pub const KEPT_MANY: Group = Group {
+    name: "attention of many rows to heads of whole blocks",
+    variants: &[("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL })],
+    grouped: true,
+    ..KEPT
 };
 
 /// A node for each number of columns that rows of activations are needed in.

@@ -5,7 +5,7 @@ use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::op;
 use crate::gpu::plan::lower::writes_copy;
-use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::Node;
 use crate::ops::Op;
 
@@ -94,8 +94,14 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
         Dispatch { kernel, constants, extent }
     };
     let launch = |dispatch: Dispatch, operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
-        let mut launch =
-            Launch { nodes, dispatch, operands, weight: None, slots: s.slots(None), integer: false };
+        let mut launch = Launch {
+            nodes,
+            dispatch,
+            operands,
+            weight: None,
+            slots: s.slots(None),
+            arithmetic: Arithmetic::F32,
+        };
         if last {
             writes_copy(g, copies, node, &mut launch);
         }

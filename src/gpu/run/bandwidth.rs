@@ -23,15 +23,7 @@ pub async fn measure(device: &Device) -> Result<f64> {
     let x = device.buffer("read", bytes, storage)?;
     let width = device.caps.invocations.min(256);
     let y = device.buffer("not written", (GROUPS * width) as u64 * 4, storage)?;
-    let slots = Slots {
-        weight: None,
-        input: None,
-        output: None,
-        copy: None,
-        keys: None,
-        values: None,
-        subgroups: false,
-    };
+    let slots = Slots::NONE;
     let constants =
         [("VECTORS", (bytes / 16) as f64), ("GROUPS", GROUPS as f64), ("WORKGROUP", width as f64)];
     let key = Key::new("read", slots, &constants)?;

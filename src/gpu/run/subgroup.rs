@@ -14,15 +14,7 @@ const WORKGROUPS: u32 = 16;
 
 /// The largest subgroup that any of some workgroups ran with.
 pub async fn measure(device: &Device) -> Result<u32> {
-    let slots = Slots {
-        weight: None,
-        input: None,
-        output: None,
-        copy: None,
-        keys: None,
-        values: None,
-        subgroups: true,
-    };
+    let slots = Slots { subgroups: true, ..Slots::NONE };
     let key = Key::new("subgroup_size", slots, &[("WORKGROUP", 64.0), ("SUBGROUP_SIZE", 0.0)])?;
     let pipelines = Pipelines::make(device, std::slice::from_ref(&key)).await?;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;

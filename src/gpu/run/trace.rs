@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::memory::kv_layout::KvPlaces;
-use crate::gpu::plan::{Launch, Operand, RowClass};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, RowClass};
 use crate::gpu::run::readback;
 use crate::graph::{Node, Step};
 use crate::memory::PAGE;
@@ -22,8 +22,8 @@ pub struct Traced {
     pub states: Vec<(Node, Vec<f32>)>,
     /// Nodes past whose rows it wrote, or in whose cache or states it wrote elsewhere: none, unless a kernel is wrong.
     pub out_of_bounds: Vec<Node>,
-    /// Whether it computes with activations in int8, which costs more than rounding.
-    pub integer: bool,
+    /// In what it multiplies.
+    pub arithmetic: Arithmetic,
 }
 
 /// What a node's buffer holds before it is written: a NaN. Each node has its own, because what reads one hands it on.
@@ -74,14 +74,14 @@ impl Gpu {
                     out_of_bounds.push(node);
                 }
             }
-            let integer = launches.integer;
+            let arithmetic = launches.arithmetic;
             see(Traced {
                 kernel: launches.label(),
                 nodes: launches.nodes.clone(),
                 values,
                 states,
                 out_of_bounds,
-                integer,
+                arithmetic,
             })?;
         }
         Ok(())

@@ -12,7 +12,7 @@ mod short_conv;
 mod store;
 
 use crate::gpu::plan::dispatch::Dispatch;
-use crate::gpu::plan::{Launch, Operand, Planner};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner};
 use crate::graph::{Kind, Node, Rows, Shape};
 use crate::ops::{Activation, Op};
 
@@ -73,7 +73,7 @@ fn single(s: &Planner<'_>, node: Node, dispatch: Dispatch, operands: &[Operand])
         operands: in_order(operands),
         weight: None,
         slots: s.slots(None),
-        integer: false,
+        arithmetic: Arithmetic::F32,
     }
 }
 
