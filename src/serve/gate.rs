@@ -1,5 +1,6 @@
 //! What every request passes: keys, origins, and a net under handlers that panic.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -64,11 +65,23 @@ pub async fn pass(State(app): State<Arc<App>>, mut request: Request, next: Next)
 
 /// Whether a page of this origin may ask: our own, and those that were named.
 fn allows(app: &App, headers: &HeaderMap, origin: &HeaderValue) -> bool {
-    let named =
-        app.settings.origins.iter().any(|named| named == "*" || named.as_bytes() == origin.as_bytes());
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let own = origin.as_bytes().strip_prefix(b"http://").or(origin.as_bytes().strip_prefix(b"https://"));
-    named || (own.is_some() && own == host)
+    let named = |named: &String| named == "*" || named.as_bytes() == origin.as_bytes();
+    if app.settings.origins.iter().any(named) {
+        return true;
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+    // Whoever owns a name can let it point here: only numbers and what never leaves the machine are surely ours.
+    host.is_some() && host == origin && host.is_some_and(is_here)
+}
+
+/// Whether a host, with or without its port, is a number or `localhost`.
+fn is_here(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 /// Whether one of the keys is given, where there are any. Takes the same time for every key of the same length.

@@ -261,6 +261,10 @@ pub fn origins() -> Outcome {
     let own = from(&server, "GET", "http://localhost")?;
     equal(own.status, 200)?;
     must(!own.headers.contains("access-control"), || own.headers.clone())?;
+    // A name that somebody lets point here.
+    let rebound = request("GET", "/v1/models", &[("origin", "http://rebound.example")], b"");
+    let rebound = String::from_utf8(rebound)?.replace("host: localhost", "host: rebound.example");
+    equal(exchange(server.address, rebound.as_bytes())?.status, 403)?;
     let origins = vec!["http://elsewhere.example".into()];
     let open = Running::ready(&Target::cpu(), with(Settings { origins, ..Settings::default() }))?;
     let named = from(&open, "GET", "http://elsewhere.example")?;
