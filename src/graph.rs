@@ -378,15 +378,33 @@ impl Graph {
         self.op(Rope(shape), &inputs)
     }
 
-    /// Writes k and v into the layer's caches, then attends to all positions up to each row's own.
-    pub fn attention(&mut self, q: Node, k: Node, v: Node, shape: AttentionShape) -> Node {
+    /// Writes k and v into caches of their own: these.
+    pub fn store(&mut self, k: Node, v: Node, shape: AttentionShape) -> [Node; 2] {
         let keys = self.cache("cache_k", Holds::Keys, shape);
         let values = self.cache("cache_v", Holds::Values, shape);
         let stored = self.op(Store, &[k, keys]);
         self.name(stored, "store_k");
         let stored = self.op(Store, &[v, values]);
         self.name(stored, "store_v");
-        self.op(Attend(shape), &[q, keys, values])
+        [keys, values]
+    }
+
+    /// Attends to what is in caches of keys and values, with a sink for each head where there are any.
+    pub fn attend(
+        &mut self,
+        q: Node,
+        [keys, values]: [Node; 2],
+        sinks: Option<Node>,
+        shape: AttentionShape,
+    ) -> Node {
+        let inputs: Vec<Node> = [Some(q), Some(keys), Some(values), sinks].into_iter().flatten().collect();
+        self.op(Attend(shape), &inputs)
+    }
+
+    /// Writes k and v into caches of their own and attends to these.
+    pub fn attention(&mut self, q: Node, k: Node, v: Node, shape: AttentionShape) -> Node {
+        let caches = self.store(k, v, shape);
+        self.attend(q, caches, None, shape)
     }
 
     /// `a + b`.
@@ -394,9 +412,14 @@ impl Graph {
         self.op(Add, &[a, b])
     }
 
-    /// `act(gate) · up`.
-    pub fn gate(&mut self, act: Activation, gate: Node, up: Node) -> Node {
-        self.op(Gate { act }, &[gate, up])
+    /// `act(gate) · up`, each clamped before where the gate says so.
+    pub fn gate(&mut self, of: impl Into<Gate>, gate: Node, up: Node) -> Node {
+        self.op(of.into(), &[gate, up])
+    }
+
+    /// The same of rows of `stretches` of gate and then up.
+    pub fn gate_halves(&mut self, of: impl Into<Gate>, x: Node, stretches: usize) -> Node {
+        self.op(Gate { stretches, ..of.into() }, &[x])
     }
 
     /// `act(x)`.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::models::page::{Block, Page};
-use crate::ops::{Activation, Route, Scoring};
+use crate::ops::{Activation, Gate, Route, Scoring};
 
 /// Experts of a model's layers.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ fn read_route(p: &Page<'_>, count: usize, used: usize, route: &Route) -> Result<
 impl Block<'_> {
     /// A feed-forward of experts: the router `ffn_gate_inp`, gate, up and down of the experts that it chooses, their weighted sum, and
     /// the shared expert's result where there is one.
-    pub fn experts(&mut self, h: Node, e: &Experts, act: Activation) -> Result<Node> {
+    pub fn experts(&mut self, h: Node, e: &Experts, middle: Gate) -> Result<Node> {
         let width = self.g.shape(h).cols;
         let logits = self.linear("ffn_gate_inp", h, e.count)?;
         let bias = match self.holds("exp_probs_b.bias") {
@@ -91,7 +91,7 @@ impl Block<'_> {
         let route = self.name(route, "route");
         let gate = self.expert_linear("ffn_gate_exps", h, route, [e.count, e.ffn, width])?;
         let up = self.expert_linear("ffn_up_exps", h, route, [e.count, e.ffn, width])?;
-        let f = self.g.gate(act, gate, up);
+        let f = self.g.gate(middle, gate, up);
         let f = self.name(f, "gate_exps");
         let down = self.expert_linear("ffn_down_exps", f, route, [e.count, width, e.ffn])?;
         let y = self.g.combine(down, route);
@@ -99,7 +99,7 @@ impl Block<'_> {
         if e.shared == 0 {
             return Ok(y);
         }
-        let shared = self.shared_expert(h, e.shared, act)?;
+        let shared = self.shared_expert(h, e.shared, middle)?;
         Ok(self.add("all_experts", y, shared))
     }
 
@@ -116,10 +116,10 @@ impl Block<'_> {
     }
 
     /// What every row goes to besides; where the file has a gate for it, times the sigmoid of that.
-    fn shared_expert(&mut self, h: Node, ffn: usize, act: Activation) -> Result<Node> {
+    fn shared_expert(&mut self, h: Node, ffn: usize, middle: Gate) -> Result<Node> {
         let gate = self.linear("ffn_gate_shexp", h, ffn)?;
         let up = self.linear("ffn_up_shexp", h, ffn)?;
-        let f = self.g.gate(act, gate, up);
+        let f = self.g.gate(middle, gate, up);
         let f = self.name(f, "gate_shexp");
         let y = self.linear("ffn_down_shexp", f, self.g.shape(h).cols)?;
         if !self.holds("ffn_gate_inp_shexp.weight") {

@@ -59,6 +59,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gemma3", models: "Gemma 3", forward: gemma::gemma3 },
     Architecture { name: "glm4", models: "GLM 4", forward: glm4::forward },
     Architecture { name: "glm4moe", models: "GLM 4.5", forward: |p| llama::forward(p, &llama::GLM4_MOE) },
+    Architecture { name: "gpt-oss", models: "gpt-oss", forward: |p| llama::forward(p, &llama::GPT_OSS) },
     Architecture { name: "gpt2", models: "GPT-2", forward: gpt2::forward },
     Architecture { name: "gptneox", models: "GPT-NeoX, Pythia", forward: |p| neox::forward(p, &neox::NEOX) },
     Architecture { name: "granite", models: "Granite 3", forward: llama::granite },

@@ -5,8 +5,8 @@ use wgllm::formats::FORMATS;
 use wgllm::gpu::Masks;
 use wgllm::graph::{Node, Step};
 use wgllm::ops::{
-    Activation, AttentionShape, DeltaRule, GatedNorm, Index, Pairing, Part, RopeShape, Route, Scoring,
-    ShortConv, Ssd, Temperature, Yarn,
+    Activation, AttentionShape, Clamp, DeltaRule, Gate, GatedNorm, Index, Pairing, Part, RopeShape, Route,
+    Scoring, ShortConv, Ssd, Yarn,
 };
 
 use crate::adapters::HARDWARE;
@@ -300,9 +300,17 @@ fn elements(s: &mut SmallGraph) {
         let one = input(s, 1);
         let y = s.graph.gate(Activation::Sigmoid, one, a);
         s.graph.name(y, &format!("gate of one number a row and {cols}"));
+        let both = input(s, 6 * cols);
+        let clamped = Gate { clamp: Some(Clamp { limit: 0.7, shift: 1.0 }), ..Activation::QuickGelu.into() };
+        let y = s.graph.gate(clamped, a, b);
+        s.graph.name(y, &format!("clamped gate of {cols}"));
+        let y = s.graph.gate_halves(clamped, both, 3);
+        s.graph.name(y, &format!("clamped gate of 3 stretches of twice {cols}"));
         for act in Activation::ALL {
             let y = s.graph.gate(act, a, b);
             s.graph.name(y, &format!("gate {act:?} of {cols}"));
+            let y = s.graph.gate_halves(act, both, 3);
+            s.graph.name(y, &format!("gate {act:?} of 3 stretches of twice {cols}"));
             let y = s.graph.unary(act, a);
             s.graph.name(y, &format!("unary {act:?} of {cols}"));
         }
@@ -342,7 +350,9 @@ fn rope(s: &mut SmallGraph) {
         RopeShape { magnitude: 1.3, yarn: Some(Yarn { original: 32, fast: 32.0, slow: 1.0 }), ..shape },
         false,
     );
-    turn(s, RopeShape { temperature: Some(Temperature { scale: 0.4, original: 16 }), ..shape }, true);
+    turn(s, RopeShape { first: 24, rotary: 40, ..shape }, true);
+    let pairing = Pairing::Neighbours;
+    turn(s, RopeShape { first: 16, rotary: 8, pairing, ..shape }, false);
 }
 
 /// Two shapes: the tables of 100,001 positions are long.
@@ -367,8 +377,12 @@ fn attend(s: &mut SmallGraph, shapes: Vec<AttentionShape>) {
     for shape in shapes {
         let (q_cols, kv_cols) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         let (q, k, v) = (input(s, q_cols), input(s, kv_cols), input(s, kv_cols));
-        let y = s.graph.attention(q, k, v, shape);
-        s.graph.name(y, &format!("{shape:?}"));
+        let caches = s.graph.store(k, v, shape);
+        let sinks = s.table(1, shape.heads, |_, random, sinks| sinks.fill_with(|| 4.0 * random.unit() - 1.0));
+        for (sinks, which) in [(None, ""), (Some(sinks), " with sinks")] {
+            let y = s.graph.attend(q, caches, sinks, shape);
+            s.graph.name(y, &format!("{shape:?}{which}"));
+        }
     }
 }
 

@@ -229,7 +229,7 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, ([Node; 3], Heads)>) ->
     }
     let Some(user) = only_user(g, linear) else { return of(vec![linear], Then::Keep) };
     match op(g, user) {
-        Some(Op::Gate(_)) => {
+        Some(Op::Gate(gate)) if gate.clamp.is_none() && inputs(g, user).len() == 2 => {
             let both = inputs(g, user);
             let alike = |&l: &Node| {
                 matches!(op(g, l), Some(Op::Linear(_)))
@@ -271,20 +271,18 @@ fn all_heads(g: &Graph) -> HashMap<Node, ([Node; 3], Heads)> {
 }
 
 fn heads_of(g: &Graph, attend: Node) -> Option<([Node; 3], Heads)> {
-    let &[q, keys, values] = inputs(g, attend) else { return None };
+    let &[q, keys, values, ..] = inputs(g, attend) else { return None };
     let store = |cache: Node| {
         let mut stores = g.users(cache).iter().copied().filter(|&u| matches!(op(g, u), Some(Op::Store(_))));
         stores.next().filter(|_| stores.next().is_none())
     };
-    // What one layer writes another may read, too: then it is written where it is written.
-    let own = |cache: Node| g.users(cache).len() == 2;
     let stores = [store(keys)?, store(values)?];
     let Some(Op::Attend(attention)) = op(g, attend) else { return None };
     let head_dim = attention.0.head_dim;
     let chain_q = chain(g, q, attend, head_dim)?;
     let chain_k = chain(g, inputs(g, stores[0])[0], stores[0], head_dim)?;
     let v = inputs(g, stores[1])[0];
-    let same = chain_q.order == chain_k.order && own(keys) && own(values);
+    let same = chain_q.order == chain_k.order;
     let linears = [chain_q.linear, chain_k.linear, v];
     let x = |l: Node| matches!(op(g, l), Some(Op::Linear(_))).then(|| inputs(g, l)[0]);
     if !same
@@ -342,7 +340,7 @@ fn chain(g: &Graph, last: Node, reader: Node, head_dim: usize) -> Option<Chain> 
             return None;
         }
         match op(g, node)? {
-            Op::Rope(_) if chain.rope.is_none() => {
+            Op::Rope(rope) if chain.rope.is_none() && rope.0.first == 0 => {
                 chain.rope = Some(node);
                 chain.order.insert(0, Link::Rope);
             }

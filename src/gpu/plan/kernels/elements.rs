@@ -4,7 +4,8 @@ use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{operand, output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
-use crate::ops::{Op, Part};
+use crate::gpu::plan::kernels::activation;
+use crate::ops::{Clamp, Gate, Op, Part};
 
 /// Vectors of a workgroup.
 const TILE: u32 = 64;
@@ -39,4 +40,24 @@ pub fn part(s: &Planner<'_>, node: Node, op: &Part) -> Launch {
     let extent = Extent::Elements { rows: out.rows, cols: out.cols as u32, tile: TILE };
     let operands = [Operand::Step, operand(s, s.inputs(node)[0]), Operand::Value(node)];
     single(s, node, Dispatch { kernel: "part", constants, extent }, &operands)
+}
+
+/// The dispatch of a gate: of gate and up apart, or of stretches of both.
+pub fn gate(s: &Planner<'_>, node: Node, op: &Gate) -> Launch {
+    let (out, inputs) = (s.graph.shape(node), s.inputs(node));
+    let gate = s.graph.shape(inputs[0]);
+    let clamp = op.clamp.unwrap_or(Clamp { limit: 0.0, shift: 0.0 });
+    let mut numbers = vec![
+        ("ACT", activation(op.act)),
+        ("GATE_STRIDE", gate.stride() as f64),
+        ("CLAMPED", op.clamp.is_some() as u32 as f64),
+        ("LIMIT", clamp.limit as f64),
+        ("SHIFT", clamp.shift as f64),
+    ];
+    if inputs.len() == 1 {
+        numbers.extend([("COLS", out.cols as f64), ("STRETCH", (out.cols / op.stretches) as f64)]);
+        return launch(s, node, "gate_halves", &numbers);
+    }
+    numbers.push(("GATE_ONE", (gate.cols < out.cols) as u32 as f64));
+    launch(s, node, "gate", &numbers)
 }
