@@ -320,7 +320,8 @@ impl Graph {
         self.push(weight.tensor.clone(), shape, Kind::Weight(weight))
     }
 
-    fn cache(&mut self, label: &str, holds: Holds, shape: AttentionShape) -> Node {
+    /// A cache of keys or values, for as many heads as `shape` has.
+    pub fn cache(&mut self, label: &str, holds: Holds, shape: AttentionShape) -> Node {
         let (id, cols) = (self.caches, shape.kv_heads * shape.head_dim);
         self.caches += 1;
         let cache = Cache { id, holds, head_dim: shape.head_dim };
