@@ -433,32 +433,52 @@ impl Graph {
         self.op(Scale { factor }, &[x])
     }
 
+    /// `w · x`, w a weight of one number.
+    pub fn scale_by(&mut self, x: Node, w: Node) -> Node {
+        self.op(Scale { factor: 1.0 }, &[x, w])
+    }
+
     /// `cap · tanh(x / cap)`.
     pub fn softcap(&mut self, x: Node, cap: f32) -> Node {
         self.op(Softcap { cap }, &[x])
     }
 
-    /// The experts of each row by a router's logits, with a bias for the choice alone where there is one.
-    pub fn route(&mut self, logits: Node, bias: Option<Node>, route: Route) -> Node {
-        let inputs: Vec<Node> = [Some(logits), bias].into_iter().flatten().collect();
-        self.op(route, &inputs)
+    /// The experts of each row by a router's logits, with a bias for the choice alone and with a factor of each expert's weight where there are
+    /// such.
+    pub fn route(
+        &mut self,
+        logits: Node,
+        bias: Option<Node>,
+        factors: Option<Node>,
+        route: Route,
+    ) -> Node {
+        let inputs: Vec<Node> = [Some(logits), bias, factors].into_iter().flatten().collect();
+        self.op(Route { factors: factors.is_some(), ..route }, &inputs)
     }
 
-    /// The products of rows, or of one part of them for each expert, with the experts of `weight` that `route` names.
-    pub fn expert_linear(&mut self, x: Node, weight: Node, route: Node, bias: Option<Node>) -> Node {
+    /// The products of rows, or of one part of them for each expert, with the experts of `weight` that `route` names; `weighted`: times the
+    /// weights of the route.
+    pub fn expert_linear(
+        &mut self,
+        x: Node,
+        weight: Node,
+        route: Node,
+        bias: Option<Node>,
+        weighted: bool,
+    ) -> Node {
         let experts = match &self.entry(weight).kind {
             Kind::Weight(weight) => weight.experts,
             _ => 1,
         };
         let used = self.shape(route).cols / 2;
         let inputs: Vec<Node> = [Some(x), Some(weight), Some(route), bias].into_iter().flatten().collect();
-        self.op(ExpertLinear { experts, used }, &inputs)
+        self.op(ExpertLinear { experts, used, weighted }, &inputs)
     }
 
-    /// The sum of what a row's experts gave, weighted by the route.
-    pub fn combine(&mut self, x: Node, route: Node) -> Node {
+    /// The sum of what a row's experts gave; `weighted`: by the route.
+    pub fn combine(&mut self, x: Node, route: Node, weighted: bool) -> Node {
         let used = self.shape(route).cols / 2;
-        self.op(Combine { used }, &[x, route])
+        self.op(Combine { used, weighted }, &[x, route])
     }
 
     /// Some numbers of each group of a row.

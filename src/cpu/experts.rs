@@ -14,10 +14,11 @@ pub(super) fn expert_linear(op: &ExpertLinear, inputs: &[Value<'_>], out: &mut [
     let bias = inputs.get(3).map(|b| b.weight().vector());
     out.par_iter_mut().with_min_len(SPLIT).enumerate().for_each(|(at, y)| {
         let (r, k, j) = (at / (op.used * n), at / n % op.used, at % n);
-        let Some((expert, _)) = routed(inputs[2].row(r)).nth(k) else { return };
+        let Some((expert, weight)) = routed(inputs[2].row(r)).nth(k) else { return };
         let x = inputs[0].row(r);
         let x = if x.len() == w.cols { x } else { &x[k * w.cols..][..w.cols] };
         let row = expert * n + j;
-        *y = w.dot(row, x) + bias.as_ref().map_or(0.0, |b| b[row]);
+        let weight = if op.weighted { weight } else { 1.0 };
+        *y = weight * w.dot(row, x) + bias.as_ref().map_or(0.0, |b| b[row]);
     });
 }

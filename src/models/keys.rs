@@ -27,6 +27,7 @@ const CHANGES: &[(&str, &[f64])] = &[
     ("attention.sliding_window", &[0.0]),
     ("attention.temperature_scale", &[0.0]),
     ("attn_logit_softcapping", &[0.0]),
+    ("embedding_length_per_layer_input", &[0.0]),
     ("embedding_scale", &[0.0, 1.0]),
     ("expert_count", &[0.0]),
     ("final_logit_softcapping", &[0.0]),
@@ -122,6 +123,18 @@ impl<'a> Keys<'a> {
         match self.file.metadata().u32(&name)?.unwrap_or(0) {
             v if v > LARGEST => Err(Error::Model(format!("key {name} is {v}, expected 0 to {LARGEST}"))),
             v => Ok(v as usize),
+        }
+    }
+
+    /// The same of what every layer has some of.
+    pub fn counts_of_some(&self, key: &'static str, layers: usize) -> Result<Vec<usize>> {
+        let counts = self.counts(key, layers)?;
+        match counts.contains(&0) {
+            true => {
+                let name = self.name(key);
+                Err(Error::Model(format!("key {name} has a 0, expected 1 to {LARGEST}")))
+            }
+            false => Ok(counts),
         }
     }
 

@@ -43,6 +43,7 @@ pub const LLAMA: Family = Family {
         scoring: Scoring::Softmax,
         normalise: Some(0.0),
         scale: 1.0,
+        factors: false,
         groups: 1,
         groups_used: 1,
     },

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod experts;
 mod gemma;
+mod gemma4;
 mod glm4;
 mod gpt2;
 mod granite_hybrid;
@@ -57,6 +58,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gemma", models: "Gemma 1", forward: gemma::gemma },
     Architecture { name: "gemma2", models: "Gemma 2", forward: gemma::gemma2 },
     Architecture { name: "gemma3", models: "Gemma 3", forward: gemma::gemma3 },
+    Architecture { name: "gemma4", models: "Gemma 4", forward: gemma4::forward },
     Architecture { name: "glm4", models: "GLM 4", forward: glm4::forward },
     Architecture { name: "glm4moe", models: "GLM 4.5", forward: |p| llama::forward(p, &llama::GLM4_MOE) },
     Architecture { name: "gpt-oss", models: "gpt-oss", forward: |p| llama::forward(p, &llama::GPT_OSS) },

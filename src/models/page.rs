@@ -181,6 +181,21 @@ impl Block<'_> {
         Ok(self.name(y, name))
     }
 
+    /// An RMS norm of whole rows whose weight is called otherwise.
+    pub fn norm_with(&mut self, name: &str, tensor: &str, x: Node) -> Result<Node> {
+        let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
+        let weight = self.vector(tensor, self.g.shape(x).cols)?;
+        let y = self.g.rms_norm(x, weight, eps);
+        Ok(self.name(y, name))
+    }
+
+    /// An RMS norm of each of the `groups` stretches of a row, without a weight.
+    pub fn unit_norm(&mut self, name: &str, x: Node, groups: usize) -> Node {
+        let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
+        let y = self.g.group_norm(x, None, groups, eps);
+        self.name(y, name)
+    }
+
     /// A tensor of one row.
     pub fn vector(&mut self, name: &str, len: usize) -> Result<Node> {
         self.w.vector(self.g, &format!("{}{name}", self.at), len)

@@ -18,7 +18,7 @@ fn before(head_dim: usize) -> u32 {
 const DECODED: usize = 4;
 /// Kernel, what is in it, what is put in its place.
 const MUTATIONS: &[(&str, &str, &str)] = &[
-    ("attend_partial", "* SCALE;", "* SCALE * 1.02;"),
+    ("attend_partial", "score_scale(row.z);", "score_scale(row.z) * 1.02;"),
     ("attend_combine", "ends[k].y", "ends[k].y * 1.05"),
     ("attend_combine", "found.y;", "found.y * 1.05;"),
     ("attend_combine", "/ SPAN;", "/ SPAN + 1u;"),

@@ -32,6 +32,9 @@ const NOTICED: f64 = 1e-2;
 
 /// A node as it is about to be added: its label, its op, its inputs.
 struct Of<'a> {
+    /// In the graph without a mistake.
+    graph: &'a Graph,
+    node: Node,
     label: &'a str,
     op: Op,
     inputs: Vec<Node>,
@@ -91,7 +94,10 @@ const MISTAKES: &[(&str, Mistake)] = &[
     }),
     ("alpha 1 instead of 1.702", |g, of| gates(g, of, |op| op.act = Activation::Silu)),
     ("gelu instead of silu", |g, of| acts(g, of, Activation::Silu, Activation::Gelu)),
-    ("silu gate instead of gelu", |g, of| acts(g, of, Activation::Gelu, Activation::Silu)),
+    ("silu gate instead of gelu", |g, of| match of.is("gate") {
+        true => acts(g, of, Activation::Gelu, Activation::Silu),
+        false => of.add(g),
+    }),
     ("gelu erf instead of tanh", |g, of| acts(g, of, Activation::Gelu, Activation::GeluErf)),
     ("unit qk-norm weights", |g, mut of| {
         if of.is("attn_q_norm") || of.is("attn_k_norm") {
@@ -116,6 +122,80 @@ const MISTAKES: &[(&str, Mistake)] = &[
     ("no selection bias", |g, of| routes(g, of, |_, inputs| inputs.truncate(1))),
     ("no renormalisation of the top-k", |g, of| routes(g, of, |op, _| op.normalise = None)),
     ("top-k renormalised", |g, of| routes(g, of, |op, _| op.normalise = Some(0.0))),
+    ("no norm of the compressed kv", |g, of| without(g, of, &["attn_kv_a_norm"])),
+    ("no norm of the compressed q", |g, of| without(g, of, &["attn_q_a_norm"])),
+    ("no post norms", |g, of| without(g, of, &["post_attention_norm", "post_ffw_norm"])),
+    ("no v norm", |g, of| without(g, of, &["attn_v_norm"])),
+    ("layer scalars 1", |g, of| without(g, of, &["layer_output_scale"])),
+    ("no per-layer inputs", |g, of| without(g, of, &["input_residual"])),
+    ("per-layer embeddings unscaled", |g, of| without(g, of, &["per_layer_embedding"])),
+    ("per-layer projection unscaled", |g, of| without(g, of, &["per_layer_projection"])),
+    ("per-layer inputs added without 1/sqrt(2)", |g, of| without(g, of, &["per_layer_inputs"])),
+    ("router without 1/sqrt(hidden)", |g, of| without(g, of, &["ffn_gate_inp_scaled"])),
+    ("router scale 1", |g, mut of| {
+        if of.is("ffn_gate_inp_norm") {
+            of.inputs.truncate(1);
+        }
+        of.add(g)
+    }),
+    ("expert scales 1", |g, of| {
+        routes(g, of, |op, inputs| {
+            op.factors = false;
+            inputs.truncate(1);
+        })
+    }),
+    ("dense MLP missing", |g, of| if of.is("all_experts") { of.inputs[1] } else { of.add(g) }),
+    ("no norm biases", |g, mut of| {
+        if let Op::LayerNorm(_) = of.op {
+            of.inputs.truncate(2);
+        }
+        of.add(g)
+    }),
+    ("no biases", |g, mut of| {
+        if let Op::Linear(_) | Op::LayerNorm(_) = of.op {
+            of.inputs.truncate(2);
+        }
+        of.add(g)
+    }),
+    ("no yarn", |g, of| ropes(g, of, unscaled)),
+    ("yarn as plain linear", |g, of| ropes(g, of, |op| (op.0.yarn, op.0.magnitude) = (None, 1.0))),
+    ("yarn on the sliding layers too", |g, mut of| {
+        let mut all = of.graph.nodes().filter_map(|(_, entry)| entry.op());
+        let scaled = |(op, _): (&Op, _)| match op {
+            Op::Rope(rope) => rope.0.yarn.map(|_| rope.0),
+            _ => None,
+        };
+        if let (Op::Rope(op), Some(rope)) = (&mut of.op, all.find_map(scaled)) {
+            op.0 = rope;
+        }
+        of.add(g)
+    }),
+    ("beta_fast 16", |g, of| ropes(g, of, |op| op.0.yarn.iter_mut().for_each(|yarn| yarn.fast = 16.0))),
+    ("yarn attention factor 1 + 0.1 ln(factor)", |g, of| {
+        ropes(g, of, |op| op.0.magnitude = 1.0 - 0.1 * op.0.scale.ln())
+    }),
+    ("attention factor 1", |g, of| ropes(g, of, |op| op.0.magnitude = 1.0)),
+    ("window 16", |g, of| attends(g, of, |op| op.0.window = 16)),
+    ("shared expert ungated (1/2)", |g, of| match of.is("shared_expert") {
+        true => g.scale(of.inputs[1], 0.5),
+        false => of.add(g),
+    }),
+    ("rope on every layer", |g, of| {
+        let (original, node) = (of.graph, of.node);
+        let queries = |user: &Node| {
+            matches!(original.entry(*user).op(), Some((Op::Attend(_), inputs)) if inputs[0] == node)
+        };
+        let keys = |user: &Node| original.entry(*user).label.ends_with("store_k");
+        let placed = original.users(node).iter().any(|user| queries(user) || keys(user));
+        let turned = matches!(of.op, Op::Rope(_));
+        let mut ropes = original.nodes().filter_map(|(_, entry)| entry.op());
+        let rope = ropes.find_map(|(op, _)| if let Op::Rope(rope) = op { Some(rope.0) } else { None });
+        let y = of.add(g);
+        match rope {
+            Some(rope) if placed && !turned => g.rope(y, None, rope),
+            _ => y,
+        }
+    }),
     ("groups ignored", |g, of| routes(g, of, |op, _| (op.groups, op.groups_used) = (1, 1))),
 ];
 
@@ -236,7 +316,7 @@ fn notices(path: &Path, mistake: Mistake, moves: Option<f64>) -> Outcome {
 fn with(mistake: Mistake, graph: &Graph) -> Graph {
     let mut g = Graph::new();
     let mut made: Vec<Node> = Vec::new();
-    for (_, entry) in graph.nodes() {
+    for (node, entry) in graph.nodes() {
         made.push(match &entry.kind {
             Kind::Weight(weight) => g.weight(weight.clone()),
             Kind::Cache(cache) => {
@@ -245,7 +325,7 @@ fn with(mistake: Mistake, graph: &Graph) -> Graph {
             }
             Kind::Op { op, inputs } => {
                 let inputs = inputs.iter().map(|input| made[input.0]).collect();
-                mistake(&mut g, Of { label: &entry.label, op: op.clone(), inputs })
+                mistake(&mut g, Of { graph, node, label: &entry.label, op: op.clone(), inputs })
             }
         });
     }

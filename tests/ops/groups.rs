@@ -249,6 +249,7 @@ fn experts(s: &mut SmallGraph) {
         scoring: Scoring::Softmax,
         normalise: Some(0.0),
         scale: 1.0,
+        factors: false,
         groups: 1,
         groups_used: 1,
     };
@@ -264,27 +265,31 @@ fn experts(s: &mut SmallGraph) {
     for (count, biased, route) in routes {
         let logits = input(s, count);
         let bias = biased.then(|| s.weight(format("F32"), 1, count));
-        let y = s.graph.route(logits, bias, route);
-        s.graph.name(y, &format!("{route:?} of {count}"));
+        let factors = s.table(1, count, |_, random, f| f.fill_with(|| 0.5 + random.unit()));
+        for (factors, which) in [(None, ""), (Some(factors), " with factors")] {
+            let y = s.graph.route(logits, bias, factors, route);
+            s.graph.name(y, &format!("{route:?} of {count}{which}"));
+        }
     }
     let logits = input(s, 8);
-    let route = s.graph.route(logits, None, Route { used: 3, ..plain });
+    let route = s.graph.route(logits, None, None, Route { used: 3, ..plain });
     for (f, &format) in FORMATS.iter().enumerate() {
         let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), [33, 512][f % 2]);
         let w = s.experts(format, [8, rows, cols]);
         let bias = (f % 3 == 0).then(|| s.weight(FORMATS[0], 1, 8 * rows));
         for (x, which) in [(cols, "one x"), (3 * cols, "an x for each")] {
             let x = input(s, x);
-            let y = s.graph.expert_linear(x, w, route, bias);
+            let weighted = f % 4 == 1;
+            let y = s.graph.expert_linear(x, w, route, bias, weighted);
             s.graph.name(y, &format!("expert_linear {} [8, {rows}, {cols}] of {which}", format.name));
-            let y = s.graph.combine(y, route);
+            let y = s.graph.combine(y, route, !weighted);
             s.graph.name(y, &format!("combine 3 of {rows}"));
         }
     }
     // More than one binding of 1 MiB, cut between experts.
     let w = s.experts(format("F32"), [8, 512, 96]);
     let x = input(s, 96);
-    let y = s.graph.expert_linear(x, w, route, None);
+    let y = s.graph.expert_linear(x, w, route, None, false);
     s.graph.name(y, "expert_linear F32 [8, 512, 96]");
 }
 
@@ -295,6 +300,9 @@ fn elements(s: &mut SmallGraph) {
         s.graph.name(y, &format!("add of {cols}"));
         let y = s.graph.scale(a, -1.5);
         s.graph.name(y, &format!("scale of {cols}"));
+        let w = s.weight(format("F32"), 1, 1);
+        let y = s.graph.scale_by(a, w);
+        s.graph.name(y, &format!("scale of {cols} by a weight"));
         let y = s.graph.softcap(a, 3.0);
         s.graph.name(y, &format!("softcap of {cols}"));
         let one = input(s, 1);

@@ -1,11 +1,11 @@
-//! `wgsl/{add,gate,unary,scale,softcap,select,part}.wgsl`: what is computed number by number, in vectors of four.
+//! `wgsl/{add,gate,gate_halves,unary,scale,softcap,select,part}.wgsl`: what is computed number by number, in vectors of four.
 
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{operand, output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
 use crate::gpu::plan::kernels::activation;
-use crate::ops::{Clamp, Gate, Op, Part};
+use crate::ops::{Clamp, Gate, Op, Part, Scale};
 
 /// Vectors of a workgroup.
 const TILE: u32 = 64;
@@ -40,6 +40,21 @@ pub fn part(s: &Planner<'_>, node: Node, op: &Part) -> Launch {
     let extent = Extent::Elements { rows: out.rows, cols: out.cols as u32, tile: TILE };
     let operands = [Operand::Step, operand(s, s.inputs(node)[0]), Operand::Value(node)];
     single(s, node, Dispatch { kernel: "part", constants, extent }, &operands)
+}
+
+/// The dispatch of a scale, which may be a number of the file besides.
+pub fn scale(s: &Planner<'_>, node: Node, op: &Scale) -> Launch {
+    let (out, inputs) = (s.graph.shape(node), s.inputs(node));
+    let constants = vec![
+        ("STRIDE", out.stride() as f64),
+        ("FACTOR", op.factor as f64),
+        ("WEIGHTED", (inputs.len() == 2) as u32 as f64),
+        output_rows(out),
+    ];
+    let extent = Extent::Elements { rows: out.rows, cols: out.stride() as u32 / 4, tile: TILE };
+    let weight = inputs.get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w));
+    let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(node), weight];
+    single(s, node, Dispatch { kernel: "scale", constants, extent }, &operands)
 }
 
 /// The dispatch of a gate: of gate and up apart, or of stretches of both.

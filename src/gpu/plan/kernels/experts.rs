@@ -25,7 +25,8 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("NORMALISE", op.normalise.is_some() as u32 as f64),
         ("NORM_EPS", op.normalise.unwrap_or(0.0) as f64),
         ("SCALE", op.scale as f64),
-        ("BIAS", (inputs.len() == 2) as u32 as f64),
+        ("BIAS", op.bias(inputs).is_some() as u32 as f64),
+        ("FACTORS", op.factors as u32 as f64),
         ("GROUPS", op.groups as f64),
         ("GROUPS_USED", op.groups_used as f64),
         ("STRIDE", logits.stride() as f64),
@@ -33,8 +34,9 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("WORKGROUP", WORKGROUP as f64),
         output_rows(out),
     ];
-    let bias = inputs.get(1).map_or(Operand::Nothing, |&b| Operand::Vector(b));
-    let operands = [Operand::Step, Operand::Value(inputs[0]), bias, Operand::Value(node)];
+    let vector = |input: Option<&Node>| input.map_or(Operand::Nothing, |&v| Operand::Vector(v));
+    let (bias, factors) = (vector(op.bias(inputs)), vector(op.factors_of(inputs)));
+    let operands = [Operand::Step, Operand::Value(inputs[0]), bias, Operand::Value(node), factors];
     let extent = Extent::PerRow { rows: out.rows, each: 1 };
     single(s, node, Dispatch { kernel: "route", constants, extent }, &operands)
 }
@@ -61,6 +63,7 @@ pub fn linear(s: &Planner<'_>, node: Node, op: &ExpertLinear) -> Vec<Launch> {
             ("OUT_STRIDE", out.stride() as f64),
             ("BIAS", (inputs.len() == 4) as u32 as f64),
             ("GROUPS", groups as f64),
+            ("WEIGHTED", op.weighted as u32 as f64),
             ("TASKS", TASKS as f64),
             ("WORKGROUP", width as f64),
             output_rows(out),
@@ -83,6 +86,7 @@ pub fn combine(s: &Planner<'_>, node: Node, op: &Combine) -> Launch {
     let constants = vec![
         ("N", out.cols as f64),
         ("USED", op.used as f64),
+        ("WEIGHTED", op.weighted as u32 as f64),
         ("STRIDE", s.graph.shape(inputs[0]).stride() as f64),
         ("ROUTE_STRIDE", s.graph.shape(inputs[1]).stride() as f64),
         ("OUT_STRIDE", out.stride() as f64),

@@ -33,7 +33,7 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Add(_) => vec![elements::launch(s, node, "add", &[])],
         Op::Gate(op) => vec![elements::gate(s, node, op)],
         Op::Unary(op) => vec![elements::launch(s, node, "unary", &[("ACT", activation(op.act))])],
-        Op::Scale(op) => vec![elements::launch(s, node, "scale", &[("FACTOR", op.factor as f64)])],
+        Op::Scale(op) => vec![elements::scale(s, node, op)],
         Op::Softcap(op) => vec![elements::launch(s, node, "softcap", &[("CAP", op.cap as f64)])],
         Op::Route(op) => vec![experts::route(s, node, op)],
         Op::ExpertLinear(op) => experts::linear(s, node, op),
