@@ -9,9 +9,9 @@ use std::ops::Range;
 use crate::formats::Format;
 use crate::memory::MemoryKind;
 use crate::ops::{
-    Activation, Add, Attend, AttentionShape, Combine, DeltaRule, Embed, ExpertLinear, Gate, GatedNorm, Index,
-    LayerNorm, Linear, Op, Part, RmsNorm, Rope, RopeShape, Route, Scale, Select, ShortConv, Softcap, Ssd,
-    Store, Unary,
+    Activation, Add, Attend, AttentionShape, Combine, DeltaRule, Embed, ExpertLinear, Gate, GatedNorm,
+    GroupLinear, Index, LayerNorm, Linear, Op, Part, RmsNorm, Rope, RopeShape, Route, Scale, Select, ShortConv,
+    Softcap, Ssd, Store, Unary,
 };
 
 /// A handle on a node of a [`Graph`].
@@ -352,13 +352,19 @@ impl Graph {
 
     /// Root-mean-square normalisation of each row.
     pub fn rms_norm(&mut self, x: Node, weight: Node, eps: f32) -> Node {
-        self.op(RmsNorm { eps, groups: 1 }, &[x, weight])
+        self.op(RmsNorm { eps, groups: 1, rest: 0 }, &[x, weight])
     }
 
     /// Root-mean-square normalisation of each of the `groups` stretches of a row; all are weighted alike.
     pub fn group_norm(&mut self, x: Node, weight: Option<Node>, groups: usize, eps: f32) -> Node {
         let inputs: Vec<Node> = [Some(x), weight].into_iter().flatten().collect();
-        self.op(RmsNorm { eps, groups }, &inputs)
+        self.op(RmsNorm { eps, groups, rest: 0 }, &inputs)
+    }
+
+    /// Root-mean-square normalisation of the first numbers of each row, as many as `weight` has; what follows stays.
+    pub fn front_norm(&mut self, x: Node, weight: Node, eps: f32) -> Node {
+        let rest = self.shape(x).cols - self.shape(weight).cols;
+        self.op(RmsNorm { eps, groups: 1, rest }, &[x, weight])
     }
 
     /// Normalisation of each row to mean 0 and variance 1, then scale, and bias where there is one.
@@ -514,6 +520,16 @@ impl Graph {
     /// A norm of each group of a row and a gate; the weight is as long as a group or as a row.
     pub fn gated_norm(&mut self, x: Node, z: Node, weight: Node, norm: GatedNorm) -> Node {
         self.op(norm, &[x, z, weight])
+    }
+
+    /// The products of each stretch of a row with a matrix of its own, of which `weight` has one for each; `keep_rest`: what of a stretch is not
+    /// multiplied follows them.
+    pub fn group_linear(&mut self, x: Node, weight: Node, keep_rest: bool) -> Node {
+        let groups = match &self.entry(weight).kind {
+            Kind::Weight(weight) => weight.experts,
+            _ => 1,
+        };
+        self.op(GroupLinear { groups, keep_rest }, &[x, weight])
     }
 
     /// Only the rows whose logits are asked for: what follows is computed for these alone.

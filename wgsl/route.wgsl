@@ -77,6 +77,8 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     workgroupBarrier();
     var part = 0.0;
     for (var e = lane; e < EXPERTS; e += WORKGROUP) {
+        // Scores of large logits may be the same where the logits are not.
+        biased[e] = scores[e];
         let score = select(exp(scores[e] - largest), 1.0 / (1.0 + exp(-scores[e])), SIGMOID == 1u);
         scores[e] = score;
         part += score;
@@ -86,7 +88,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         if (SIGMOID == 0u) {
             scores[e] /= total;
         }
-        biased[e] = scores[e];
+        if (BIAS == 1u || GROUPS > 1u) {
+            biased[e] = scores[e];
+        }
         if (BIAS == 1u) {
             biased[e] += bias[e];
         }

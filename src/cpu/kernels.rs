@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use super::attention::attention;
-use super::experts::expert_linear;
+use super::experts::{expert_linear, group_linear};
 use super::gate::gate;
 use super::int8;
 use super::lanes::Instructions;
@@ -56,6 +56,7 @@ impl Kernels {
             Op::DeltaRule(op) => delta_rule(with, op, step, inputs, out),
             Op::Ssd(op) => ssd(with, op, step, inputs, out),
             Op::ExpertLinear(op) => expert_linear(op, inputs, out),
+            Op::GroupLinear(op) => group_linear(op, inputs, out),
             // A gate of one number a row is little work.
             Op::Gate(op) if inputs.len() == 2 && inputs[0].rows().1 == inputs[1].rows().1 => {
                 gate(with, *op, inputs[0].rows().0, Some(inputs[1].rows().0), out)

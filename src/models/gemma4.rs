@@ -25,7 +25,7 @@ struct Kinds {
 pub fn forward(p: &mut Page<'_>) -> Result<()> {
     let norm = p.rms()?;
     let keys = &p.w.keys;
-    let blocks = keys.count("block_count")?;
+    let blocks = keys.blocks()?;
     let ffn = keys.counts_of_some("feed_forward_length", blocks)?;
     let cap = keys.positive_or_none("final_logit_softcapping")?;
     let experts = Experts::read(p, ffn[0], &LLAMA.route)?;
@@ -156,7 +156,7 @@ fn attend(
             let v = if b.holds("attn_v.weight") { b.linear("attn_v", h, kv)? } else { k };
             let v = b.unit_norm("attn_v_norm", v, shape.kv_heads);
             let k = b.placed("k", k, shape.kv_heads, a)?;
-            *caches.insert(b.g.store(k, v))
+            *caches.insert(b.g.store(k, v, shape))
         }
     };
     let q = b.placed("q", q, shape.heads, a)?;

@@ -70,6 +70,23 @@ impl<'a> Keys<'a> {
         Error::Model(format!("key {} is missing", self.name(key)))
     }
 
+    /// The model's blocks. A file may have others behind them that guess further tokens (`nextn`), which no graph here is made of.
+    pub fn blocks(&self) -> Result<usize> {
+        let (all, behind) = (self.count("block_count")?, self.blocks_behind()?);
+        match all > behind {
+            true => Ok(all - behind),
+            false => {
+                let (name, all_name) = (self.name("nextn_predict_layers"), self.name("block_count"));
+                Err(Error::Model(format!("key {name} is {behind}, and {all_name} {all}")))
+            }
+        }
+    }
+
+    /// How many blocks guess further tokens.
+    pub fn blocks_behind(&self) -> Result<usize> {
+        self.count_or_zero("nextn_predict_layers")
+    }
+
     /// A size or a number of things that must be there and at least 1.
     pub fn count(&self, key: &'static str) -> Result<usize> {
         self.count_or_none(key)?.ok_or_else(|| self.missing(key))

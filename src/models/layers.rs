@@ -15,6 +15,8 @@ pub enum HeadNorm {
     Before,
     /// Each head, after its rotary positions.
     After,
+    /// Each head, after its rotary positions, without a weight.
+    UnitAfter,
     /// All heads of a row as one, before their rotary positions.
     Whole,
 }
@@ -117,7 +119,7 @@ impl Block<'_> {
         let mut x = match a.head_norm {
             HeadNorm::Before => self.group_norm(&norm, x, heads)?,
             HeadNorm::Whole => self.group_norm(&norm, x, 1)?,
-            HeadNorm::None | HeadNorm::After => x,
+            HeadNorm::None | HeadNorm::After | HeadNorm::UnitAfter => x,
         };
         if let Some(shape) = a.rope {
             x = self.g.rope(x, a.factors, shape);
@@ -125,6 +127,7 @@ impl Block<'_> {
         }
         match a.head_norm {
             HeadNorm::After => self.group_norm(&norm, x, heads),
+            HeadNorm::UnitAfter => Ok(self.unit_norm(&norm, x, heads)),
             _ => Ok(x),
         }
     }

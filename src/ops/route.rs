@@ -1,6 +1,6 @@
 //! Which experts a row goes to, and with which weights.      Shazeer et al. 2017, arXiv 1701.06538; Jiang et al. 2024, arXiv 2401.04088
 //!
-//! s = scoring(logits); the chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
+//! s = scoring(logits), which grows with them: without bias and groups those of the largest logits are chosen. The chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
 //! where `normalise` says so, times `scale`, and times each expert's factor where there are such. With groups, experts are in as many stretches, a stretch counts as much as the two
 //! largest s + bias in it together, and only the best `groups_used` may be chosen from (DeepSeek-AI 2024, arXiv 2412.19437).
 
@@ -58,7 +58,10 @@ impl Route {
         for (logits, y) in logits.chunks_exact(experts).zip(out.chunks_exact_mut(2 * self.used)) {
             let scores = self.scores(logits);
             let mut ranked = self.allowed(&scores, &bias);
-            ranked.sort_by(|&a, &b| (scores[b] + bias[b]).total_cmp(&(scores[a] + bias[a])));
+            // Scores of large logits may be the same where the logits are not.
+            let by_logits = self.bias(inputs).is_none() && self.groups == 1;
+            let rank = |e: usize| if by_logits { logits[e] } else { scores[e] + bias[e] };
+            ranked.sort_by(|&a, &b| rank(b).total_cmp(&rank(a)));
             let (ids, weights) = y.split_at_mut(self.used);
             let sum: f32 = ranked[..self.used].iter().map(|&e| scores[e]).sum();
             let divisor = self.normalise.map_or(1.0, |eps| sum + eps);

@@ -7,6 +7,7 @@ mod fuzz;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
 mod heap;
+mod others;
 mod refused;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
@@ -22,7 +23,7 @@ use wgllm::tokenizer::Tokenizer;
 type Outcome = Result<(), Failed>;
 
 fn main() -> ExitCode {
-    let trials = [refused::trials, fuzz::trials].into_iter().flat_map(|trials| trials()).collect();
+    let trials = [refused::trials, others::trials, fuzz::trials].into_iter().flat_map(|trials| trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -239,6 +239,8 @@ fn head_norms(s: &mut SmallGraph) {
             let y = s.graph.group_norm(x, weight, heads, 1e-6);
             s.graph.name(y, &format!("rms_norm of {heads} heads of {head_dim}{which}"));
         }
+        let y = s.graph.front_norm(x, w, 1e-6);
+        s.graph.name(y, &format!("rms_norm of the first {head_dim} of {}", heads * head_dim));
     }
 }
 
@@ -286,6 +288,19 @@ fn experts(s: &mut SmallGraph) {
             s.graph.name(y, &format!("combine 3 of {rows}"));
         }
     }
+    for (f, &format) in FORMATS.iter().enumerate() {
+        let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), [33, 512][f % 2]);
+        let w = s.experts(format, [5, rows, cols]);
+        for (rest, keep) in [(0, false), (12, true), (4, false)] {
+            let x = input(s, 5 * (cols + rest));
+            let y = s.graph.group_linear(x, w, keep);
+            s.graph.name(y, &format!("group_linear {} [5, {rows}, {cols}], rest {rest} {keep}", format.name));
+        }
+    }
+    let w = s.experts(format("F32"), [8, 512, 96]);
+    let x = input(s, 8 * 100);
+    let y = s.graph.group_linear(x, w, true);
+    s.graph.name(y, "group_linear F32 [8, 512, 96]");
     // More than one binding of 1 MiB, cut between experts.
     let w = s.experts(format("F32"), [8, 512, 96]);
     let x = input(s, 96);

@@ -59,7 +59,7 @@ pub enum Then {
 /// What stands between the projections of queries, keys and values and the attention to them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heads {
-    /// Norms of each head of queries and keys.
+    /// Norms of each head of queries and keys, both with weights or both without.
     pub norms: Option<[Node; 2]>,
     /// Rotary positions of queries and keys.
     pub ropes: Option<[Node; 2]>,
@@ -329,7 +329,8 @@ fn heads_of(g: &Graph, attend: Node) -> Option<(Vec<Node>, Heads)> {
         Some(Op::RmsNorm(norm)) => Some(norm.eps),
         _ => None,
     };
-    if norms.is_some_and(|[a, b]| eps(a) != eps(b)) {
+    let weighted = |n: Node| inputs(g, n).len() == 2;
+    if norms.is_some_and(|[a, b]| eps(a) != eps(b) || weighted(a) != weighted(b)) {
         return None;
     }
     let norms_last = chain_q.order == [Link::Rope, Link::Norm];
@@ -372,7 +373,11 @@ fn chain(g: &Graph, last: Node, reader: Node, beside: Option<Node>, head_dim: us
                 chain.rope = Some(node);
                 chain.order.insert(0, Link::Rope);
             }
-            Op::RmsNorm(_) if chain.norm.is_none() && is_of_heads(g, node, head_dim) => {
+            Op::RmsNorm(_)
+                if chain.norm.is_none()
+                    && (is_of_heads(g, node, head_dim)
+                        || is_unit_of_heads(g, node, g.shape(node).cols / head_dim)) =>
+            {
                 chain.norm = Some(node);
                 chain.order.insert(0, Link::Norm);
             }
@@ -404,7 +409,8 @@ fn is_of_file(g: &Graph, node: Node) -> bool {
 
 /// Whether a node is an RMS norm of whole rows with a weight.
 fn is_of_rows(g: &Graph, node: Node) -> bool {
-    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == 1) && inputs(g, node).len() == 2
+    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == 1 && norm.rest == 0)
+        && inputs(g, node).len() == 2
 }
 
 /// Whether a node is an RMS norm of whole rows that nobody but linears read.

@@ -364,11 +364,12 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64, shared:
             pair_step = rotary / 2;
         }
     }
-    let (mut norms, mut norm, mut eps) = ([Operand::Nothing; 2], 0, 0.0);
+    let (mut norms, mut norm, mut eps, mut weighted) = ([Operand::Nothing; 2], 0, 0.0, false);
     if let Some([q, k]) = heads.norms
         && let Some(Op::RmsNorm(op)) = op(g, q)
     {
-        norms = [q, k].map(|n| Operand::Vector(inputs(g, n)[1]));
+        weighted = inputs(g, q).len() == 2;
+        norms = [q, k].map(|n| inputs(g, n).get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w)));
         norm = 1 + heads.norms_last as u32;
         eps = op.eps as f64;
     }
@@ -377,6 +378,7 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64, shared:
         ("PAIR_STEP", pair_step as f64),
         ("NORM", norm as f64),
         ("EPS", eps),
+        ("WEIGHTED", weighted as u32 as f64),
         ("VALUE_NORM", heads.value_norm.is_some() as u32 as f64),
         ("SHARED", shared as u32 as f64),
     ]);

@@ -1,11 +1,12 @@
-//! `wgsl/{route,expert_matvec,combine}.wgsl`: the choice of experts, their products, and the sum of those.
+//! `wgsl/{route,expert_matvec,combine}.wgsl`: the choice of experts, their products, and the sum of those. And
+//! `wgsl/group_matvec.wgsl`: products with matrices that need no choice.
 
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{in_order, output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner, parts};
 use crate::graph::Node;
-use crate::ops::{Combine, ExpertLinear, Route, Scoring};
+use crate::ops::{Combine, ExpertLinear, GroupLinear, Route, Scoring};
 
 /// Rows of an expert that a workgroup computes.
 const TASKS: u32 = 8;
@@ -78,6 +79,37 @@ pub fn linear(s: &Planner<'_>, node: Node, op: &ExpertLinear) -> Vec<Launch> {
     let each = op.used * n / launches.len().max(1);
     launches.iter_mut().filter_map(|l| l.weight.as_mut()).for_each(|w| w.rows = each);
     launches
+}
+
+/// A dispatch for each part of the matrices of a row's stretches.
+pub fn group_linear(s: &Planner<'_>, node: Node, op: &GroupLinear) -> Vec<Launch> {
+    let g = s.graph;
+    let (out, inputs) = (g.shape(node), s.inputs(node));
+    let (x, w) = (g.shape(inputs[0]), g.shape(inputs[1]));
+    let (n, rest) = (op.rows(w), op.rest(x, w));
+    let width = (TASKS * s.caps.subgroup_size).min(s.caps.invocations.min(256)).max(32);
+    let shares = ((n + rest) as u32).div_ceil(TASKS);
+    parts(s, inputs[1], node, |held| {
+        let mut constants = vec![
+            ("COLS", w.cols as f64),
+            ("STRIDE", x.stride() as f64),
+            ("STRETCH", (x.cols / op.groups) as f64),
+            ("N", n as f64),
+            ("REST", rest as f64),
+            ("GROUPS", op.groups as f64),
+            ("FIRST_GROUP", (held.first / n) as f64),
+            ("HELD", (held.rows / n) as f64),
+            ("OUT_STRIDE", out.stride() as f64),
+            ("SHARES", shares as f64),
+            ("TASKS", TASKS as f64),
+            ("WORKGROUP", width as f64),
+            output_rows(out),
+        ];
+        constants.extend(s.caps.subgroup_constant());
+        let extent = Extent::PerRow { rows: out.rows, each: op.groups as u32 * shares };
+        let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(node)];
+        (Dispatch { kernel: "group_matvec", constants, extent }, in_order(&operands))
+    })
 }
 
 /// The dispatch of the weighted sum.

@@ -38,6 +38,7 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Route(op) => vec![experts::route(s, node, op)],
         Op::ExpertLinear(op) => experts::linear(s, node, op),
         Op::Combine(op) => vec![experts::combine(s, node, op)],
+        Op::GroupLinear(op) => experts::group_linear(s, node, op),
         Op::ShortConv(op) => vec![short_conv::launch(s, node, op)],
         Op::DeltaRule(op) => vec![recurrent::delta_rule(s, node, op)],
         Op::Ssd(op) => vec![recurrent::ssd(s, node, op)],
