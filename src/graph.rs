@@ -329,7 +329,8 @@ impl Graph {
         self.push(self.label(label), Shape { rows: Rows::Of(0), cols }, Kind::Cache(cache))
     }
 
-    fn state(&mut self, label: &str, kind: MemoryKind) -> Node {
+    /// A state of a slot.
+    pub fn state(&mut self, label: &str, kind: MemoryKind) -> Node {
         let id = self.states;
         self.states += 1;
         let shape = Shape { rows: Rows::Of(0), cols: kind.numbers(0) };

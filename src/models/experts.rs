@@ -82,7 +82,8 @@ fn read_route(p: &Page<'_>, count: usize, used: usize, route: &Route) -> Result<
 impl Block<'_> {
     /// A feed-forward of experts: the router `ffn_gate_inp`, gate, up and down of the experts that it chooses, their weighted sum, and
     /// the shared expert's result where there is one.
-    pub fn experts(&mut self, h: Node, e: &Experts, middle: Gate) -> Result<Node> {
+    pub fn experts(&mut self, h: Node, e: &Experts, middle: impl Into<Gate>) -> Result<Node> {
+        let middle = middle.into();
         let route = self.route(h, e)?;
         let y = self.routed(h, route, e, middle)?;
         if e.shared == 0 {

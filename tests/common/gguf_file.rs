@@ -281,9 +281,3 @@ impl From<&[u32]> for Meta {
         Meta::Array(4, x.iter().map(|&x| Meta::U32(x)).collect())
     }
 }
-
-impl From<&[bool]> for Meta {
-    fn from(x: &[bool]) -> Meta {
-        Meta::Array(7, x.iter().map(|&x| Meta::Bool(x)).collect())
-    }
-}

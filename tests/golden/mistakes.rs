@@ -323,6 +323,7 @@ fn with(mistake: Mistake, graph: &Graph) -> Graph {
                 let heads = entry.shape.cols / cache.head_dim;
                 g.cache(&entry.label, cache.holds, AttentionShape::new(heads, heads, cache.head_dim))
             }
+            Kind::State(state) => g.state(&entry.label, state.kind),
             Kind::Op { op, inputs } => {
                 let inputs = inputs.iter().map(|input| made[input.0]).collect();
                 mistake(&mut g, Of { graph, node, label: &entry.label, op: op.clone(), inputs })
