@@ -10,8 +10,8 @@ use crate::formats::Format;
 use crate::memory::MemoryKind;
 use crate::ops::{
     Activation, Add, Attend, AttentionShape, Combine, DeltaRule, Embed, ExpertLinear, Gate, GatedNorm,
-    GroupLinear, Index, LayerNorm, Linear, Op, Part, RmsNorm, Rope, RopeShape, Route, Scale, Select, ShortConv,
-    Softcap, Ssd, Store, Unary,
+    GroupLinear, Index, LayerNorm, Linear, Op, Part, RmsNorm, Rope, RopeShape, Route, Scale, Select,
+    ShortConv, Softcap, Ssd, Store, Unary,
 };
 
 /// A handle on a node of a [`Graph`].
@@ -452,13 +452,7 @@ impl Graph {
 
     /// The experts of each row by a router's logits, with a bias for the choice alone and with a factor of each expert's weight where there are
     /// such.
-    pub fn route(
-        &mut self,
-        logits: Node,
-        bias: Option<Node>,
-        factors: Option<Node>,
-        route: Route,
-    ) -> Node {
+    pub fn route(&mut self, logits: Node, bias: Option<Node>, factors: Option<Node>, route: Route) -> Node {
         let inputs: Vec<Node> = [Some(logits), bias, factors].into_iter().flatten().collect();
         self.op(Route { factors: factors.is_some(), ..route }, &inputs)
     }

@@ -166,7 +166,8 @@ impl Work {
     unsafe fn attend<V: Lanes>(&mut self, all: &Inputs<'_>, slot: u32, g: usize) {
         let AttentionShape { head_dim: d, softcap: cap, .. } = *all.shape;
         for l in self.lanes..LANES {
-            (self.seen[l], self.largest[l], self.weights[l]) = (self.seen[0], self.largest[0], self.weights[0]);
+            (self.seen[l], self.largest[l], self.weights[l]) =
+                (self.seen[0], self.largest[0], self.weights[0]);
             for q in &mut self.q {
                 q[l] = q[0];
             }

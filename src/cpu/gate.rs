@@ -13,13 +13,7 @@ use crate::ops::{Clamp, Gate};
 const NUMBERS: usize = 64 * LANES;
 
 /// out = act(x) · up, both clamped before where `of` says so, or act(x) where there is no up.
-pub(super) fn gate(
-    instructions: Instructions,
-    of: Gate,
-    x: &[f32],
-    up: Option<&[f32]>,
-    out: &mut [f32],
-) {
+pub(super) fn gate(instructions: Instructions, of: Gate, x: &[f32], up: Option<&[f32]>, out: &mut [f32]) {
     let same = x.len() == out.len() && up.is_none_or(|up| up.len() == out.len());
     assert!(same, "gate: {} numbers for {} results", x.len(), out.len());
     out.par_chunks_mut(NUMBERS).enumerate().for_each(|(at, y)| {

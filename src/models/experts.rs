@@ -44,7 +44,14 @@ impl Experts {
             width => width,
         };
         let dense = keys.count_or_zero("leading_dense_block_count")?;
-        Ok(Some(Experts { count, ffn, shared, dense, route: read_route(p, count, used, route)?, weigh_input: false }))
+        Ok(Some(Experts {
+            count,
+            ffn,
+            shared,
+            dense,
+            route: read_route(p, count, used, route)?,
+            weigh_input: false,
+        }))
     }
 }
 

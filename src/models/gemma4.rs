@@ -78,9 +78,9 @@ fn kinds(p: &mut Page<'_>, blocks: usize) -> Result<Kinds> {
     let heads = keys.count("attention.head_count")?;
     let kv_heads = keys.counts_of_some("attention.head_count_kv", blocks)?;
     let window = keys.count("attention.sliding_window")?;
-    let windowed = keys
-        .flags("attention.sliding_window_pattern", blocks)?
-        .ok_or_else(|| Error::Model(format!("key {} is missing", keys.name("attention.sliding_window_pattern"))))?;
+    let windowed = keys.flags("attention.sliding_window_pattern", blocks)?.ok_or_else(|| {
+        Error::Model(format!("key {} is missing", keys.name("attention.sliding_window_pattern")))
+    })?;
     let shared = keys.count_or_zero("attention.shared_kv_layers")?;
     if shared > blocks {
         let name = keys.name("attention.shared_kv_layers");

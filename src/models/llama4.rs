@@ -22,8 +22,11 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
     let every = keys.count("interleave_moe_layer_step")?;
     let chunk = keys.count_or_none("attention.chunk_size")?.map_or(CHUNK, |chunk| chunk as u32);
     let route = Route { scoring: Scoring::Sigmoid, normalise: None, ..LLAMA.route };
-    let experts = Experts::read(p, ffn, &route)?
-        .map(|experts| Experts { shared: experts.ffn, weigh_input: true, ..experts });
+    let experts = Experts::read(p, ffn, &route)?.map(|experts| Experts {
+        shared: experts.ffn,
+        weigh_input: true,
+        ..experts
+    });
     let normalised = experts.as_ref().is_none_or(|experts| experts.count != UNNORMALISED);
     let all = Attention::rotary(p, Pairing::Neighbours)?;
     let near = Attention {

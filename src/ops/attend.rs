@@ -93,7 +93,11 @@ impl Attend {
         );
         must("attend", inputs[0].cols == s.heads * s.head_dim, "q is not heads × head_dim wide");
         for cache in &inputs[1..3] {
-            must("attend", cache.cols == s.kv_heads * s.head_dim, "the cache is not kv_heads × head_dim wide");
+            must(
+                "attend",
+                cache.cols == s.kv_heads * s.head_dim,
+                "the cache is not kv_heads × head_dim wide",
+            );
         }
         must("attend", inputs.get(3).is_none_or(|sinks| sinks.cols == s.heads), "not one sink for each head");
         inputs[0]

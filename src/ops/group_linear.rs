@@ -33,10 +33,22 @@ impl GroupLinear {
 
     pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
         let [x, w] = [inputs[0], inputs[1]];
-        must("group_linear", w.rows == Rows::Of(self.rows(w) * self.groups), "the rows are not whole matrices");
-        must("group_linear", x.cols.is_multiple_of(4 * self.groups), "a row is not stretches of vectors of four");
+        must(
+            "group_linear",
+            w.rows == Rows::Of(self.rows(w) * self.groups),
+            "the rows are not whole matrices",
+        );
+        must(
+            "group_linear",
+            x.cols.is_multiple_of(4 * self.groups),
+            "a row is not stretches of vectors of four",
+        );
         must("group_linear", w.cols.is_multiple_of(4), "a matrix has no vectors of four");
-        must("group_linear", w.cols <= x.cols / self.groups, "a stretch is shorter than the rows of its matrix");
+        must(
+            "group_linear",
+            w.cols <= x.cols / self.groups,
+            "a stretch is shorter than the rows of its matrix",
+        );
         Shape { rows: x.rows, cols: self.groups * (self.rows(w) + self.rest(x, w)) }
     }
 

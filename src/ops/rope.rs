@@ -68,7 +68,16 @@ impl Yarn {
 impl RopeShape {
     /// Rotary positions of whole heads, unscaled.
     pub fn new(head_dim: usize, base: f32, pairing: Pairing) -> RopeShape {
-        RopeShape { head_dim, first: 0, rotary: head_dim, base, scale: 1.0, pairing, magnitude: 1.0, yarn: None }
+        RopeShape {
+            head_dim,
+            first: 0,
+            rotary: head_dim,
+            base,
+            scale: 1.0,
+            pairing,
+            magnitude: 1.0,
+            yarn: None,
+        }
     }
 
     /// The angle of a pair at a position.

@@ -26,7 +26,6 @@ pub enum Activation {
 /// The factor in quick GELU.
 pub const QUICK_GELU: f32 = 1.702;
 
-
 impl Activation {
     /// All of them.
     pub const ALL: [Activation; 6] = [

@@ -53,7 +53,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     let sinks: &'static [u8] = gpt_oss(&base()).leak();
     let chunks = llama4(&Llama { layers: 4, ..base() }, 1000).leak();
     for (name, bytes) in [("sinks and windows", sinks), ("chunks of 1,000", chunks)] {
-        let (target, name) = (target.clone(), format!("{name}, decoded from position 1022 on {}", target.label));
+        let (target, name) =
+            (target.clone(), format!("{name}, decoded from position 1022 on {}", target.label));
         trials.push(Trial::test(name, move || held(bytes, before(32), &target, Precision::Fast, HARDWARE)));
     }
     let large = Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() };

@@ -177,7 +177,14 @@ fn by_rows(with: Instructions) -> Result<(), Failed> {
         let size = rows * cols;
         for step in [step(rows), step(rows + 3)] {
             hold(with, 0.0, &Op::Add(Add), &step, &[x, y], size)?;
-            hold(with, 0.0, &Op::RmsNorm(RmsNorm { eps: 1e-5, groups: 1, rest: 0 }), &step, &[x, weight(&w)], size)?;
+            hold(
+                with,
+                0.0,
+                &Op::RmsNorm(RmsNorm { eps: 1e-5, groups: 1, rest: 0 }),
+                &step,
+                &[x, weight(&w)],
+                size,
+            )?;
             let inputs = [x, weight(&w), weight(&b)];
             hold(with, 0.0, &Op::LayerNorm(LayerNorm { eps: 1e-5 }), &step, &inputs, size)?;
             let norm = GatedNorm { eps: 1e-5, groups: 1, gate_first: rows % 2 == 0 };

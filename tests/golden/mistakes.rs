@@ -22,6 +22,7 @@ const NEAR: f64 = 5e-3;
 /// factors that a converter has made of it, and a mistake may have been one of some layers. These are to be noticed.
 const OTHERWISE: &[(&str, &str)] = &[
     ("exaone4", "rope base x1.5"),
+    ("llama4", "rope on every layer"),
     ("exaone4-swa", "no qk norm"),
     ("gemma3", "rope base x1.5"),
     ("gemma3", "no sliding window"),
@@ -182,9 +183,7 @@ const MISTAKES: &[(&str, Mistake)] = &[
     }),
     ("rope on every layer", |g, of| {
         let (original, node) = (of.graph, of.node);
-        let queries = |user: &Node| {
-            matches!(original.entry(*user).op(), Some((Op::Attend(_), inputs)) if inputs[0] == node)
-        };
+        let queries = |user: &Node| matches!(original.entry(*user).op(), Some((Op::Attend(_), inputs)) if inputs[0] == node);
         let keys = |user: &Node| original.entry(*user).label.ends_with("store_k");
         let placed = original.users(node).iter().any(|user| queries(user) || keys(user));
         let turned = matches!(of.op, Op::Rope(_));
@@ -307,7 +306,9 @@ fn notices(path: &Path, mistake: Mistake, moves: Option<f64>) -> Outcome {
         Some(moves) if (apart - moves).abs() > NEAR * moves.max(1.0) => {
             Err(format!("logits are {apart} apart, expected {moves}").into())
         }
-        None if apart < NOTICED => Err(format!("logits are {apart} apart, expected {NOTICED} at least").into()),
+        None if apart < NOTICED => {
+            Err(format!("logits are {apart} apart, expected {NOTICED} at least").into())
+        }
         _ => Ok(()),
     }
 }

@@ -12,12 +12,7 @@ use crate::{Outcome, load};
 type Case = (&'static str, &'static str, fn(&mut GgufFile), &'static [&'static str]);
 
 const CASES: &[Case] = &[
-    (
-        "gpt-oss",
-        "no sinks",
-        |_| {},
-        &["tensor blk.0.attn_sinks.weight is missing"],
-    ),
+    ("gpt-oss", "no sinks", |_| {}, &["tensor blk.0.attn_sinks.weight is missing"]),
     (
         "gpt-oss",
         "a soft cap",
@@ -138,12 +133,7 @@ const CASES: &[Case] = &[
         },
         &["heads of 8 of which 8 turn"],
     ),
-    (
-        "llama4",
-        "no step of experts",
-        |_| {},
-        &["key llama4.interleave_moe_layer_step is missing"],
-    ),
+    ("llama4", "no step of experts", |_| {}, &["key llama4.interleave_moe_layer_step is missing"]),
     (
         "llama4",
         "a window",
@@ -189,7 +179,6 @@ fn refused(file: GgufFile, says: &[&str]) -> Outcome {
         Ok(()) => Err("it was accepted".into()),
     }
 }
-
 
 fn gemma4(f: &mut GgufFile) {
     f.set("gemma4.attention.sliding_window", 8u32);

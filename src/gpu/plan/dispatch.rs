@@ -88,8 +88,7 @@ impl Extent {
                 if !last.is_some_and(|last| (from..below).contains(&last)) {
                     return [0; 3];
                 }
-                let spans =
-                    |position: u32| (position + 1).div_ceil(span) - shape.first_seen(position) / span;
+                let spans = |position: u32| (position + 1).div_ceil(span) - shape.first_seen(position) / span;
                 let z = if span == 0 {
                     1
                 } else {

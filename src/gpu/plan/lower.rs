@@ -291,7 +291,11 @@ fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
         launches.push(launch);
     }
     let integer = launches.iter().any(|l| l.integer);
-    launches.push(Launch { nodes: m.nodes(), integer, ..behind(s, heads, scratch, stride, m.linears.len() == 2) });
+    launches.push(Launch {
+        nodes: m.nodes(),
+        integer,
+        ..behind(s, heads, scratch, stride, m.linears.len() == 2)
+    });
     launches
 }
 

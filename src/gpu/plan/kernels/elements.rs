@@ -1,10 +1,10 @@
 //! `wgsl/{add,gate,gate_halves,unary,scale,softcap,select,part}.wgsl`: what is computed number by number, in vectors of four.
 
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::kernels::activation;
 use crate::gpu::plan::kernels::{operand, output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::Node;
-use crate::gpu::plan::kernels::activation;
 use crate::ops::{Clamp, Gate, Op, Part, Scale};
 
 /// Vectors of a workgroup.
