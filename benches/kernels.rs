@@ -247,8 +247,7 @@ impl Heads {
 
     fn shape(&self) -> AttentionShape {
         let Heads { heads, kv_heads, head_dim } = *self;
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        AttentionShape { heads, kv_heads, head_dim, scale, window: 0, softcap: 0.0 }
+        AttentionShape::new(heads, kv_heads, head_dim)
     }
 
     fn rope(&self) -> RopeShape {

@@ -5,7 +5,6 @@ use crate::gpu::device::Matrix;
 use crate::gpu::link::Slots;
 use crate::gpu::memory::kv_layout;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::groups::op;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner};
 use crate::graph::{Node, Rows};
 use crate::memory::PAGE;
@@ -20,8 +19,12 @@ const SHARE: usize = 16;
 
 /// Whether an attention is computed on matrix units.
 pub fn fits(s: &Planner<'_>, node: Node) -> bool {
-    let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
+    let Some((Op::Attend(op), inputs)) = s.graph.entry(node).op() else { return false };
     let head_dim = op.0.head_dim;
+    // Sinks, chunks and scores that grow are for the plain kernel.
+    if inputs.len() > 3 || op.0.chunk > 0 || op.0.temperature.is_some() {
+        return false;
+    }
     // What was kept in f32 is not to be rounded. A line's scores are two lanes': the kernel is written for subgroups of 32 and matrices of 16.
     let units = match s.caps.matrix {
         Some(Matrix::Sixteen) => s.caps.subgroup_size == 32,

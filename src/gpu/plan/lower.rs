@@ -63,7 +63,7 @@ fn of_outputs(s: &Planner<'_>, m: &Matmul) -> bool {
 pub fn wanted(s: &Planner<'_>, group: &Group) -> Vec<Copy> {
     match group {
         Group::Matmul(m) => runs(s.graph, m).iter().filter_map(|run| read_copy(s, m, run)).collect(),
-        Group::Norm(Norm { norm, add: Some(_) }) => {
+        Group::Norm(Norm { norm, add: Some(_), .. }) => {
             vec![Copy { of: *norm, source: inputs(s.graph, *norm)[0], kind: CopyKind::F32 }]
         }
         _ => Vec::new(),
@@ -79,9 +79,7 @@ pub fn writes_along(s: &Planner<'_>, group: &Group) -> Option<Node> {
     match group {
         Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Attention(node) => Some(*node).filter(|&n| attention::writes_copies(s, n)),
-        Group::Norm(norm) => {
-            Some(norm.add.map_or(norm.norm, |[add, _]| add)).filter(|&v| s.graph.shape(v).rows == Rows::Step)
-        }
+        Group::Norm(norm) => Some(norm.value()).filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Single(node) => Some(*node).filter(|&n| kernels::plain(s, n).len() == 1),
     }
 }
@@ -96,10 +94,8 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
         },
         Group::Attention(node) if s.class == RowClass::Many => vec![attention_matrix::launch(s, *node)],
         Group::Attention(node) => attention::launches(s, copies, *node),
-        Group::Norm(Norm { norm, add: Some([add, residual]) }) => {
-            vec![norm_add(s, copies, *norm, *add, *residual)]
-        }
-        Group::Norm(Norm { norm: node, add: None }) | Group::Single(node) => {
+        Group::Norm(norm @ Norm { add: Some(add), .. }) => vec![norm_add(s, copies, norm, *add)],
+        Group::Norm(Norm { norm: node, .. }) | Group::Single(node) => {
             let mut launches = kernels::plain(s, *node);
             if let [launch] = &mut launches[..] {
                 writes_copy(s.graph, copies, *node, launch);
@@ -331,7 +327,11 @@ fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
     }
     // Of the launches of one group the one that costs most is told, as `check` sees them together.
     let arithmetic = launches.iter().map(|l| l.arithmetic).max_by_key(|a| *a as u32).unwrap_or_default();
-    launches.push(Launch { nodes: m.nodes(), arithmetic, ..behind(s, heads, scratch, stride) });
+    launches.push(Launch {
+        nodes: m.nodes(),
+        arithmetic,
+        ..behind(s, heads, scratch, stride, m.linears.len() == 2)
+    });
     launches
 }
 
@@ -379,8 +379,9 @@ fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
     launch
 }
 
-/// What follows the projections: norms of each head, rotary positions, and the writing of keys and values.
-fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Launch {
+/// What follows the projections: norms of each head, rotary positions, and the writing of keys and values; `shared`: values are made of what keys
+/// are made of.
+fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64, shared: bool) -> Launch {
     let g = s.graph;
     let Some(Op::Attend(attend)) = op(g, heads.attend) else { panic!("heads are attended to") };
     let (shape, queries) = (&attend.0, heads.queries(g));
@@ -403,11 +404,12 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Laun
             pair_step = rotary / 2;
         }
     }
-    let (mut norms, mut norm, mut eps) = ([Operand::Nothing; 2], 0, 0.0);
+    let (mut norms, mut norm, mut eps, mut weighted) = ([Operand::Nothing; 2], 0, 0.0, false);
     if let Some([q, k]) = heads.norms
         && let Some(Op::RmsNorm(op)) = op(g, q)
     {
-        norms = [q, k].map(|n| Operand::Vector(inputs(g, n)[1]));
+        weighted = inputs(g, q).len() == 2;
+        norms = [q, k].map(|n| inputs(g, n).get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w)));
         norm = 1 + heads.norms_last as u32;
         eps = op.eps as f64;
     }
@@ -416,6 +418,9 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Laun
         ("PAIR_STEP", pair_step as f64),
         ("NORM", norm as f64),
         ("EPS", eps),
+        ("WEIGHTED", weighted as u32 as f64),
+        ("VALUE_NORM", heads.value_norm.is_some() as u32 as f64),
+        ("SHARED", shared as u32 as f64),
     ]);
     let each = (shape.heads + 2 * shape.kv_heads) as u32;
     let extent = Extent::PerRow { rows: Rows::Step, each };
@@ -442,21 +447,24 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Laun
 }
 
 /// A norm and the residual that it is added to.
-fn norm_add(s: &Planner<'_>, copies: &Copies, norm: Node, add: Node, residual: Node) -> Launch {
+fn norm_add(s: &Planner<'_>, copies: &Copies, group: &Norm, [add, residual]: [Node; 2]) -> Launch {
     let g = s.graph;
+    let (norm, value) = (group.norm, group.value());
     let Some(Op::RmsNorm(rms)) = op(g, norm) else { panic!("only RMS norms are added to a residual") };
     let shape = g.shape(add);
+    let factor = group.scale.map_or(Operand::Nothing, |scale| Operand::Vector(inputs(g, scale)[1]));
     let copy = Copy { of: norm, source: inputs(g, norm)[0], kind: CopyKind::F32 };
     let constants = vec![
         ("COLS", shape.cols as f64),
         ("X_STRIDE", copy.kind.stride(shape.cols) as f64),
         ("STRIDE", shape.stride() as f64),
         ("EPS", rms.eps as f64),
+        ("SCALED", group.scale.is_some() as u32 as f64),
         ("WORKGROUP", WORKGROUP as f64),
     ];
     let each = (shape.cols as u32).div_ceil(WORKGROUP);
     let mut launch = Launch {
-        nodes: vec![norm, add],
+        nodes: [Some(norm), Some(add), group.scale].into_iter().flatten().collect(),
         dispatch: Dispatch {
             kernel: "norm_add",
             constants,
@@ -465,13 +473,14 @@ fn norm_add(s: &Planner<'_>, copies: &Copies, norm: Node, add: Node, residual: N
         operands: vec![
             (0, Operand::Step),
             (1, Operand::ActivationCopy(copy)),
-            (2, Operand::Value(add)),
+            (2, Operand::Value(value)),
             (3, Operand::Value(residual)),
+            (4, factor),
         ],
         weight: None,
         slots: s.slots(None),
         arithmetic: Arithmetic::F32,
     };
-    writes_copy(g, copies, add, &mut launch);
+    writes_copy(g, copies, value, &mut launch);
     launch
 }

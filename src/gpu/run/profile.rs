@@ -113,8 +113,7 @@ fn tell(gpu: &Gpu, p: &Launch, step: &Step) -> DispatchGroup {
     if let Some(shape) = attends(gpu, p)
         && let Some(row) = step.rows.last()
     {
-        let seen = row.position as usize + 1;
-        let positions = if shape.window > 0 { seen.min(shape.window as usize) } else { seen };
+        let positions = (row.position + 1 - shape.first_seen(row.position)) as usize;
         // Each key and each value once, however many heads share it.
         let kv = gpu.config.kv;
         let head = kv.keys.bytes(shape.head_dim) + kv.values.bytes(shape.head_dim);
