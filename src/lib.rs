@@ -41,6 +41,7 @@ pub mod formats;
 pub mod gguf;
 pub mod gpu;
 pub mod graph;
+pub mod hub;
 pub mod logprobs;
 pub mod memory;
 pub mod models;
