@@ -47,6 +47,7 @@ pub mod memory;
 pub mod models;
 pub mod ops;
 pub mod recommended;
+pub mod quantize;
 pub mod replace;
 pub mod sampler;
 pub mod scheduler;

@@ -15,6 +15,7 @@ mod model;
 pub mod plain;
 mod profile;
 mod pull;
+mod quantize;
 mod report;
 mod reporter;
 mod rm;
@@ -77,6 +78,8 @@ enum Command {
     List(list::List),
     /// Remove a model that was fetched by name
     Rm(rm::Rm),
+    /// Write a model file with its weights in another type
+    Quantize(quantize::Quantize),
     /// Measure the speed of prompts and of generation, with llama-bench's flags and output
     Bench(bench::Bench),
 }
@@ -130,6 +133,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Some(Command::Logits(logits)) => logits.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Bench(bench)) => bench.run(),
+        Some(Command::Quantize(quantize)) => quantize.run(),
         #[cfg(feature = "pull")]
         Some(Command::Pull(pull)) => pull.run(),
         Some(Command::List(list)) => list.run(),

@@ -20,12 +20,13 @@ use wgllm::hub::{Event, Name, Pulled, Settings, pull};
 use server::Server;
 
 type Outcome = Result<(), Failed>;
+type Test = (&'static str, fn() -> Outcome);
 
 fn main() -> ExitCode {
     // A proxy would be asked for this machine's own addresses, too.
     // SAFETY: nothing has run before this: no other thread reads the environment.
     unsafe { std::env::set_var("NO_PROXY", "*") }
-    let tests: &[(&str, fn() -> Outcome)] = &[
+    let tests: &[Test] = &[
         ("what_is_fetched_lies_as_other_tools_have_it", fetched::layout),
         ("what_is_there_is_not_fetched_again", fetched::again),
         ("parts_of_a_split_model_come_together", fetched::split),
