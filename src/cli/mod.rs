@@ -12,6 +12,7 @@ mod interrupt;
 mod list;
 mod logits;
 mod model;
+mod perplexity;
 pub mod plain;
 mod profile;
 mod pull;
@@ -80,6 +81,8 @@ enum Command {
     Rm(rm::Rm),
     /// Write a model file with its weights in another type
     Quantize(quantize::Quantize),
+    /// Measure how well a model foretells a text, and how far two are from each other
+    Perplexity(Box<perplexity::Perplexity>),
     /// Measure the speed of prompts and of generation, with llama-bench's flags and output
     Bench(bench::Bench),
 }
@@ -133,6 +136,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Some(Command::Logits(logits)) => logits.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Bench(bench)) => bench.run(),
+        Some(Command::Perplexity(perplexity)) => perplexity.run(),
         Some(Command::Quantize(quantize)) => quantize.run(),
         #[cfg(feature = "pull")]
         Some(Command::Pull(pull)) => pull.run(),
