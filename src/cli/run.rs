@@ -135,7 +135,7 @@ impl Run {
             let what = "nothing to continue: give a prompt with -p TEXT, -f FILE, or -f - for standard input";
             return Err(Error::Usage(what.into()).into());
         }
-        let file = self.model.open()?;
+        let file = self.model.open(&self.reporter)?;
         if text.is_some() && !Tokenizer::is_in(&file) {
             // What else is wrong with the file says more.
             Model::from_gguf(&file, None)?;

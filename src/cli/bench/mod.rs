@@ -86,7 +86,7 @@ impl Bench {
     /// Runs all tests on each backend, in a context of so many positions.
     fn measure(&self, tests: &[Test], context: usize, output: &mut Output) -> Result<(), Quit> {
         for &backend in &self.backend {
-            let file = self.model.open()?;
+            let file = self.model.open(&self.reporter)?;
             let options = self.hardware.options(backend, &file)?;
             let slots = self.parallel.iter().copied().max().unwrap_or(1);
             let options = Options { context: Some(context), slots, tokenizer: false, ..options };
