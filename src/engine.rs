@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::backend::{Backend, Precision, RuntimeConfig};
 use crate::blocking::block_on;
+use crate::cancel::Cancel;
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
@@ -61,6 +62,8 @@ pub struct Options {
     pub unfused: bool,
     /// Whether the file's tokenizer is opened; who has ids already needs none.
     pub tokenizer: bool,
+    /// Gives up loading between its steps once it is raised.
+    pub cancel: Cancel,
 }
 
 impl Default for Options {
@@ -79,6 +82,7 @@ impl Default for Options {
             layers: None,
             unfused: false,
             tokenizer: true,
+            cancel: Cancel::new(),
         }
     }
 }
@@ -184,6 +188,7 @@ impl Engine {
         }
         let backend: Box<dyn Backend> = match adapter {
             Some(device) => {
+                options.cancel.check()?;
                 let (file, model) = (file.clone(), model.clone());
                 Box::new(Gpu::new_async(device, file, model, plan, options.unfused, progress).await?)
             }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::conversation::{Conversation, Message};
+use super::conversation::{Content, Conversation, Message};
 use super::rendered::Rendered;
 use super::reply::{End, Piece, Reply};
 use super::template::{ChatTemplate, Options};
@@ -130,9 +130,27 @@ impl<'m> Dialog<'m> {
         for piece in reply.finish() {
             let _ = show(piece);
         }
-        let message = reply.message();
+        let message = self.as_computed(session.tokens(), reply.message());
         self.conversation.messages.push(message.clone());
         Ok(Answer { message, ids: reply.ids().to_vec(), finish, end: reply.end(), timings })
+    }
+
+    /// The message without the white space in front of it, where the template writes that itself: then the next prompt goes on from what is computed.
+    fn as_computed(&self, computed: &[u32], message: Message) -> Message {
+        let text = message.content.as_ref().and_then(Content::plain).unwrap_or_default();
+        if !text.starts_with(char::is_whitespace) {
+            return message;
+        }
+        let trimmed = Message { content: Some(Content::Text(text.trim_start().into())), ..message.clone() };
+        let shared = |message: &Message| {
+            let mut next =
+                self.conversation.without_turns(self.left_out).unwrap_or_else(|| self.conversation.clone());
+            next.messages.push(message.clone());
+            let rendered = self.template.render(&next, &self.options);
+            let ids = rendered.and_then(|rendered| rendered.encode(self.tokenizer)).unwrap_or_default();
+            ids.iter().zip(computed).take_while(|(a, b)| a == b).count()
+        };
+        if shared(&trimmed) > shared(&message) { trimmed } else { message }
     }
 
     /// The prompt, after as many turns were left out as is needed for `more` tokens to fit behind it.

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -17,7 +18,7 @@ use super::ids::{self, Ids};
 use super::text;
 
 /// Which backend to run on.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct BackendFlag {
     /// Backend: auto, metal, vulkan, dx12 or cpu; only auto may choose the CPU, and says so
     #[arg(short, long, env = "WGLLM_BACKEND", hide_env = true, default_value = "auto", value_parser = backend)]
@@ -25,7 +26,7 @@ pub struct BackendFlag {
 }
 
 /// Which device of a backend, and how to use it.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Device")]
 pub struct Hardware {
     /// Adapter by its number in `wgllm devices`, or by a part of its name
@@ -114,16 +115,22 @@ impl Hardware {
         Ok(backend)
     }
 
-    /// Sets the number of threads that the CPU backend uses.
+    /// Sets the number of threads that the CPU backend uses: once, whatever is loaded later.
     pub fn set_threads(&self) -> Result<()> {
-        let Ok(threads @ 1..) = usize::try_from(self.threads) else { return Ok(()) };
-        let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        built.map_err(|e| Error::Other(format!("{threads} threads: {e}")))
+        static DONE: Once = Once::new();
+        let mut built = Ok(());
+        DONE.call_once(|| {
+            if let Ok(threads @ 1..) = usize::try_from(self.threads) {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+                built = pool.map_err(|e| Error::Other(format!("{threads} threads: {e}")));
+            }
+        });
+        built
     }
 }
 
 /// A text from the command line, a file or standard input.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Text {
     /// Text, whatever it begins with; `-` alone reads standard input
     #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
@@ -143,11 +150,7 @@ impl Text {
                 let bytes = std::fs::read(file);
                 utf8(&file.display().to_string(), bytes).map(Some)
             }
-            _ => {
-                let mut bytes = Vec::new();
-                let read = std::io::stdin().lock().read_to_end(&mut bytes);
-                utf8("standard input", read.map(|_| bytes)).map(Some)
-            }
+            _ => all_of_standard_input().map(Some),
         }
     }
 
@@ -156,12 +159,30 @@ impl Text {
         let mut text = self.read()?;
         if let Some(text) = &mut text
             && (self.file.is_some() || self.prompt.as_deref() == Some("-"))
-            && text.ends_with('\n')
         {
-            text.pop();
-            text.truncate(text.strip_suffix('\r').unwrap_or(text).len());
+            without_line_end(text);
         }
         Ok(text)
+    }
+}
+
+/// A text from standard input, without the line end that `echo` puts behind it.
+pub fn read_standard_input() -> Result<String> {
+    let mut text = all_of_standard_input()?;
+    without_line_end(&mut text);
+    Ok(text)
+}
+
+fn all_of_standard_input() -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().read_to_end(&mut bytes);
+    utf8("standard input", read.map(|_| bytes))
+}
+
+fn without_line_end(text: &mut String) {
+    if text.ends_with('\n') {
+        text.pop();
+        text.truncate(text.strip_suffix('\r').unwrap_or(text).len());
     }
 }
 
@@ -170,7 +191,7 @@ fn utf8(source: &str, bytes: std::io::Result<Vec<u8>>) -> Result<String> {
 }
 
 /// A text or the token ids themselves.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Prompt {
     #[command(flatten)]
     pub text: Text,
@@ -224,6 +245,9 @@ pub fn backend(name: &str) -> Result<Choice, String> {
         number if number.parse::<u32>().is_ok() => {
             Err(format!("-b is the backend; did you mean --batch-size {number}?"))
         }
+        "cuda" | "opencl" | "rocm" | "hybrid" | "hybrid-f32" => {
+            Err("every GPU runs by vulkan, dx12 or metal; known are auto, metal, vulkan, dx12, cpu".into())
+        }
         _ => Err("known are auto, metal, vulkan, dx12, cpu".into()),
     }
 }
@@ -267,6 +291,16 @@ pub const MOST: usize = i32::MAX as usize;
 /// Reads a count.
 pub fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n <= MOST).ok_or_else(|| format!("expected a whole number, {MOST} at most"))
+}
+
+/// Reads the positions of a context.
+pub fn context(text: &str) -> Result<usize, String> {
+    let hint = if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        ""
+    } else {
+        "; a configuration file is given with --config"
+    };
+    count(text).map_err(|e| format!("{e}{hint}"))
 }
 
 /// Reads a count that may not be 0.

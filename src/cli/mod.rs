@@ -4,7 +4,9 @@
 
 mod args;
 mod bench;
+mod chat;
 mod check;
+mod config;
 mod devices;
 mod ids;
 mod inspect;
@@ -21,8 +23,11 @@ mod report;
 mod reporter;
 mod rm;
 mod run;
+mod sampling;
+mod screen;
 #[cfg(feature = "serve")]
 mod serve;
+mod settings;
 mod stdout;
 
 mod template;
@@ -31,16 +36,18 @@ mod tokenize;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, Parser, Subcommand};
+use settings::Settings;
 use wgllm::Error;
 
 /// Runs language models from GGUF files on any GPU, and checks every step of them against the CPU.
 ///
-/// Without a command, `wgllm` is `wgllm run`; without a model and a prompt it writes a story with the small model that
-/// it carries.
+/// Without a command, `wgllm` is `wgllm run`: a chat on a terminal, one answer where there is a prompt; without a model and a prompt it
+/// writes a story with the small model that it carries.
 #[derive(Parser)]
 #[command(name = "wgllm", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 struct Cli {
@@ -48,6 +55,20 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: run::Run,
+    /// File with defaults of flags (TOML) [default: config.toml in wgllm's folder among the user's settings]
+    #[arg(long, global = true, env = "WGLLM_CONFIG", hide_env = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// What there is to run, if it is not another command.
+    fn into_run(self) -> Option<run::Run> {
+        match self.command {
+            None => Some(self.run),
+            Some(Command::Run(run) | Command::Chat(run)) => Some(*run),
+            Some(_) => None,
+        }
+    }
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 other failure, or `check` found one · 2 usage · 3 bad model file · \
@@ -55,8 +76,10 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 1 other failure, or `check` foun
 
 #[derive(Subcommand)]
 enum Command {
-    /// Continue a prompt (what happens without a command)
+    /// Answer a prompt, or continue it with --raw (what happens without a command)
     Run(Box<run::Run>),
+    /// Talk with a model in the terminal
+    Chat(Box<run::Run>),
     /// List the GPUs that can be used
     Devices(devices::Devices),
     /// Print the metadata and the tensors of a GGUF file
@@ -116,17 +139,17 @@ type Outcome = Result<ExitCode, Quit>;
 
 /// Runs the command that `args` ask for. Help and usage errors end the process here, as clap does.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
-    let mut command = as_typed(Cli::command());
-    let matches = command.try_get_matches_from_mut(long_names(args)).unwrap_or_else(|e| e.exit());
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.format(&mut command).exit());
+    let settings = Settings::new(args)?;
+    let cli = settings.cli().unwrap_or_else(|e| e.exit());
     // Logits go to a file.
     if !matches!(cli.command, Some(Command::Logits(_))) {
         stdout::check()?;
     }
     interrupt::watch()?;
     match cli.command {
-        None => cli.run.run(),
-        Some(Command::Run(run)) => run.run(),
+        None => cli.run.run(settings, false),
+        Some(Command::Run(run)) => run.run(settings, false),
+        Some(Command::Chat(run)) => run.run(settings, true),
         Some(Command::Devices(devices)) => devices.run(),
         Some(Command::Inspect(inspect)) => inspect.run(),
         Some(Command::Tokenize(tokenize)) => tokenize.run(),
@@ -154,13 +177,14 @@ const LONG_NAMES: &[(&str, &str)] = &[
     ("-dev", "--device"),
     ("-pg", "--prompt-gen"),
     ("-npl", "--parallel"),
+    ("-sys", "--system-prompt"),
     ("-np", "--parallel"),
     ("-hf", "--hf-repo"),
     ("-hfr", "--hf-repo"),
 ];
 
 /// Flags whose value is a text: what follows them is never a flag.
-const TEXTS: &[&str] = &["-p", "--prompt", "-r", "--stop", "--reverse-prompt"];
+const TEXTS: &[&str] = &["-p", "--prompt", "-r", "--stop", "--reverse-prompt", "-sys", "--system-prompt"];
 
 fn long_names(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let mut text_follows = false;
@@ -185,6 +209,8 @@ fn as_typed(command: clap::Command) -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

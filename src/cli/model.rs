@@ -16,7 +16,7 @@ use super::{interrupt, pull, report};
 const MODEL: &str = "WGLLM_MODEL";
 
 /// The flags `-m` and `-hf`.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct ModelFlag {
     /// Model: a GGUF file, or a folder with config.json and safetensors files; without it, the small story model that wgllm carries
     #[arg(short, long, env = MODEL, hide_env = true, value_name = "FILE")]

@@ -9,24 +9,36 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::plain;
 
 /// How much to say.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Output")]
 pub struct Reporter {
     /// Print nothing but the result and errors
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
+    #[arg(short, long, conflicts_with_all = ["verbose", "log_level"])]
+    quiet: bool,
     /// Say more about what is done
-    #[arg(short, long)]
-    pub verbose: bool,
+    #[arg(short, long, conflicts_with = "log_level")]
+    verbose: bool,
+    /// The same in other words: error and warn are -q, debug and trace are -v
+    #[arg(long, value_name = "L", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log_level: Option<String>,
     /// Show no progress bars
     #[arg(long, env = "WGLLM_NO_PROGRESS", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub no_progress: bool,
 }
 
 impl Reporter {
+    /// Whether only results and errors are wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet || matches!(self.log_level.as_deref(), Some("error" | "warn"))
+    }
+
+    fn is_verbose(&self) -> bool {
+        self.verbose || matches!(self.log_level.as_deref(), Some("debug" | "trace"))
+    }
+
     /// Prints a line.
     pub fn say(&self, line: impl Display) {
-        if !self.quiet {
+        if !self.is_quiet() {
             self.always(line);
         }
     }
@@ -39,7 +51,7 @@ impl Reporter {
 
     /// Prints a line that only `-v` asks for.
     pub fn detail(&self, line: impl Display) {
-        if self.verbose {
+        if self.is_verbose() {
             self.say(line);
         }
     }
@@ -61,7 +73,7 @@ impl Reporter {
     }
 
     fn bar(&self, what: &'static str, template: &str) -> ProgressBar {
-        if self.quiet || self.no_progress || !std::io::stderr().is_terminal() {
+        if self.is_quiet() || self.no_progress || !std::io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -1,231 +1,316 @@
-//! `wgllm run`, and `wgllm` without a command: continues a prompt.
+//! `wgllm run`, and `wgllm` without a command: answers a prompt, continues it, or goes on to a chat.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 use wgllm::backend::Backend;
+use wgllm::chat::{Asked, ChatTemplate, Dialog, Message, Piece, Reply};
 use wgllm::engine::{Engine, Options};
+use wgllm::gguf::Gguf;
 use wgllm::models::Model;
+use wgllm::recommended::Recommended;
 use wgllm::sampler::Sampling;
 use wgllm::session::{Finish, Session, Timings};
-use wgllm::tokenizer::{Stream, Tokenizer};
+use wgllm::tokenizer::Tokenizer;
 use wgllm::{Error, Result};
 
 use super::args::{self, BackendFlag, Hardware, Prompt};
+use super::chat::{self, ChatFlags};
 use super::ids::Ids;
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
 use super::report::{self, Bandwidth};
 use super::reporter::Reporter;
+use super::sampling::{SamplingFlags, random_seed};
+use super::screen::Screen;
+use super::settings::Settings;
 use super::{Outcome, Quit, devices, interrupt};
-use wgllm::stops::Stops;
 
 /// How the story begins that is told when nothing is asked for.
 const OPENING: &str = "Once upon a time";
 
-/// The arguments of `run`.
-#[derive(Args)]
+/// The arguments of `run` and of `chat`.
+#[derive(Args, Clone)]
 pub struct Run {
     #[command(flatten)]
-    model: ModelFlag,
+    pub model: ModelFlag,
     #[command(flatten)]
     prompt: Prompt,
+    #[command(flatten)]
+    pub chat: ChatFlags,
     /// Tokens to generate at most; -1 goes on to the model's end token or the end of the context
     #[arg(short = 'n', long = "predict", visible_alias = "max-tokens", env = "WGLLM_N_PREDICT", hide_env = true, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..))]
     predict: i64,
     /// Positions of the context; 0 is what the model was made for [default: that, but 4096 at most]
-    #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N", value_parser = args::count)]
+    #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N", value_parser = args::context)]
     ctx_size: Option<usize>,
     #[command(flatten)]
-    backend: BackendFlag,
+    pub backend: BackendFlag,
     #[command(flatten)]
-    hardware: Hardware,
+    pub hardware: Hardware,
     #[command(flatten)]
-    choice: SamplingFlags,
+    pub choice: SamplingFlags,
     /// Print one JSON object at the end instead of the text
     #[arg(long, help_heading = "Output")]
-    json: bool,
+    pub json: bool,
     /// Say at the end where the time of a token goes on the GPU
     #[arg(long, help_heading = "Output")]
     profile: bool,
     #[command(flatten)]
-    reporter: Reporter,
+    pub reporter: Reporter,
     /// List the GPUs that can be used, like `wgllm devices`
     #[arg(long)]
     list_devices: bool,
 }
 
-/// How tokens are chosen, and when that ends.
-#[derive(Args)]
-#[command(next_help_heading = "Sampling")]
-struct SamplingFlags {
-    /// Temperature; 0 and below take the most likely token [default: 0.8; 0.7 for the carried model]
-    #[arg(long, visible_alias = "temperature", env = "WGLLM_TEMP", hide_env = true, value_name = "T", value_parser = args::temperature)]
-    temp: Option<f32>,
-    /// Choose among this many of the likeliest tokens; 0 and below are all
-    #[arg(long, env = "WGLLM_TOP_K", hide_env = true, value_name = "K", default_value_t = 40, value_parser = args::ranks)]
-    top_k: u32,
-    /// Choose among the likeliest tokens that have this share of the probability together
-    #[arg(long, env = "WGLLM_TOP_P", hide_env = true, value_name = "P", default_value_t = 0.95, value_parser = args::share)]
-    top_p: f32,
-    /// Choose among tokens of this probability at least, in terms of the likeliest
-    #[arg(long, env = "WGLLM_MIN_P", hide_env = true, value_name = "P", default_value_t = 0.05, value_parser = args::share)]
-    min_p: f32,
-    /// Make recent tokens less likely by this factor; 1 is off
-    #[arg(long, env = "WGLLM_REPEAT_PENALTY", hide_env = true, value_name = "X", default_value_t = 1.0, value_parser = args::positive)]
-    repeat_penalty: f32,
-    /// How many tokens are recent; -1 is all of the context
-    #[arg(long, env = "WGLLM_REPEAT_LAST_N", hide_env = true, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(i32).range(-1..))]
-    repeat_last_n: i32,
-    /// Seed: the same one gives the same text on the same device; -1 takes a random one
-    #[arg(short, long, env = "WGLLM_SEED", hide_env = true, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..))]
-    seed: i64,
-    /// End before this text, whatever it begins with; may be given several times
-    #[arg(
-        short = 'r',
-        long = "stop",
-        visible_alias = "reverse-prompt",
-        value_name = "TEXT",
-        allow_hyphen_values = true
-    )]
-    stop: Vec<String>,
-    /// Make the model's end tokens impossible, so that it goes on to the limit
-    #[arg(long)]
-    ignore_eos: bool,
+/// What is to be done with the model.
+enum Task {
+    /// Talk, message by message.
+    Chat,
+    /// Answer a message, or continue it where the model has no template.
+    Text(String),
+    /// Continue these.
+    Ids(Vec<u32>),
+    /// Tell a story.
+    Story,
 }
 
-impl SamplingFlags {
-    /// How many tokens are recent: there are never more than positions of the context.
-    fn window(&self, context: usize) -> u32 {
-        let context = u32::try_from(context).unwrap_or(u32::MAX);
-        u32::try_from(self.repeat_last_n).unwrap_or(u32::MAX).min(context)
-    }
-
-    fn sampling(&self, tokenizer: Option<&Tokenizer>) -> Sampling {
-        let ends = tokenizer.filter(|_| self.ignore_eos).map(Tokenizer::end_tokens);
-        Sampling {
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            seed: u64::try_from(self.seed).unwrap_or_else(|_| random_seed()),
-            banned: ends.into_iter().flatten().copied().collect(),
-            ..Sampling::default()
-        }
-    }
-}
-
-/// Short enough to be typed again.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish() >> 32
+/// What came of a prompt.
+struct Said {
+    text: String,
+    reasoning: Option<String>,
+    ids: Vec<u32>,
+    finish: Finish,
+    timings: Timings,
 }
 
 impl Run {
     /// Runs the command.
-    pub fn run(&self) -> Outcome {
+    pub fn run(&self, settings: Settings, chat: bool) -> Outcome {
         if self.list_devices {
             return devices::print_table();
         }
-        let text = self.prompt.text.read_prompt()?;
-        if text.is_none() && self.prompt.ids.is_none() && !self.model.is_carried() {
-            let what = "nothing to continue: give a prompt with -p TEXT, -f FILE, or -f - for standard input";
-            return Err(Error::Usage(what.into()).into());
-        }
+        let task = self.task(chat)?;
         let file = self.model.open(&self.reporter)?;
-        if text.is_some() && !Tokenizer::is_in(&file) {
+        if matches!(task, Task::Chat | Task::Text(_)) && !Tokenizer::is_in(&file) {
             // What else is wrong with the file says more.
             Model::from_gguf(&file, None)?;
             args::need_tokenizer(None)?;
         }
-        let options =
-            Options { context: self.ctx_size, ..self.hardware.options(self.backend.backend, &file)? };
+        let options = self.options(&file)?;
         let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
         if self.profile {
             engine.backend.can_profile()?;
         }
-        let (ids, text) = self.tokens(text, engine.tokenizer.as_ref())?;
-        let sampling = Sampling {
-            repeat_last_n: self.choice.window(engine.plan.context),
-            temperature: self.choice.temp.unwrap_or(if self.model.is_carried() { 0.7 } else { 0.8 }),
-            ..self.choice.sampling(engine.tokenizer.as_ref())
+        let template = self.template(&task, &engine, chat)?;
+        match (task, template) {
+            (Task::Chat, Some(template)) => chat::talk(self.clone(), settings, engine, template),
+            (Task::Chat, None) => {
+                let what = "nothing to continue: give a prompt with -p TEXT, -f FILE, or -f - for standard input; this model has no \
+                            chat template to talk with (--chat-template gives it one)";
+                Err(Error::Usage(what.into()).into())
+            }
+            (Task::Text(text), Some(template)) => self.answer(&mut engine, &template, text),
+            (task, _) => self.continue_(&mut engine, task),
+        }
+    }
+
+    /// What to open a file with.
+    pub fn options(&self, file: &Gguf) -> Result<Options> {
+        Ok(Options { context: self.ctx_size, ..self.hardware.options(self.backend.backend, file)? })
+    }
+
+    /// Tokens to generate at most.
+    pub fn limit(&self) -> Option<usize> {
+        usize::try_from(self.predict).ok()
+    }
+
+    /// The temperature where neither anybody nor the model file says one.
+    pub fn temperature(&self) -> f32 {
+        if self.model.is_carried() { 0.7 } else { Sampling::default().temperature }
+    }
+
+    fn task(&self, chat: bool) -> Result<Task> {
+        if let Some(Ids(ids)) = &self.prompt.ids {
+            return Ok(Task::Ids(ids.clone()));
+        }
+        if let Some(text) = self.prompt.text.read_prompt()? {
+            return Ok(Task::Text(text));
+        }
+        if self.model.is_carried() && !chat {
+            return Ok(Task::Story);
+        }
+        if io::stdin().is_terminal() && io::stdout().is_terminal() {
+            let one_prompt =
+                [("--json", self.json), ("--profile", self.profile), ("--raw", self.chat.is_raw())];
+            return match one_prompt.iter().find(|(_, given)| *given) {
+                Some((flag, _)) => {
+                    Err(Error::Usage(format!("{flag} is for one prompt: give it with -p TEXT or -f FILE")))
+                }
+                None => Ok(Task::Chat),
+            };
+        }
+        let text = args::read_standard_input()?;
+        if text.trim().is_empty() {
+            let what = "nothing to continue: give a prompt with -p TEXT, -f FILE, or -f - for standard input";
+            return Err(Error::Usage(what.into()));
+        }
+        Ok(Task::Text(text))
+    }
+
+    /// The template that the task goes through; none where the prompt is continued as it is.
+    fn template(&self, task: &Task, engine: &Engine, chat: bool) -> Result<Option<ChatTemplate>> {
+        let (Task::Chat | Task::Text(_), Some(tokenizer)) = (task, &engine.tokenizer) else {
+            return Ok(None);
+        };
+        if self.chat.is_raw() && !matches!(task, Task::Chat) {
+            return Ok(None);
+        }
+        let template = match chat {
+            true => self.chat.template(&engine.file, tokenizer).map(Some),
+            false => self.chat.find_template(&engine.file, tokenizer),
+        };
+        template.map_err(|e| e.in_file(engine.file.name().as_ref()))
+    }
+
+    /// How tokens are chosen.
+    fn sampling(&self, engine: &Engine) -> Sampling {
+        let recommended = Recommended::from_metadata(engine.file.metadata());
+        for warning in &recommended.warnings {
+            self.reporter.say(format_args!("note: {warning}"));
+        }
+        let (context, tokenizer) = (engine.plan.context, engine.tokenizer.as_ref());
+        self.choice.sampling(&recommended, self.temperature(), context, tokenizer, random_seed())
+    }
+
+    /// Answers one message.
+    fn answer(&self, engine: &mut Engine, template: &ChatTemplate, text: String) -> Outcome {
+        let sampling = self.sampling(engine);
+        let tokenizer = args::need_tokenizer(engine.tokenizer.as_ref())?;
+        let mut conversation = self.chat.conversation()?;
+        conversation.messages.push(Message::user(text));
+        let mut dialog = Dialog::new(template, tokenizer, conversation);
+        dialog.options = self.chat.rendering();
+        self.reporter.detail(format_args!("{sampling:?}"));
+        let asked = Asked {
+            sampling,
+            limit: self.limit(),
+            stops: self.choice.stop.clone(),
+            overflow: self.chat.overflow(),
+        };
+        let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+        session.watch(interrupt::flag().clone());
+        let mut shown = Shown::new(!self.json, "");
+        let answer = dialog.answer(&mut session, &asked, &mut |piece| shown.show(&piece))?;
+        shown.finish()?;
+        self.chat.save(&dialog.conversation, engine.file.name(), &[])?;
+        let said = Said {
+            text: answer.message.content.as_ref().and_then(wgllm::chat::Content::plain).unwrap_or_default(),
+            reasoning: answer.message.reasoning_content,
+            ids: answer.ids,
+            finish: answer.finish,
+            timings: answer.timings,
+        };
+        self.report(engine, &said, asked.sampling.seed)
+    }
+
+    /// Continues a text or ids.
+    fn continue_(&self, engine: &mut Engine, task: Task) -> Outcome {
+        let sampling = self.sampling(engine);
+        let tokenizer = engine.tokenizer.as_ref();
+        let (ids, text) = match task {
+            Task::Ids(ids) => {
+                let text = tokenizer.map_or_else(|| numbers(&ids), |t| t.decode(&ids));
+                (ids, text)
+            }
+            Task::Text(text) => (args::encode(tokenizer, &text)?, text),
+            Task::Story | Task::Chat => {
+                self.reporter.say("no prompt: a story begins (give yours with -p)");
+                (args::encode(tokenizer, OPENING)?, OPENING.into())
+            }
         };
         self.reporter.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
-        self.generate(&mut engine, &ids, &text, &sampling)
-    }
-
-    /// The prompt's ids, and its text as it is shown.
-    fn tokens(&self, text: Option<String>, tokenizer: Option<&Tokenizer>) -> Result<(Vec<u32>, String)> {
-        if let Some(Ids(ids)) = &self.prompt.ids {
-            let text = tokenizer.map_or_else(|| numbers(ids), |t| t.decode(ids));
-            return Ok((ids.clone(), text));
-        }
-        let text = text.unwrap_or_else(|| {
-            self.reporter.say("no prompt: a story begins (give yours with -p)");
-            OPENING.into()
-        });
-        Ok((args::encode(tokenizer, &text)?, text))
-    }
-
-    fn generate(&self, engine: &mut Engine, ids: &[u32], text: &str, sampling: &Sampling) -> Outcome {
-        let limit = usize::try_from(self.predict).ok();
-        let tokenizer = engine.tokenizer.as_ref();
-        let mut shown = Shown {
-            tokenizer: tokenizer.filter(|_| !self.choice.ignore_eos),
-            stream: tokenizer.map(Tokenizer::stream),
-            stops: Stops::new(&self.choice.stop),
-            live: !self.json,
-            prompt: text,
-            text: String::new(),
-            ids: Vec::new(),
-        };
-        let mut end = None;
+        let mut reply = tokenizer.map(|tokenizer| Reply::continuing(tokenizer, &self.choice.stop));
+        let mut shown = Shown::new(!self.json, &text);
+        let (mut words, mut given) = (String::new(), Vec::new());
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
-        let (finish, timings) = session.generate(ids, sampling, limit, &mut |id| {
-            end = shown.token(id).transpose();
-            if end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        session.watch(interrupt::flag().clone());
+        let (finish, timings) = session.generate(&ids, &sampling, self.limit(), &mut |id| {
+            if interrupt::answer() {
+                return ControlFlow::Break(());
+            }
+            let pieces = match &mut reply {
+                Some(reply) => reply.push(id),
+                None => {
+                    given.push(id);
+                    words += &format!(" {id}");
+                    vec![Piece::Text(format!(" {id}"))]
+                }
+            };
+            let ended = reply.as_ref().is_some_and(|reply| reply.end().is_some());
+            // The prompt is shown with the first token, whatever that is: then nothing can be wrong with the arguments any more.
+            shown.show(&Piece::Text(String::new()))?;
+            for piece in &pieces {
+                shown.show(piece)?;
+            }
+            if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let end = end.transpose()?;
-        shown.finish(end)?;
+        if let Some(reply) = &mut reply {
+            for piece in reply.finish() {
+                let _ = shown.show(&piece);
+            }
+            (words, given) = (reply.text().to_owned(), reply.ids().to_vec());
+        }
+        shown.finish()?;
+        let said = Said { text: words, reasoning: None, ids: given, finish, timings };
+        self.report(engine, &said, sampling.seed)
+    }
 
+    /// Tells what it took, in words and as JSON.
+    fn report(&self, engine: &mut Engine, said: &Said, seed: u64) -> Outcome {
+        let timings = &said.timings;
         // Nothing more is measured for somebody who does not want to wait.
-        let interrupted = end == Some(End::Interrupt);
-        let wanted = (self.json || !self.reporter.quiet) && !interrupted;
+        let interrupted = interrupt::answer();
+        let wanted = (self.json || !self.reporter.is_quiet()) && !interrupted;
         let tps = timings.decode_tps();
         let bandwidth = match wanted {
             true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps),
             false => Bandwidth { device: None, share: None },
         };
-        self.reporter.say(report::timing_line(&timings, &bandwidth, engine.load_ms, sampling.seed));
+        self.reporter.say(report::timing_line(timings, &bandwidth, engine.load_ms, seed));
         self.reporter.detail(format_args!(
             "pipelines made in {:.0} ms · {} dispatches a token",
             engine.backend.pipelines_ms(),
             engine.backend.placement().dispatches_per_token
         ));
         let profiled = match self.profile && !interrupted {
-            true => Some(profile(engine.backend.as_mut(), engine.plan.context, &timings)?),
+            true => Some(profile(engine.backend.as_mut(), engine.plan.context, timings)?),
             false => None,
         };
         if let Some(profiled) = &profiled {
             self.reporter.always(format_args!("\n{}", profiled.table()));
         }
         if self.json {
-            let reason = match (finish, end) {
-                (_, Some(End::Interrupt)) => "interrupted",
-                (Finish::Stopped, _) => "stop",
-                (Finish::Length, _) => "length",
-                (Finish::Context, _) => "context",
-            };
-            let mut object = json(engine, &shown, &timings, reason, sampling.seed, bandwidth.share);
+            let reason = if interrupted { "interrupted" } else { reason(said.finish) };
+            let mut object = json(engine, said, reason, seed, bandwidth.share);
             if let (Some(object), Some(profiled)) = (object.as_object_mut(), profiled) {
                 object.extend(profiled.json());
             }
             print(&format!("{object}\n"))?;
         }
         Ok(if interrupted { ExitCode::from(Error::Interrupted.exit_code()) } else { ExitCode::SUCCESS })
+    }
+}
+
+/// A generation's end, as JSON says it.
+fn reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stopped => "stop",
+        Finish::Length => "length",
+        Finish::Context => "context",
     }
 }
 
@@ -242,67 +327,42 @@ fn print(text: &str) -> Result<(), Quit> {
     Ok(out.flush()?)
 }
 
-/// Why a generation ends before its limit.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Token,
-    Text,
-    Interrupt,
-}
-
-/// What has been generated, and what of it has been shown.
+/// What is shown as it comes, unless everything is told at the end; and what went wrong with that.
 struct Shown<'t> {
-    /// Knows the end tokens; none where they do not end anything.
-    tokenizer: Option<&'t Tokenizer>,
-    /// None where the model has no tokenizer: then the ids are the text.
-    stream: Option<Stream<'t>>,
-    stops: Stops,
-    /// Whether text is printed as it comes.
-    live: bool,
-    /// What is printed before the first of it: when that comes, nothing can be wrong with the arguments any more.
+    screen: Option<Screen>,
+    /// What is printed before the first of it.
     prompt: &'t str,
-    text: String,
-    ids: Vec<u32>,
+    failed: Option<Quit>,
 }
 
-impl Shown<'_> {
-    /// Takes a token, shows what can be shown, and says whether this is the end.
-    fn token(&mut self, id: u32) -> Result<Option<End>, Quit> {
+impl<'t> Shown<'t> {
+    fn new(live: bool, prompt: &'t str) -> Shown<'t> {
+        Shown { screen: live.then(Screen::new), prompt, failed: None }
+    }
+
+    /// Shows a piece, and says whether to go on.
+    fn show(&mut self, piece: &Piece) -> ControlFlow<()> {
         if interrupt::answer() {
-            return Ok(Some(End::Interrupt));
+            return ControlFlow::Break(());
         }
-        if self.tokenizer.is_some_and(|t| t.is_end(id)) {
-            return Ok(Some(End::Token));
+        let prompt = Piece::Text(std::mem::take(&mut self.prompt).to_owned());
+        if let Some(screen) = &mut self.screen
+            && let Err(quit) = screen.show(&prompt).and_then(|()| screen.show(piece))
+        {
+            self.failed = Some(quit);
+            return ControlFlow::Break(());
         }
-        self.ids.push(id);
-        let piece = match &mut self.stream {
-            Some(stream) => stream.push(id),
-            None => format!(" {id}"),
-        };
-        let (text, stop) = self.stops.push(&piece);
-        self.show(&text)?;
-        Ok(stop.then_some(End::Text))
+        ControlFlow::Continue(())
     }
 
-    /// Shows what was held back, unless a stop string has come, and ends the line.
-    fn finish(&mut self, end: Option<End>) -> Result<(), Quit> {
-        if end != Some(End::Text) {
-            let rest = self.stream.take().map(Stream::finish).unwrap_or_default();
-            let (text, stop) = self.stops.push(&rest);
-            let held = self.stops.finish();
-            self.show(&text)?;
-            self.show(if stop { "" } else { &held })?;
+    /// Ends the line.
+    fn finish(&mut self) -> Result<(), Quit> {
+        let prompt = Piece::Text(std::mem::take(&mut self.prompt).to_owned());
+        match (self.failed.take(), &mut self.screen) {
+            (Some(quit), _) => Err(quit),
+            (None, Some(screen)) => screen.show(&prompt).and_then(|()| screen.end()),
+            (None, None) => Ok(()),
         }
-        if self.live { print("\n") } else { Ok(()) }
-    }
-
-    fn show(&mut self, text: &str) -> Result<(), Quit> {
-        self.text.push_str(text);
-        if !self.live {
-            return Ok(());
-        }
-        let prompt = std::mem::take(&mut self.prompt);
-        if prompt.is_empty() && text.is_empty() { Ok(()) } else { print(&format!("{prompt}{text}")) }
     }
 }
 
@@ -312,17 +372,18 @@ fn numbers(ids: &[u32]) -> String {
 
 fn json(
     engine: &Engine,
-    shown: &Shown<'_>,
-    timings: &Timings,
+    said: &Said,
     reason: &str,
     seed: u64,
     bandwidth_share: Option<f64>,
 ) -> serde_json::Value {
-    let memory = engine.backend.memory();
+    let (memory, timings) = (engine.backend.memory(), &said.timings);
     json!({
-        "text": shown.text,
-        "tokens": shown.ids,
+        "text": said.text,
+        "reasoning": said.reasoning,
+        "tokens": said.ids,
         "prompt_tokens": timings.prompt_tokens,
+        "cached_tokens": timings.cached_tokens,
         "finish_reason": reason,
         "seed": seed,
         "fallback": engine.fallback,

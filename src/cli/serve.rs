@@ -178,7 +178,7 @@ impl Serve {
         if keys.iter().any(String::is_empty) {
             return Err(Error::Usage("an API key is empty, and everybody would have it".into()));
         }
-        let quiet = self.reporter.quiet;
+        let quiet = self.reporter.is_quiet();
         Ok(Settings {
             keys,
             origins: http.cors.clone(),

@@ -147,6 +147,7 @@ fn time(text: &str) -> Result<NaiveDateTime, String> {
     NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").map_err(expected)
 }
 
-fn variables(text: &str) -> Result<Map<String, Value>, String> {
+/// Reads variables of a template.
+pub fn variables(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|e| format!("expected a JSON object: {e}"))
 }

@@ -7,7 +7,8 @@ use libtest_mimic::{Failed, Trial};
 use wgllm::backend::Precision;
 use wgllm::cancel::Cancel;
 use wgllm::chat::{
-    Answer, Asked, ChatTemplate, Conversation, Dialog, End, Message, Options, Overflow, Piece, Reply, builtin,
+    Answer, Asked, ChatTemplate, Content, Conversation, Dialog, End, Message, Options, Overflow, Piece,
+    Reply, builtin,
 };
 use wgllm::engine::{Choice, Engine, Options as How};
 use wgllm::gguf::Gguf;
@@ -35,6 +36,10 @@ pub fn trials() -> Vec<Trial> {
         real("no turn is computed twice, and three are what one prompt gives", !file.is_file(), turns),
         real("conversations give their golden tokens", !file.is_file() || !expected.is_file(), golden),
         Trial::test("dialog: at the end of the context it stops, and says what to do", stops),
+        Trial::test(
+            "dialog: white space in front of an answer is the template's or the answer's",
+            white_space,
+        ),
         Trial::test("dialog: the oldest turns are left out, the system prompt stays", shifts),
         Trial::test("dialog: what is given up leaves a sequence that goes on", cancels),
         Trial::test("dialog: thoughts are shown and kept out of the next prompt", thoughts),
@@ -182,6 +187,22 @@ fn stops() -> Outcome {
     same("conversation", &dialog.conversation, &before)
 }
 
+fn white_space() -> Outcome {
+    // This template writes the space in front of an answer, that one does not.
+    let plain = "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+    for (template, spaced) in [(vicuna(), false), (plain, true)] {
+        let mut teller = Teller::open(256, template)?;
+        let (mut dialog, mut session) = teller.parts();
+        let answer = say(&mut dialog, &mut session, "Tell a story.", &greedy(12))?;
+        let text = answer.message.content.as_ref().and_then(Content::plain).unwrap_or_default();
+        same("space", text.starts_with(' '), spaced)?;
+        let held = session.tokens().len();
+        let next = say(&mut dialog, &mut session, "And another.", &greedy(4))?;
+        must(next.timings.cached_tokens + 1 >= held, || format!("{:?} of {held}", next.timings))?;
+    }
+    Ok(())
+}
+
 fn shifts() -> Outcome {
     let mut teller = Teller::open(128, vicuna())?;
     let (mut dialog, mut session) = teller.parts();
@@ -268,7 +289,7 @@ fn thoughts() -> Outcome {
     // The story that the model tells is all thought: it never ends it.
     let answer = dialog.answer(&mut session, &greedy(5), &mut |_| ControlFlow::Continue(()))?;
     must(answer.message.reasoning_content.is_some(), || format!("{:?}", answer.message))?;
-    same("text", answer.message.content, Some(wgllm::chat::Content::Text(String::new())))
+    same("text", answer.message.content, Some(Content::Text(String::new())))
 }
 
 fn stop_strings() -> Outcome {

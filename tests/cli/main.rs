@@ -2,11 +2,15 @@
 //! repository carries.
 
 mod cache;
+#[cfg(unix)]
+mod chat;
 mod commands;
 mod interrupt;
 mod mistakes;
 mod program;
 mod run;
+#[cfg(unix)]
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         Trial::test("a_text_that_begins_with_a_dash_is_a_text", run::dashes),
     ];
     trials.extend(interrupt::trials());
+    #[cfg(unix)]
+    trials.extend(chat::trials());
     if cfg!(feature = "embedded-model") {
         trials.push(Trial::test("without_arguments_a_story_is_told", run::no_arguments));
     }
@@ -64,6 +70,12 @@ fn main() -> ExitCode {
         let device = number.clone();
         let ends = format!("ctrl_c_ends_any_command_on {name}");
         trials.push(Trial::test(ends, move || interrupt::on_gpu(&device)).with_ignored_flag(cfg!(not(unix))));
+        #[cfg(unix)]
+        {
+            let device = number.clone();
+            let loading = format!("ctrl_c_while_a_chat_loads_on {name}");
+            trials.push(Trial::test(loading, move || chat::ctrl_c_while_loading(&device)));
+        }
         let device = number.clone();
         let windows = format!("a_window_of_recent_tokens_is_as_long_as_on_the_cpu_on {name}");
         trials.push(Trial::test(windows, move || run::gpu_windows(&device)));

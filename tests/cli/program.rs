@@ -28,7 +28,8 @@ pub struct Run {
 /// The program with none of the flags that the environment may set, and nothing to read.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgllm"));
-    command.args(args).stdin(Stdio::null());
+    // Nor with the configuration of whoever runs this.
+    command.args(args).stdin(Stdio::null()).env("XDG_CONFIG_HOME", "/no/such/folder");
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WGLLM_")) {
         command.env_remove(name);
     }

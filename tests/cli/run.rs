@@ -53,8 +53,10 @@ pub fn json() -> Outcome {
             "",
             &[
                 "text",
+                "reasoning",
                 "tokens",
                 "prompt_tokens",
+                "cached_tokens",
                 "finish_reason",
                 "seed",
                 "fallback",
