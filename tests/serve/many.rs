@@ -109,7 +109,7 @@ pub fn prefixes() -> Outcome {
     must(further >= shared + 2, || format!("{further} of a conversation with {shared} are shared"))?;
     // Answers to one prompt compute it once.
     let before = server.server.worker().status().prompt_tokens();
-    let many = ask("A very different story about a queen who could not find her golden ring", 4)?;
+    let many = ask(&"A very different story about a queen who could not find her ring. ".repeat(4), 4)?;
     let length = many["usage"]["prompt_tokens"].as_u64().unwrap_or_default();
     let after = server.server.worker().status().prompt_tokens();
     equal(after.0 - before.0, 4 * length)?;
