@@ -1,5 +1,5 @@
 //! How fast the kernels of decode read: matvecs in GB/s of weights, attention of one row in GB/s of keys and values, beside what the
-//! device reads in the same process. Blocks of real models with random weights are launches, fused and bound as the engine does it
+//! device reads in the same process; and how fast those of prompts multiply: matmuls of 512 rows in TFLOP/s. Blocks of real models with random weights are launches, fused and bound as the engine does it
 //! with any model, and measured by its own profile: all layers of a dispatch one after the other, each waiting for the one before.
 //!
 //! `cargo bench --bench kernels -- [FILTER] [--device N|NAME]`; the program runs without cargo, too. FILTER is a part of a row, as in `8b`,
@@ -26,6 +26,8 @@ use small_graph::{SmallGraph, format};
 const BYTES: usize = 400 << 20;
 /// Layers at least and at most: attention at a small depth would need thousands.
 const LAYERS: (usize, usize) = (2, 256);
+/// Rows of the cases that are about prompts.
+const ROWS: usize = 512;
 
 /// How the heads of a model are.
 #[derive(Clone, Copy)]
@@ -67,6 +69,13 @@ const CASES: &[(&str, Block, &[&str])] = &[
     ("matvec 8b", Block::FeedForward { width: 4096, ffn: 14336 }, MATRICES),
     ("matvec 8b", Block::Output { width: 4096, vocab: 128_256 }, MATRICES),
     ("formats 8b", Block::FeedForward { width: 4096, ffn: 14336 }, INTEGERS),
+    ("matmul 1b", Block::Attention(OF_1B), MATRICES),
+    ("matmul 1b", Block::FeedForward { width: 2048, ffn: 8192 }, MATRICES),
+    ("matmul 8b", Block::Attention(OF_8B), MATRICES),
+    ("matmul 8b", Block::FeedForward { width: 4096, ffn: 14336 }, MATRICES),
+    ("prompt 1b", Block::Attend(OF_1B, 0), PROJECTION),
+    ("prompt 8b", Block::Attend(OF_8B, 0), PROJECTION),
+    ("prompt 8b", Block::Attend(OF_8B, 7680), PROJECTION),
     ("attention 1b", Block::Attend(OF_1B, 128), PROJECTION),
     ("attention 1b", Block::Attend(OF_1B, 4096), PROJECTION),
     ("attention 1b", Block::Attend(OF_1B, 16_384), PROJECTION),
@@ -124,7 +133,19 @@ impl Arguments {
 fn run(arguments: &Arguments) -> Result<()> {
     let info = arguments.device()?.info;
     println!("{} · {} {}\n", info.name, info.api, info.driver);
-    let head = ["case", "weights", "node", "kernel", "shape", "n", "µs each", "GB/s", "of read", "read GB/s"];
+    let head = [
+        "case",
+        "weights",
+        "node",
+        "kernel",
+        "shape",
+        "n",
+        "µs each",
+        "GB/s",
+        "of read",
+        "read GB/s",
+        "TFLOP/s",
+    ];
     println!("{}", line(head.map(String::from)));
     println!(
         "|{}",
@@ -134,7 +155,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         for weights in *formats {
             let case = block.name(name);
             if format!("{case} {weights}").contains(&arguments.filter) {
-                measure(arguments.device()?, &case, block, weights)?;
+                let rows = if name.starts_with("matmul") || name.starts_with("prompt") { ROWS } else { 1 };
+                measure(arguments.device()?, &case, block, weights, rows)?;
             }
         }
     }
@@ -142,15 +164,15 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Measures a case and prints a row for each of its matrices, or one for attention.
-fn measure(device: Device, case: &str, block: &Block, weights: &str) -> Result<()> {
+fn measure(device: Device, case: &str, block: &Block, weights: &str, rows: usize) -> Result<()> {
     let mut small = SmallGraph::default();
     block.build(&mut small, weights);
     let opened = small.open()?;
     let depth = block.depth();
-    let plan = RuntimeConfig::new(depth + 1, 1, 1, Precision::Fast);
+    let plan = RuntimeConfig::new(depth + rows, 1, rows, Precision::Fast);
     let mut gpu = Gpu::new(device, opened.file, opened.model, plan, false, &mut |_, _| {})?;
     let read = gpu.read_bandwidth().unwrap_or(f64::NAN);
-    let groups = gpu.profile(depth as u32)?.groups;
+    let groups = gpu.profile(depth as u32, rows)?.groups;
     let wanted: Vec<DispatchGroup> = match block {
         // In spans or not, in whatever number of dispatches: one attention.
         Block::Attend(..) => {
@@ -172,6 +194,7 @@ fn measure(device: Device, case: &str, block: &Block, weights: &str) -> Result<(
                 gigabytes(g.rate()),
                 format!("{:.0} %", g.rate() / read * 100.0),
                 gigabytes(read),
+                if rows == 1 { String::new() } else { format!("{:.1}", g.operation_rate() / 1e12) },
             ])
         );
     }
@@ -191,7 +214,7 @@ fn join(a: DispatchGroup, b: DispatchGroup) -> DispatchGroup {
 }
 
 /// Widths of the columns, and which are text.
-const WIDTHS: [(usize, bool); 10] = [
+const WIDTHS: [(usize, bool); 11] = [
     (26, true),
     (7, true),
     (13, true),
@@ -202,6 +225,7 @@ const WIDTHS: [(usize, bool); 10] = [
     (5, false),
     (7, false),
     (9, false),
+    (7, false),
 ];
 
 fn line(cells: [String; WIDTHS.len()]) -> String {
@@ -223,8 +247,7 @@ impl Heads {
 
     fn shape(&self) -> AttentionShape {
         let Heads { heads, kv_heads, head_dim } = *self;
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        AttentionShape { heads, kv_heads, head_dim, scale, window: 0, softcap: 0.0 }
+        AttentionShape::new(heads, kv_heads, head_dim)
     }
 
     fn rope(&self) -> RopeShape {

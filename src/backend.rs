@@ -1,6 +1,7 @@
 //! What runs a graph: the one trait that the CPU and the GPU share, and what each reports of itself.
 
 use crate::batch::{Batch, Collected, Ticket};
+use crate::blocking::{Waiting, block_on};
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::memory::{Kv, Pages};
@@ -104,7 +105,7 @@ pub struct DeviceInfo {
     pub software: bool,
 }
 
-/// Dispatches of one kind in a decode step, and what they took.
+/// Dispatches of one kind in a step, and what they took.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct DispatchGroup {
     /// The kernel and what is in its slots.
@@ -123,6 +124,8 @@ pub struct DispatchGroup {
     pub weight_bytes: u64,
     /// Bytes of keys and values that all of them read, each counted once.
     pub cache_bytes: u64,
+    /// Multiplications and additions of all of them, where they multiply weights.
+    pub operations: u64,
 }
 
 impl DispatchGroup {
@@ -131,13 +134,20 @@ impl DispatchGroup {
         let bytes = self.weight_bytes + self.cache_bytes;
         if self.us > 0.0 { bytes as f64 / self.us * 1e6 } else { 0.0 }
     }
+
+    /// Operations per second.
+    pub fn operation_rate(&self) -> f64 {
+        if self.us > 0.0 { self.operations as f64 / self.us * 1e6 } else { 0.0 }
+    }
 }
 
-/// Where the time of a decode step goes, by the device's own clock.
+/// Where the time of a step goes, by the device's own clock.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Profile {
-    /// The position of the step.
+    /// The position of the step's first row.
     pub position: u32,
+    /// Its rows.
+    pub rows: usize,
     /// All dispatches, in the order in which the first of each kind runs.
     pub groups: Vec<DispatchGroup>,
     /// Microseconds of the whole step: all dispatches, those of the greedy sampler among them, in their order.
@@ -158,6 +168,11 @@ pub trait Backend: Send {
     /// What runs.
     fn device(&self) -> DeviceInfo;
 
+    /// What the user should be told.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// Where the graph runs.
     fn placement(&self) -> Placement;
 
@@ -170,18 +185,29 @@ pub trait Backend: Send {
     }
 
     /// Bytes per second at which the device reads its memory, measured in this process; none where it cannot be.
-    fn read_bandwidth(&mut self) -> Option<f64> {
-        None
+    fn read_bandwidth_async(&mut self) -> Waiting<'_, Option<f64>> {
+        Box::pin(async { None })
     }
 
-    /// Fails, with the reason, where there is no [`Backend::profile`].
+    /// The same, on a thread that may wait.
+    fn read_bandwidth(&mut self) -> Option<f64> {
+        block_on(self.read_bandwidth_async())
+    }
+
+    /// Fails, with the reason, where there is no [`Backend::profile_async`].
     fn can_profile(&self) -> Result<()> {
         Err(no_profile(&self.device()))
     }
 
-    /// Measures the decode step at `position`, whose keys and values are overwritten: no sequence should go on from there.
-    fn profile(&mut self, _position: u32) -> Result<Profile> {
-        Err(no_profile(&self.device()))
+    /// Measures a step of `rows` rows from `position` on, whose keys and values are overwritten: no sequence should go on from there.
+    fn profile_async(&mut self, _position: u32, _rows: usize) -> Waiting<'_, Result<Profile>> {
+        let none = no_profile(&self.device());
+        Box::pin(async { Err(none) })
+    }
+
+    /// The same, on a thread that may wait.
+    fn profile(&mut self, position: u32, rows: usize) -> Result<Profile> {
+        block_on(self.profile_async(position, rows))
     }
 
     /// The most that one step may hold.
@@ -207,7 +233,12 @@ pub trait Backend: Send {
     fn submit(&mut self, batch: &Batch) -> Result<Ticket>;
 
     /// Waits for a batch. Tickets are collected in their order.
-    fn collect(&mut self, ticket: Ticket) -> Result<Collected>;
+    fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>>;
+
+    /// The same, on a thread that may wait.
+    fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
+        block_on(self.collect_async(ticket))
+    }
 
     /// Computes one step. The result is the logits of its outputs, `[outputs][vocabulary]`.
     fn step(&mut self, step: &Step) -> Result<Vec<f32>> {

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use crate::backend::{Backend, DeviceInfo, Precision, RuntimeConfig};
+use crate::blocking::block_on;
 use crate::cpu::{Cpu, Values};
 use crate::engine::{Choice, Options};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::gpu::{self, Gpu, Traced};
+use crate::gpu::{self, Arithmetic, Gpu, Traced};
 use crate::graph::{Graph, Kind, Node, Row, Step};
 use crate::models::Model;
 use crate::ops::Op;
@@ -19,6 +20,9 @@ use crate::ops::Op;
 /// What a product with activations in int8 may differ by from the reference's with the very same rounding: where one number of 64 is
 /// near a tie, one side may round it up and the other down, a step of 1/127 of its block's largest.
 const INTEGER_BOUND: f64 = 2e-5;
+/// What a product of activations and weights rounded to f16 may differ by: a relative 2⁻¹² each, and twice that where an adapter cuts
+/// off instead of rounding, less what the sum of positive and negative products cancels.
+const HALF_BOUND: f64 = 1e-6;
 /// What the CPU's own int8 products of many rows may differ by from f32: llama.cpp's bound for its products.
 const CPU_INTEGER_BOUND: f64 = 5e-4;
 /// Rows of a prefill from which on its last few are a step of their own, and how many those are.
@@ -70,9 +74,14 @@ impl Report {
     }
 }
 
+/// [`check_async`], on a thread that may wait.
+pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
+    block_on(check_async(file, options, ids, decode))
+}
+
 /// Runs `ids` as a prefill and `decode` single-row steps on the CPU and on the device that `options` choose. `auto` takes a software
 /// adapter too: for this, it is as good as any. The CPU itself is held to the plain references of the ops.
-pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
+pub async fn check_async(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
     let file = Arc::new(file);
     let model = Arc::new(Model::from_gguf(&file, options.layers)?);
     let context = (ids.len() + decode).max(1);
@@ -88,17 +97,18 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
         return check_cpu(file, model, plan, ids, decode);
     }
     let device = match options.backend {
-        Choice::Gpu(api) => gpu::choose(Some(api), options.device.as_deref(), options.masks)?,
-        _ => gpu::choose(None, options.device.as_deref(), options.masks)?,
+        Choice::Gpu(api) => gpu::choose_async(Some(api), options.device.as_deref(), options.masks).await?,
+        _ => gpu::choose_async(None, options.device.as_deref(), options.masks).await?,
     };
-    let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, options.unfused, &mut |_, _| {})?;
+    let mut gpu =
+        Gpu::new_async(device, file.clone(), model.clone(), plan, options.unfused, &mut |_, _| {}).await?;
     let exact = RuntimeConfig { precision: Precision::F32, ..plan };
     let mut beside = Cpu::new(file.clone(), model.clone(), exact)?;
     let mut alone = Cpu::new(file, model.clone(), exact)?;
 
     let mut nodes = Vec::new();
     for (label, step) in steps(ids, decode) {
-        let (found, logits) = compare(&mut gpu, &mut beside, &model.graph, &step, &label)?;
+        let (found, logits) = compare_async(&mut gpu, &mut beside, &model.graph, &step, &label).await?;
         nodes.extend(found);
         let reference = alone.step(&step)?;
         let bound = match options.precision {
@@ -170,9 +180,20 @@ fn steps(ids: &[u32], decode: usize) -> Vec<(String, Step)> {
     steps
 }
 
+/// [`compare_async`], on a thread that may wait.
+pub fn compare(
+    gpu: &mut Gpu,
+    cpu: &mut Cpu,
+    graph: &Graph,
+    step: &Step,
+    label: &str,
+) -> Result<(Vec<NodeReport>, Vec<f32>)> {
+    block_on(compare_async(gpu, cpu, graph, step, label))
+}
+
 /// Runs one step on the device and holds every dispatch to the reference; `cpu` keeps the caches as the device wrote them. Also
 /// returns the device's last value, the logits.
-pub fn compare(
+pub async fn compare_async(
     gpu: &mut Gpu,
     cpu: &mut Cpu,
     graph: &Graph,
@@ -184,7 +205,8 @@ pub fn compare(
     gpu.trace(step, &mut |traced| {
         reports.extend(hold(cpu, graph, step, label, &traced, &mut known));
         Ok(())
-    })?;
+    })
+    .await?;
     Ok((reports, known.remove(&graph.output()).unwrap_or_default()))
 }
 
@@ -208,7 +230,7 @@ fn hold(
                 values.insert(*input, value.clone());
             }
         }
-        let reference = match rounded_input(graph, node, traced.integer) {
+        let reference = match rounded_input(graph, node, traced.arithmetic) {
             Some(x) => {
                 let exact = values.get(&x).cloned().unwrap_or_default();
                 values.insert(x, rounded_to_int8(&exact, graph.shape(x).cols));
@@ -221,7 +243,11 @@ fn hold(
         let device = traced.values.iter().find(|(n, _)| *n == node).map(|(_, v)| v);
         let entry = graph.entry(node);
         let bound = entry.op().map_or(0.0, |(op, _)| op.bound());
-        let bound = if traced.integer { bound.max(INTEGER_BOUND) } else { bound };
+        let bound = match traced.arithmetic {
+            Arithmetic::F32 => bound,
+            Arithmetic::F16 => bound.max(HALF_BOUND),
+            Arithmetic::Int8 => bound.max(INTEGER_BOUND),
+        };
         // What is stored is rounded behind that.
         let bound = cpu.stores_in(node).map_or(bound, |format| format.bound(bound));
         let (name, cols) = (entry.label.clone(), entry.shape.cols);
@@ -276,10 +302,10 @@ fn state_report(
 }
 
 /// The input of a linear that an integer launch multiplies in int8: where the weight's format has integers, as planning decides.
-fn rounded_input(graph: &Graph, node: Node, integer: bool) -> Option<Node> {
+fn rounded_input(graph: &Graph, node: Node, arithmetic: Arithmetic) -> Option<Node> {
     let (Op::Linear(_), inputs) = graph.entry(node).op()? else { return None };
     let Kind::Weight(w) = &graph.entry(inputs[1]).kind else { return None };
-    (integer && w.format.integer && w.cols.is_multiple_of(32)).then_some(inputs[0])
+    (arithmetic == Arithmetic::Int8 && w.format.integer && w.cols.is_multiple_of(32)).then_some(inputs[0])
 }
 
 /// What is left of activations in int8, in blocks of 16 with a step of 1/127 of their largest: `wgsl/copy/i8.wgsl`.

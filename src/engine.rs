@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backend::{Backend, Precision, RuntimeConfig};
+use crate::blocking::block_on;
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
@@ -117,13 +118,18 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the model at `path`.
+    /// Opens the model at `path`, on a thread that may wait.
     pub fn open(path: &Path, options: &Options, progress: Progress<'_>) -> Result<Engine> {
         Engine::with_file(models::open(path)?, options, progress)
     }
 
-    /// Opens a model from an opened file.
+    /// [`Engine::with_file_async`], on a thread that may wait.
     pub fn with_file(file: Gguf, options: &Options, progress: Progress<'_>) -> Result<Engine> {
+        block_on(Engine::with_file_async(file, options, progress))
+    }
+
+    /// Opens a model from an opened file.
+    pub async fn with_file_async(file: Gguf, options: &Options, progress: Progress<'_>) -> Result<Engine> {
         let start = Instant::now();
         let file = Arc::new(file);
         let mut model = Model::from_gguf(&file, options.layers)?;
@@ -154,12 +160,14 @@ impl Engine {
         let mut fallback = false;
         let adapter = match options.backend {
             Choice::Cpu => None,
-            Choice::Gpu(api) => Some(gpu::choose(Some(api), options.device.as_deref(), options.masks)?),
+            Choice::Gpu(api) => {
+                Some(gpu::choose_async(Some(api), options.device.as_deref(), options.masks).await?)
+            }
             Choice::Auto if options.device.is_some() => {
-                Some(gpu::choose(None, options.device.as_deref(), options.masks)?)
+                Some(gpu::choose_async(None, options.device.as_deref(), options.masks).await?)
             }
             Choice::Auto => {
-                let best = gpu::best(options.masks)?;
+                let best = gpu::best_async(options.masks).await?;
                 if best.is_none() {
                     fallback = true;
                     notes.push("no GPU was found: running on the CPU (choose with -b to avoid this)".into());
@@ -176,10 +184,12 @@ impl Engine {
         }
         let backend: Box<dyn Backend> = match adapter {
             Some(device) => {
-                Box::new(Gpu::new(device, file.clone(), model.clone(), plan, options.unfused, progress)?)
+                let (file, model) = (file.clone(), model.clone());
+                Box::new(Gpu::new_async(device, file, model, plan, options.unfused, progress).await?)
             }
             None => Box::new(Cpu::new(file.clone(), model.clone(), plan)?),
         };
+        notes.extend_from_slice(backend.notes());
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(Engine { file, model, tokenizer, backend, plan, load_ms, fallback, notes })
     }

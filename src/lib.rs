@@ -30,6 +30,7 @@
 
 pub mod backend;
 pub mod batch;
+pub mod blocking;
 pub mod cancel;
 pub mod chat;
 pub mod check;
@@ -41,10 +42,13 @@ pub mod formats;
 pub mod gguf;
 pub mod gpu;
 pub mod graph;
+pub mod hub;
 pub mod logprobs;
 pub mod memory;
 pub mod models;
 pub mod ops;
+pub mod perplexity;
+pub mod quantize;
 pub mod recommended;
 pub mod replace;
 pub mod sampler;

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use crate::backend::{Backend, RuntimeConfig};
+use crate::blocking::block_on;
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::sampler::{Sampling, no_token};
@@ -118,11 +119,22 @@ impl<'a> Session<'a> {
 
     /// Appends `tokens` without asking for anything, and waits until they are computed.
     pub fn prefill(&mut self, tokens: &[u32]) -> Result<()> {
-        self.run(tokens, &Sampling::greedy(), Some(0), &mut |_| ControlFlow::Continue(())).map(drop)
+        block_on(self.run(tokens, &Sampling::greedy(), Some(0), &mut |_| ControlFlow::Continue(()))).map(drop)
+    }
+
+    /// [`Session::generate_async`], on a thread that may wait.
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        limit: Option<usize>,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<(Finish, Timings)> {
+        block_on(self.generate_async(prompt, sampling, limit, on_token))
     }
 
     /// Appends `prompt`, then generates up to `limit` tokens (as many as fit where there is none).
-    pub fn generate(
+    pub async fn generate_async(
         &mut self,
         prompt: &[u32],
         sampling: &Sampling,
@@ -132,7 +144,7 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let mut timings = Timings { prompt_tokens: prompt.len(), ..Timings::default() };
         let mut first = start;
-        let finish = self.run(prompt, sampling, limit, &mut |token| {
+        let mut on_timed = |token| {
             let now = Instant::now();
             if timings.tokens == 0 {
                 timings.ttft_ms = (now - start).as_secs_f64() * 1e3;
@@ -141,7 +153,8 @@ impl<'a> Session<'a> {
             timings.tokens += 1;
             timings.decode_ms = (now - first).as_secs_f64() * 1e3;
             on_token(token)
-        })?;
+        };
+        let finish = self.run(prompt, sampling, limit, &mut on_timed).await?;
         if timings.tokens == 0 {
             timings.ttft_ms = start.elapsed().as_secs_f64() * 1e3;
         }
@@ -162,7 +175,7 @@ impl<'a> Session<'a> {
         Ok((finish, Timings { prompt_tokens: prompt.len(), cached_tokens, ..timings }))
     }
 
-    fn run(
+    async fn run(
         &mut self,
         tokens: &[u32],
         sampling: &Sampling,
@@ -177,7 +190,7 @@ impl<'a> Session<'a> {
                 self.scheduler.stop(self.slot);
                 break;
             }
-            self.scheduler.advance(&mut |_, event| match event {
+            let mut on_event = |_, event| match event {
                 Event::Token(token) => on_token(token).is_continue(),
                 Event::Logprobs(_) => true,
                 Event::Finished(finish) => {
@@ -188,7 +201,8 @@ impl<'a> Session<'a> {
                     finished = Some(Err(no_token()));
                     true
                 }
-            })?;
+            };
+            self.scheduler.advance_async(&mut on_event).await?;
         }
         finished.unwrap_or(Ok(Finish::Stopped))
     }

@@ -131,15 +131,7 @@ impl Gpu {
     }
 
     fn pipeline(&self, kernel: &str, subgroups: bool) -> wgpu::ComputePipeline {
-        let slots = Slots {
-            weight: None,
-            input: None,
-            output: None,
-            copy: None,
-            keys: None,
-            values: None,
-            subgroups,
-        };
+        let slots = Slots { subgroups, ..Slots::NONE };
         let whole = link(kernel, slots).expect("a kernel that links");
         let numbers = [("VOCAB", self.vocab), ("VOCAB_STRIDE", self.stride), ("PART", self.part(kernel))];
         let mut constants: Vec<(&str, f64)> = numbers.map(|(name, value)| (name, value as f64)).to_vec();

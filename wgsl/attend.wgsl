@@ -8,19 +8,21 @@ import package::lib::reduce::workgroup_sum_f32;
 import package::keys::key_fetch;
 import package::values::value_fetch;
 import package::lib::kv_layout::page_of;
+import package::lib::score_scale::score_scale;
+import package::lib::seen::first_seen;
 
 override STRIDE: u32 = 64u;
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
-override SCALE: f32 = 1.0;
-override WINDOW: u32 = 0u;
 override SOFTCAP: f32 = 0.0;     // bounds scores softly, if above 0
+override SINKS: u32 = 0u;        // 1: each head has a score that no position has
 override WORKGROUP: u32 = 64u;
 override FOURS: u32 = 16u;       // numbers of a head, in fours
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;          // [rows, STRIDE]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;    // [rows, STRIDE]
+@group(0) @binding(3) var<storage, read> sinks: array<f32>;            // [HEADS], or anything
 @group(0) @binding(4) var<storage, read> keys: array<KeyElement>;      // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read> values: array<ValueElement>;
 
@@ -34,11 +36,11 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     let h = group % HEADS;
     let row = step[1u + r];
     let end = row.z + 1u;
-    let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u);
+    let first = first_seen(end);
     let head = h / (HEADS / KV_HEADS) * FOURS;
 
     for (var c = lane; c < FOURS; c += WORKGROUP) {
-        query[c] = q[r * (STRIDE / 4u) + h * FOURS + c] * SCALE;
+        query[c] = q[r * (STRIDE / 4u) + h * FOURS + c] * score_scale(row.z);
     }
     workgroupBarrier();
 
@@ -46,6 +48,10 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     var acc: array<vec4<f32>, 4>;
     var largest = -3.0e38;
     var total = 0.0;
+    if (SINKS == 1u) {
+        largest = sinks[h];
+        total = 1.0;
+    }
     for (var p0 = first; p0 < end; p0 += WORKGROUP) {
         let p = p0 + lane;
         var score = -3.0e38;

@@ -4,6 +4,7 @@
 // there of the first spans is asked for before anything is known of the step, so that its way from memory is one and not three.
 
 import package::lib::invocation::Invocation;
+import package::lib::seen::first_seen;
 import package::copy::emit_copy;
 
 override HEADS: u32 = 1u;
@@ -12,7 +13,7 @@ override STRIDE: u32 = 64u;     // from a row of y to the next
 override FOURS: u32 = 16u;      // HEAD_DIM / 4
 override SLICES: u32 = 1u;      // a divisor of FOURS
 override SPAN: u32 = 256u;
-override WINDOW: u32 = 0u;
+override SINKS: u32 = 0u;       // 1: each head has a score that no position has
 override SINGLE: u32 = 0u;      // 1: there is one row
 override WORKGROUP: u32 = 256u;
 override EAGER: u32 = 1u;       // 1: asks for the first spans whether or not there are as many
@@ -23,6 +24,7 @@ override LINES: u32 = WORKGROUP / SLICE;   // spans that are added up side by si
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;      // [spans, rows, HEADS, FOURS + 1]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;          // [rows, HEADS, HEAD_DIM]
+@group(0) @binding(3) var<storage, read> sinks: array<f32>;            // [HEADS], or anything
 
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
@@ -54,8 +56,8 @@ fn run(group: vec3<u32>, at: Invocation) {
         line_sums[k] = parts[place + first_four + lane % SLICE];
     }
     let end = step[1u + r].z + 1u;
-    // Spans are counted from the first one that the window reaches.
-    let spans = (end + SPAN - 1u) / SPAN - select(end - min(end, WINDOW), 0u, WINDOW == 0u) / SPAN;
+    // Spans are counted from the first one that the row sees.
+    let spans = (end + SPAN - 1u) / SPAN - first_seen(end) / SPAN;
 
     // Every subgroup finds the largest score and the sum of all weights for itself.
     let subgroup_ahead = AHEAD * EAGER * lanes_of(at);
@@ -68,6 +70,9 @@ fn run(group: vec3<u32>, at: Invocation) {
         largest = max(largest, parts[place_of(row_head, s, heads) + FOURS].x);
     }
     largest = subgroup_max(largest, at);
+    if (SINKS == 1u) {
+        largest = max(largest, sinks[h]);
+    }
     var total = 0.0;
     for (var k = 0u; k < AHEAD * EAGER; k++) {
         let s = k * lanes_of(at) + lane_of(at);
@@ -78,6 +83,9 @@ fn run(group: vec3<u32>, at: Invocation) {
         total += exp(found.x - largest) * found.y;
     }
     total = subgroup_sum(total, at);
+    if (SINKS == 1u) {
+        total += exp(sinks[h] - largest);
+    }
 
     var sum = vec4<f32>();
     if (line < LINES) {

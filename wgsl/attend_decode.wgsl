@@ -9,6 +9,8 @@ import package::keys::key_fetch;
 import package::values::value_fetch;
 import package::lib::invocation::Invocation;
 import package::lib::kv_layout::page_of;
+import package::lib::score_scale::score_scale;
+import package::lib::seen::first_seen;
 import package::copy::emit_copy;
 
 override HEADS: u32 = 1u;
@@ -16,8 +18,7 @@ override KV_HEADS: u32 = 1u;
 override HEAD_DIM: u32 = 64u;
 override STRIDE: u32 = 64u;       // from a row of q, and of y, to the next
 override FOURS: u32 = 16u;        // HEAD_DIM / 4
-override SCALE: f32 = 1.0;
-override WINDOW: u32 = 0u;
+override SINKS: u32 = 0u;         // 1: each head has a score that no position has
 override SPAN: u32 = 512u;
 override WORKGROUP: u32 = 128u;
 
@@ -31,6 +32,7 @@ override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than fo
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [rows, HEADS, FOURS]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;            // [rows, HEADS, HEAD_DIM]
+@group(0) @binding(3) var<storage, read> sinks: array<f32>;              // [HEADS], or anything
 @group(0) @binding(4) var<storage, read> keys: array<KeyElement>;        // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read> values: array<ValueElement>;
 
@@ -40,13 +42,13 @@ var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
 const NONE: f32 = -3.0e38;        // less than any score
 
-// Of the head whose query begins at `query`.
-fn score_of(query: u32, key: KeyPlace) -> f32 {
+// Of the head whose query begins at `query`, for a row at `position`.
+fn score_of(query: u32, key: KeyPlace, position: u32) -> f32 {
     var sum = 0.0;
     for (var c = 0u; c < FOURS; c++) {
         sum += dot(q[query + c], key_load(key_fetch(key, c)));
     }
-    return SCALE * sum;
+    return score_scale(position) * sum;
 }
 
 fn run(group: vec3<u32>, at: Invocation) {
@@ -66,18 +68,18 @@ fn run(group: vec3<u32>, at: Invocation) {
         first_values[k] = value_fetch(value_place(p / PAGE, p, four), lane % FOURS);
     }
     let end = row.z + 1u;
-    let first = select(end - min(end, WINDOW), 0u, WINDOW == 0u);
+    let first = first_seen(end);
 
     // Scores before the window are found and not used: it rarely begins behind the first position.
     var largest = NONE;
     if (EAGER == 1u) {
         let p = min(lane, positions - 1u);
-        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(p / PAGE, p, four));
+        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(p / PAGE, p, four), row.z);
         largest = select(NONE, score, lane >= first && lane < end);
         weights[lane].x = score;
     }
     for (var p = lane + EAGER * WORKGROUP; p < end; p += WORKGROUP) {
-        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(page_of(slot, p), p, four));
+        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(page_of(slot, p), p, four), row.z);
         largest = select(largest, max(largest, score), p >= first);
         weights[p].x = score;
     }
@@ -100,6 +102,10 @@ fn run(group: vec3<u32>, at: Invocation) {
         largest = max(largest, subgroups[t].x);
     }
     total = 0.0;
+    if (SINKS == 1u) {
+        largest = max(largest, sinks[h]);
+        total = exp(sinks[h] - largest);
+    }
     for (var t = 0u; t < subgroups_of(at); t++) {
         total += exp(subgroups[t].x - largest) * subgroups[t].y;
     }

@@ -9,13 +9,13 @@ import package::keys::key_fetch;
 import package::values::value_fetch;
 import package::lib::invocation::Invocation;
 import package::lib::kv_layout::page_of;
+import package::lib::score_scale::score_scale;
+import package::lib::seen::first_seen;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
 override STRIDE: u32 = 64u;       // from a row of q to the next
 override FOURS: u32 = 16u;        // numbers of a head, in fours
-override SCALE: f32 = 1.0;
-override WINDOW: u32 = 0u;
 override SHARE: u32 = 1u;         // 4 at most
 override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
 override SPAN: u32 = 128u;
@@ -72,7 +72,7 @@ fn run(group: vec3<u32>, at: Invocation) {
     let row = step[1u + r];
     let slot = row.y;
     // Spans before the window are left out: there are none where nothing is known of the step yet.
-    let seen_from = select(row.z + 1u - min(row.z + 1u, WINDOW), 0u, WINDOW == 0u);
+    let seen_from = first_seen(row.z + 1u);
     let start = (seen_from / SPAN + group.z) * SPAN;
 
     // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
@@ -101,7 +101,7 @@ fn run(group: vec3<u32>, at: Invocation) {
     let first = max(start, seen_from);
 
     for (var i = lane; i < QUERY; i += WORKGROUP) {
-        query[i] = q[r * (STRIDE / 4u) + first_head * FOURS + i] * SCALE;
+        query[i] = q[r * (STRIDE / 4u) + first_head * FOURS + i] * score_scale(row.z);
     }
     workgroupBarrier();
 

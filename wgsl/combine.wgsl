@@ -5,6 +5,7 @@ import package::lib::rows::rows_of;
 
 override N: u32 = 64u;
 override USED: u32 = 2u;
+override WEIGHTED: u32 = 1u;    // 0: as if all weights were 1
 override STRIDE: u32 = 128u;
 override ROUTE_STRIDE: u32 = 8u;
 override OUT_STRIDE: u32 = 64u;
@@ -24,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let n = i % N;
     var sum = 0.0;
     for (var k = 0u; k < USED; k++) {
-        sum += route[r * ROUTE_STRIDE + USED + k] * x[r * STRIDE + k * N + n];
+        sum += select(1.0, route[r * ROUTE_STRIDE + USED + k], WEIGHTED == 1u) * x[r * STRIDE + k * N + n];
     }
     y[r * OUT_STRIDE + n] = sum;
 }

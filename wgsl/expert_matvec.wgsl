@@ -1,4 +1,4 @@
-// y[r, k, n] = Σ over c of x[r, c] · w[e, n, c]  (+ b[e, n]), e the k-th expert of row r's route; or of x[r, k, c].
+// y[r, k, n] = Σ over c of x[r, c] · w[e, n, c]  (· weight[r, k])  (+ b[e, n]), e the k-th expert of row r's route; or of x[r, k, c].
 //
 // A workgroup computes TASKS rows of one expert for one row of x: no weights are read but those of the experts that are chosen. Of a
 // weight in parts each dispatch computes what belongs to the experts that it binds.
@@ -20,6 +20,7 @@ override EXPERTS: u32 = 8u;       // how many are bound
 override ROUTE_STRIDE: u32 = 8u;
 override OUT_STRIDE: u32 = 128u;
 override BIAS: u32 = 0u;
+override WEIGHTED: u32 = 0u;      // 1: products are multiplied by the route's weights
 override GROUPS: u32 = 8u;        // workgroups for an expert of a row of x
 override TASKS: u32 = 8u;
 override WORKGROUP: u32 = 64u;
@@ -66,6 +67,9 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         }
         sum = subgroup_sum(sum, at);
         if (valid && lane_of(at) == 0u) {
+            if (WEIGHTED == 1u) {
+                sum *= route[r * ROUTE_STRIDE + USED + k];
+            }
             if (BIAS == 1u) {
                 sum += bias[expert * N + n];
             }

@@ -4,6 +4,9 @@ import package::lib::grid::flat;
 import package::lib::rows::rows_of;
 import package::lib::activation::activate;
 import package::lib::activation::activate_one;
+import package::lib::clamped::gate_of;
+import package::lib::clamped::gates_of;
+import package::lib::clamped::ups_of;
 
 override STRIDE: u32 = 64u;
 override ACT: u32 = 0u;
@@ -22,8 +25,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     if (GATE_ONE == 1u) {
-        y[i] = activate_one(ACT, gate[i / (STRIDE / 4u) * (GATE_STRIDE / 4u)].x) * up[i];
+        y[i] = activate_one(ACT, gate_of(gate[i / (STRIDE / 4u) * (GATE_STRIDE / 4u)].x)) * ups_of(up[i]);
         return;
     }
-    y[i] = activate(ACT, gate[i]) * up[i];
+    y[i] = activate(ACT, gates_of(gate[i])) * ups_of(up[i]);
 }

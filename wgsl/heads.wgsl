@@ -1,6 +1,6 @@
 // Queries, keys and values behind their projection: norms of each head, rotary positions, and the writing of keys and values.
 //
-// A workgroup for each row and head. x[r] is all queries, then all keys, then all values.
+// A workgroup for each row and head. x[r] is all queries, then all keys, then all values, if these are not made of what keys are made of.
 
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
@@ -14,6 +14,9 @@ override HEAD_DIM: u32 = 64u;
 override ROTARY: u32 = 0u;          // numbers of a head that turn
 override PAIR_STEP: u32 = 1u;       // from the first number of a pair to the second: 1, or half of ROTARY
 override NORM: u32 = 0u;            // 1: queries and keys are normalised before they turn, 2: afterwards
+override WEIGHTED: u32 = 1u;        // 0: these norms have no weights
+override VALUE_NORM: u32 = 0u;      // 1: values are normalised, too, without a weight; only where NORM is 1
+override SHARED: u32 = 0u;          // 1: values are made of what keys are made of
 override EPS: f32 = 1e-5;
 override STRIDE: u32 = 64u;         // from a row of x to the next
 override Q_STRIDE: u32 = 64u;       // from a row of q to the next
@@ -51,6 +54,9 @@ fn largest_of(numbers: u32, block: u32) -> f32 {
 }
 
 fn weight_of(is_key: bool, i: u32) -> f32 {
+    if (WEIGHTED == 0u) {
+        return 1.0;
+    }
     if (is_key) {
         return k_norm[i];
     }
@@ -66,16 +72,18 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     let row = step[1u + r];
     let is_key = h >= HEADS && h < HEADS + KV_HEADS;
     let is_value = h >= HEADS + KV_HEADS;
+    let projected = h - select(0u, KV_HEADS, is_value && SHARED == 1u);
     var squares = 0.0;
     for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
-        let value = x[r * STRIDE + h * HEAD_DIM + i];
+        let value = x[r * STRIDE + projected * HEAD_DIM + i];
         head[i] = value;
         squares += value * value;
     }
     if (NORM == 1u) {
         let scale = root(squares, lane);
         for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
-            head[i] = select(head[i] * scale * weight_of(is_key, i), head[i], is_value);
+            let value = select(head[i], head[i] * scale, VALUE_NORM == 1u);
+            head[i] = select(head[i] * scale * weight_of(is_key, i), value, is_value);
         }
     }
     workgroupBarrier();

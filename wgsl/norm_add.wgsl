@@ -1,4 +1,5 @@
-// y[r, c] = residual[r, c] + x[r, c] · w[c] / sqrt(mean over c of x[r, c]² + eps); and the copy of y for what normalises it next
+// y[r, c] = residual[r, c] + x[r, c] · w[c] / sqrt(mean over c of x[r, c]² + eps), maybe times a number; and the copy of y for what
+// normalises it next
 //
 // x comes as its scaled copy (copy/f32.wgsl): x · w, and sums of squares of each 16, which every workgroup adds up for itself.
 
@@ -11,12 +12,14 @@ override COLS: u32 = 64u;
 override X_STRIDE: u32 = 64u;       // words from a row of the copy of x to the next
 override STRIDE: u32 = 64u;         // from a row of y, and of the residual, to the next
 override EPS: f32 = 1e-5;
+override SCALED: u32 = 0u;          // 1: the sum is multiplied by a number
 override WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;             // [rows, X_STRIDE]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;       // [rows, STRIDE]
 @group(0) @binding(3) var<storage, read> residual: array<f32>;      // [rows, STRIDE]
+@group(0) @binding(4) var<storage, read> factor: array<f32>;        // one number, or anything
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -38,7 +41,10 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         begin_copy(c);
     }
     let scale = 1.0 / sqrt(workgroup_sum_f32(squares, lane) / f32(COLS) + EPS);
-    let value = rest + scaled * scale;
+    var value = rest + scaled * scale;
+    if (SCALED == 1u) {
+        value *= factor[0];
+    }
     if (valid) {
         y[r * STRIDE + c] = value;
     }

@@ -13,6 +13,7 @@ override NORMALISE: u32 = 1u;     // 1: weights are divided by their sum
 override NORM_EPS: f32 = 0.0;     // added to that sum
 override SCALE: f32 = 1.0;
 override BIAS: u32 = 0u;
+override FACTORS: u32 = 0u;       // 1: each expert has a factor of its weight
 override GROUPS: u32 = 1u;
 override GROUPS_USED: u32 = 1u;
 override STRIDE: u32 = 8u;
@@ -25,6 +26,7 @@ const LEAST: f32 = -3.0e38;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;       // [rows, STRIDE]
 @group(0) @binding(2) var<storage, read> bias: array<f32>;         // [EXPERTS], or anything
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;      // [rows, OUT_STRIDE]
+@group(0) @binding(4) var<storage, read> factors: array<f32>;      // [EXPERTS], or anything
 
 var<workgroup> scores: array<f32, EXPERTS>;
 var<workgroup> biased: array<f32, EXPERTS>;
@@ -75,6 +77,8 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     workgroupBarrier();
     var part = 0.0;
     for (var e = lane; e < EXPERTS; e += WORKGROUP) {
+        // Scores of large logits may be the same where the logits are not.
+        biased[e] = scores[e];
         let score = select(exp(scores[e] - largest), 1.0 / (1.0 + exp(-scores[e])), SIGMOID == 1u);
         scores[e] = score;
         part += score;
@@ -84,7 +88,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         if (SIGMOID == 0u) {
             scores[e] /= total;
         }
-        biased[e] = scores[e];
+        if (BIAS == 1u || GROUPS > 1u) {
+            biased[e] = scores[e];
+        }
         if (BIAS == 1u) {
             biased[e] += bias[e];
         }
@@ -115,7 +121,11 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         let place = places[e];
         if (place < USED) {
             y[r * OUT_STRIDE + place] = f32(e);
-            y[r * OUT_STRIDE + USED + place] = scores[e] * factor;
+            var weight = scores[e] * factor;
+            if (FACTORS == 1u) {
+                weight *= factors[e];
+            }
+            y[r * OUT_STRIDE + USED + place] = weight;
         }
     }
 }

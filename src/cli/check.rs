@@ -12,6 +12,7 @@ use wgllm::{Error, Result};
 
 use super::args::{self, Hardware, Prompt};
 use super::model::ModelFlag;
+use super::reporter::Reporter;
 use super::text::table;
 use super::{Outcome, ids, report};
 
@@ -48,12 +49,14 @@ pub struct Check {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reporter: Reporter,
 }
 
 impl Check {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
-        let file = self.model.open()?;
+        let file = self.model.open(&self.reporter)?;
         let options = Options {
             layers: self.layers,
             unfused: self.unfused,

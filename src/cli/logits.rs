@@ -37,7 +37,7 @@ pub struct Logits {
 impl Logits {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
-        let file = self.model.open()?;
+        let file = self.model.open(&self.reporter)?;
         self.check_out(&file)?;
         let Some(ids) = self.prompt.ids(&file)? else {
             return Err(Error::Usage("give a prompt with --ids, -p or -f".into()).into());

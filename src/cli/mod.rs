@@ -9,12 +9,17 @@ mod devices;
 mod ids;
 mod inspect;
 mod interrupt;
+mod list;
 mod logits;
 mod model;
+mod perplexity;
 pub mod plain;
 mod profile;
+mod pull;
+mod quantize;
 mod report;
 mod reporter;
+mod rm;
 mod run;
 #[cfg(feature = "serve")]
 mod serve;
@@ -67,6 +72,17 @@ enum Command {
     Logits(logits::Logits),
     /// Compare a GPU with the CPU, node by node
     Check(check::Check),
+    /// Fetch a model by its name on Hugging Face's hub, and print where it is
+    #[cfg(feature = "pull")]
+    Pull(pull::Pull),
+    /// List the models that were fetched by name, by whichever program
+    List(list::List),
+    /// Remove a model that was fetched by name
+    Rm(rm::Rm),
+    /// Write a model file with its weights in another type
+    Quantize(quantize::Quantize),
+    /// Measure how well a model foretells a text, and how far two are from each other
+    Perplexity(Box<perplexity::Perplexity>),
     /// Measure the speed of prompts and of generation, with llama-bench's flags and output
     Bench(bench::Bench),
 }
@@ -120,6 +136,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         Some(Command::Logits(logits)) => logits.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Bench(bench)) => bench.run(),
+        Some(Command::Perplexity(perplexity)) => perplexity.run(),
+        Some(Command::Quantize(quantize)) => quantize.run(),
+        #[cfg(feature = "pull")]
+        Some(Command::Pull(pull)) => pull.run(),
+        Some(Command::List(list)) => list.run(),
+        Some(Command::Rm(rm)) => rm.run(),
     }
 }
 
@@ -133,6 +155,8 @@ const LONG_NAMES: &[(&str, &str)] = &[
     ("-pg", "--prompt-gen"),
     ("-npl", "--parallel"),
     ("-np", "--parallel"),
+    ("-hf", "--hf-repo"),
+    ("-hfr", "--hf-repo"),
 ];
 
 /// Flags whose value is a text: what follows them is never a flag.

@@ -1,39 +1,48 @@
-//! Where the model comes from: the file given with `-m`, or the one that the program carries.
+//! Where the model comes from: the file given with `-m`, the name given with `-hf`, or the one that the program carries.
 
 use std::path::PathBuf;
 
 use clap::Args;
-#[cfg(not(feature = "embedded-model"))]
-use wgllm::Error;
-use wgllm::Result;
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
-use wgllm::models;
+use wgllm::hub::Name;
+use wgllm::{Error, Result, models};
 
 use super::args::{self, Hardware};
 use super::reporter::Reporter;
-use super::{interrupt, report};
+use super::{interrupt, pull, report};
 
-/// The flag `-m`.
+/// The variable that stands for `-m`.
+const MODEL: &str = "WGLLM_MODEL";
+
+/// The flags `-m` and `-hf`.
 #[derive(Args)]
 pub struct ModelFlag {
     /// Model: a GGUF file, or a folder with config.json and safetensors files; without it, the small story model that wgllm carries
-    #[arg(short, long, env = "WGLLM_MODEL", hide_env = true, value_name = "FILE")]
+    #[arg(short, long, env = MODEL, hide_env = true, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// Model by its name on Hugging Face's hub, fetched unless it is in the cache (also -hf)
+    #[arg(long, value_name = "ORG/REPO[:QUANT]")]
+    pub hf_repo: Option<Name>,
 }
 
 impl ModelFlag {
-    /// Opens the file.
-    pub fn open(&self) -> Result<Gguf> {
-        match &self.model {
-            Some(path) => models::open(path),
-            None => carried(),
+    /// Opens the file; fetches it before, where it has a name and is not in the cache.
+    pub fn open(&self, reporter: &Reporter) -> Result<Gguf> {
+        match (&self.model, &self.hf_repo) {
+            // A flag goes before a variable.
+            (Some(path), Some(_)) if std::env::var_os(MODEL).is_none_or(|set| set != *path) => {
+                Err(Error::Usage("-m and -hf both say which model; give one of them".into()))
+            }
+            (_, Some(name)) => Gguf::open(&pull::file(name, reporter)?),
+            (Some(path), None) => models::open(path),
+            (None, None) => carried(),
         }
     }
 
     /// Whether it is the model that the program carries.
     pub fn is_carried(&self) -> bool {
-        self.model.is_none()
+        self.model.is_none() && self.hf_repo.is_none()
     }
 }
 

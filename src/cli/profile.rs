@@ -1,4 +1,4 @@
-//! `--profile`: where the time of a decode step goes, as a table for people and as JSON.
+//! `--profile`: where the time of a step goes, as a table for people and as JSON.
 
 use serde_json::{Map, Value, json};
 use wgllm::Result;
@@ -16,15 +16,32 @@ pub struct Profiled {
 }
 
 /// Columns of the table; the first three are text.
-const COLUMNS: [&str; 11] =
-    ["kernel", "node", "weights", "shape", "n", "µs", "µs each", "weights MB", "cache MB", "GB/s", "of read"];
+const COLUMNS: [&str; 12] = [
+    "kernel",
+    "node",
+    "weights",
+    "shape",
+    "n",
+    "µs",
+    "µs each",
+    "weights MB",
+    "cache MB",
+    "GB/s",
+    "of read",
+    "TFLOP/s",
+];
 const TEXT: usize = 3;
 
 impl Profiled {
-    /// Profiles the step at `position`; tokens took `wall_us` each when they were generated around there.
-    pub fn measure(backend: &mut dyn Backend, position: usize, wall_us: Option<f64>) -> Result<Profiled> {
+    /// Profiles a step of `rows` rows from `position` on; tokens took `wall_us` each when they were generated around there.
+    pub fn measure(
+        backend: &mut dyn Backend,
+        position: usize,
+        rows: usize,
+        wall_us: Option<f64>,
+    ) -> Result<Profiled> {
         let device = backend.read_bandwidth();
-        Ok(Profiled { profile: backend.profile(position as u32)?, wall_us, device })
+        Ok(Profiled { profile: backend.profile(position as u32, rows)?, wall_us, device })
     }
 
     /// The share of the time in which the GPU computes.
@@ -54,7 +71,11 @@ impl Profiled {
             true => "-".repeat(widths[c]),
             false => format!("{}:", "-".repeat(widths[c] - 1)),
         };
-        let mut text = format!("a decode step at position {}:\n\n", count(self.profile.position));
+        let position = count(self.profile.position);
+        let mut text = match self.profile.rows {
+            1 => format!("a decode step at position {position}:\n\n"),
+            rows => format!("a step of {rows} rows from position {position} on:\n\n"),
+        };
         text += &line(&rows[0]);
         text += &line(&std::array::from_fn(rule));
         text.extend(rows[1..].iter().map(line));
@@ -76,6 +97,7 @@ impl Profiled {
             megabytes(g.cache_bytes),
             shown(g.rate() > 0.0, format!("{:.0}", g.rate() / 1e9)),
             self.share(g).map_or(String::new(), |share| format!("{:.0} %", share * 100.0)),
+            shown(g.operations > 0, format!("{:.1}", g.operation_rate() / 1e12)),
         ]
     }
 
@@ -116,12 +138,14 @@ impl Profiled {
                 "cache_bytes": g.cache_bytes,
                 "bytes_per_second": g.rate(),
                 "bandwidth_share": self.share(g),
+                "operations": g.operations,
             })
         };
         let p = &self.profile;
         let object = json!({
             "profile": p.groups.iter().map(group).collect::<Vec<_>>(),
             "profile_position": p.position,
+            "profile_rows": p.rows,
             "profile_sum_us": p.sum_us(),
             "profile_step_us": p.step_us,
             "profile_pass_us": p.pass_us,

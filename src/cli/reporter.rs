@@ -49,6 +49,12 @@ impl Reporter {
         self.bar(what, "{msg} {wide_bar} {bytes} of {total_bytes}")
     }
 
+    /// A bar over bytes that come from elsewhere, with their speed and the time left.
+    #[cfg(feature = "pull")]
+    pub fn fetch_bar(&self, what: &'static str) -> ProgressBar {
+        self.bar(what, "{msg} {wide_bar} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left")
+    }
+
     /// A bar over steps.
     pub fn steps_bar(&self, what: &'static str) -> ProgressBar {
         self.bar(what, "{msg} {wide_bar} {pos} of {len}")

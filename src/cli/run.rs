@@ -135,7 +135,7 @@ impl Run {
             let what = "nothing to continue: give a prompt with -p TEXT, -f FILE, or -f - for standard input";
             return Err(Error::Usage(what.into()).into());
         }
-        let file = self.model.open()?;
+        let file = self.model.open(&self.reporter)?;
         if text.is_some() && !Tokenizer::is_in(&file) {
             // What else is wrong with the file says more.
             Model::from_gguf(&file, None)?;
@@ -232,7 +232,7 @@ impl Run {
 /// Profiles a step in the middle of what was generated.
 fn profile(backend: &mut dyn Backend, context: usize, timings: &Timings) -> Result<Profiled> {
     let middle = timings.prompt_tokens + timings.tokens / 2;
-    Profiled::measure(backend, middle.min(context - 1), timings.us_per_token())
+    Profiled::measure(backend, middle.min(context - 1), 1, timings.us_per_token())
 }
 
 /// Writes to standard output what must be seen at once.

@@ -106,7 +106,7 @@ impl Serve {
             None => Address::Tcp(self.http.host.clone(), self.http.port),
         };
         // What is wrong with the file is said before anybody connects.
-        let file = self.model.open()?;
+        let file = self.model.open(&self.reporter)?;
         let capacity = Capacity { running: self.parallel, waiting: self.queue };
         let options = Options {
             context: self.ctx_size,
@@ -128,7 +128,7 @@ impl Serve {
         let (serve, filled) = (this.clone(), place.clone());
         let mut file = Some(file);
         let open = move || {
-            let file = file.take().map_or_else(|| serve.model.open(), Ok)?;
+            let file = file.take().map_or_else(|| serve.model.open(&serve.reporter), Ok)?;
             let mut engine = model::load(file, &options, &serve.hardware, &serve.reporter)?;
             serve.fill(&mut engine, &filled, template.as_deref())?;
             let vocab = engine.model.vocab_size;

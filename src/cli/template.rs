@@ -13,6 +13,7 @@ use wgllm::{Error, Result};
 use super::Outcome;
 use super::args::{self, need_tokenizer};
 use super::model::ModelFlag;
+use super::reporter::Reporter;
 
 /// The arguments of `template`.
 #[derive(Args)]
@@ -46,6 +47,8 @@ pub struct Template {
     /// Print token ids instead of the text
     #[arg(long)]
     ids: bool,
+    #[command(flatten)]
+    reporter: Reporter,
 }
 
 impl Template {
@@ -74,7 +77,7 @@ impl Template {
             let what = "the model says what its BOS and EOS are: give --bos and --eos only without -m";
             return Err(Error::Usage(what.into()).into());
         }
-        let file = self.model.open()?;
+        let file = self.model.open(&self.reporter)?;
         let tokenizer = args::tokenizer(&file)?;
         let tokenizer = need_tokenizer(tokenizer.as_ref())?;
         let template = match given {

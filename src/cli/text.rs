@@ -38,6 +38,16 @@ pub fn mib(bytes: u64) -> String {
     if mib < 10.0 { format!("{mib:.1} MiB") } else { format!("{} MiB", count(mib.round() as u64)) }
 }
 
+/// Bytes as a disk counts them: 812 bytes, 98.4 MB, 4.7 GB.
+pub fn bytes(bytes: u64) -> String {
+    match bytes as f64 {
+        b if b < 1e4 => plural(bytes as usize, "byte"),
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
 /// Milliseconds: 6 ms, 1.3 s.
 pub fn duration(ms: f64) -> String {
     if ms < 10.0 {
@@ -97,6 +107,10 @@ mod tests {
             (count(1234567u64), "1,234,567"),
             (mib(3_972_352), "3.8 MiB"),
             (mib(1236 << 20), "1,236 MiB"),
+            (bytes(1), "1 byte"),
+            (bytes(812_499), "812 kB"),
+            (bytes(98_362_432), "98.4 MB"),
+            (bytes(4_680_000_000), "4.7 GB"),
             (duration(6.04), "6.0 ms"),
             (duration(96.4), "96 ms"),
             (duration(1301.0), "1.3 s"),

@@ -12,6 +12,7 @@ use super::Outcome;
 use super::args::{self, Text, need_tokenizer};
 use super::ids::{self, Ids};
 use super::model::ModelFlag;
+use super::reporter::Reporter;
 
 /// The arguments of `tokenize`.
 #[derive(Args)]
@@ -32,13 +33,15 @@ pub struct Tokenize {
     /// Print the text of these ids
     #[arg(long, value_name = "1,2,3", value_parser = ids::parse, conflicts_with_all = ["prompt", "file", "special", "no_bos"])]
     decode: Option<Ids>,
+    #[command(flatten)]
+    reporter: Reporter,
 }
 
 impl Tokenize {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
         let text = self.text.read()?;
-        let file = self.model.open()?;
+        let file = self.model.open(&self.reporter)?;
         let tokenizer = match &self.tokenizer {
             Some(path) => Some(Tokenizer::from_json(path, &Roles::from_metadata(file.metadata())?, None)?),
             None => args::tokenizer(&file)?,

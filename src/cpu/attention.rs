@@ -15,10 +15,13 @@ use crate::graph::Row;
 use crate::memory::{Kv, PAGE};
 use crate::ops::{AttentionShape, CacheRows};
 
-/// `q` and `out` are `[rows][heads · head dim]`. Every row attends to the positions of its slot up to its own.
+/// `q` and `out` are `[rows][heads · head dim]`, `sinks` one score for each head, or none. Every row attends to the positions of its slot up to
+/// its own.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn attention(
     instructions: Instructions,
     shape: &AttentionShape,
+    sinks: &[f32],
     rows: &[Row],
     q: &[f32],
     keys: CacheRows<'_>,
@@ -28,7 +31,7 @@ pub(super) fn attention(
     let (d, shared) = (shape.head_dim, shape.heads / shape.kv_heads);
     let width = shape.heads * d;
     assert!(q.len() == rows.len() * width && out.len() == q.len(), "attention: {} numbers of q", q.len());
-    let all = Inputs { shape, q, keys, values };
+    let all = Inputs { shape, sinks, q, keys, values };
     // With few rows each head of keys is a task of its own; else each task takes the rows that fill the lanes, and all heads.
     if rows.len() < 4 * rayon::current_num_threads() {
         out.par_chunks_mut(shared * d).enumerate().for_each(|(at, out)| {
@@ -55,6 +58,7 @@ pub(super) fn attention(
 #[derive(Clone, Copy)]
 struct Inputs<'a> {
     shape: &'a AttentionShape,
+    sinks: &'a [f32],
     q: &'a [f32],
     keys: CacheRows<'a>,
     values: CacheRows<'a>,
@@ -73,7 +77,7 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
         let Task { all, rows, first, heads, out } = self;
-        let AttentionShape { heads: all_heads, kv_heads, head_dim: d, scale, window, .. } = *all.shape;
+        let AttentionShape { heads: all_heads, kv_heads, head_dim: d, .. } = *all.shape;
         let shared = all_heads / kv_heads;
         let out_heads = heads.len() * shared;
         let mut work = Work { q: vec![[0.0; LANES]; d], sums: vec![[0.0; LANES]; d], ..Work::default() };
@@ -84,14 +88,18 @@ impl Kernel for Task<'_> {
                 let count = (shared - head).min(LANES);
                 work.lanes = 0;
                 for (r, row) in rows.iter().enumerate() {
+                    let scale = all.shape.scale_at(row.position) as f32;
                     for h in head..head + count {
                         let l = work.lanes;
                         let q = &all.q[((first + r) * all_heads + g * shared + h) * d..][..d];
                         for (lanes, &q) in work.q.iter_mut().zip(q) {
                             lanes[l] = q * scale;
                         }
-                        let from = if window == 0 { 0 } else { (row.position + 1).saturating_sub(window) };
-                        work.seen[l] = (from, row.position);
+                        work.seen[l] = (all.shape.first_seen(row.position), row.position);
+                        // What has a score and no value is as if it had been seen first.
+                        let sink = all.sinks.get(g * shared + h).copied();
+                        (work.largest[l], work.weights[l]) =
+                            sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0));
                         work.lanes += 1;
                     }
                 }
@@ -126,6 +134,8 @@ struct Work {
     sums: Vec<[f32; LANES]>,
     /// Σ weight
     weights: [f32; LANES],
+    /// The largest score so far, which weights are relative to.
+    largest: [f32; LANES],
     /// Keys and values of a page, where they are not kept in f32.
     keys: Vec<f32>,
     values: Vec<f32>,
@@ -156,7 +166,8 @@ impl Work {
     unsafe fn attend<V: Lanes>(&mut self, all: &Inputs<'_>, slot: u32, g: usize) {
         let AttentionShape { head_dim: d, softcap: cap, .. } = *all.shape;
         for l in self.lanes..LANES {
-            self.seen[l] = self.seen[0];
+            (self.seen[l], self.largest[l], self.weights[l]) =
+                (self.seen[0], self.largest[0], self.weights[0]);
             for q in &mut self.q {
                 q[l] = q[0];
             }
@@ -166,8 +177,6 @@ impl Work {
             from = from.min(first);
             last = last.max(end);
         }
-        let mut largest = [f32::NEG_INFINITY; LANES];
-        self.weights = [0.0; LANES];
         self.sums.fill([0.0; LANES]);
         let (mut own_keys, mut own_values) =
             (std::mem::take(&mut self.keys), std::mem::take(&mut self.values));
@@ -194,7 +203,7 @@ impl Work {
                         if position < first || position > end { f32::NEG_INFINITY } else { scores[l] };
                 }
             }
-            self.weigh::<V>(scores, &mut largest);
+            self.weigh::<V>(scores);
             // SAFETY: the caller's.
             unsafe { tiles::<V>(values, count, &[scores], &mut self.sums, 1, true) };
             from += count as u32;
@@ -204,8 +213,8 @@ impl Work {
 
     /// Makes scores weights relative to the largest score so far, and what was summed up relative to the same.
     #[inline(always)]
-    fn weigh<V: Lanes>(&mut self, scores: &mut [[f32; LANES]], largest: &mut [f32; LANES]) {
-        let mut most = *largest;
+    fn weigh<V: Lanes>(&mut self, scores: &mut [[f32; LANES]]) {
+        let mut most = self.largest;
         for scores in scores.iter() {
             for l in 0..LANES {
                 most[l] = if scores[l] > most[l] { scores[l] } else { most[l] };
@@ -213,12 +222,12 @@ impl Work {
         }
         // A lane that has seen nothing yet has no largest score.
         let mut base = most;
-        let mut shift = *largest;
+        let mut shift = self.largest;
         for l in 0..LANES {
             base[l] = if most[l] == f32::NEG_INFINITY { 0.0 } else { most[l] };
             shift[l] -= base[l];
         }
-        if *largest != most {
+        if self.largest != most {
             let factor = exponents::<V>(shift);
             for l in 0..LANES {
                 self.weights[l] *= factor[l];
@@ -241,7 +250,7 @@ impl Work {
                 self.weights[l] += scores[l];
             }
         }
-        *largest = most;
+        self.largest = most;
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::lanes::LANES;
-use crate::ops::Activation;
+use crate::ops::{Activation, QUICK_GELU};
 
 /// eˣ, within 2⁻²² of it, for x from −87 to 88; beyond that what it is there. Not a number stays that.
 ///
@@ -52,6 +52,16 @@ pub(super) fn activate<const FUSED: bool>(act: Activation, x: [f32; LANES]) -> [
             let mut u = x;
             for u in &mut u {
                 *u *= FACTOR * (1.0 + 0.044715 * *u * *u);
+            }
+            let share = sigmoid::<FUSED>(u);
+            for i in 0..LANES {
+                y[i] *= share[i];
+            }
+        }
+        Activation::QuickGelu => {
+            let mut u = x;
+            for u in &mut u {
+                *u *= QUICK_GELU;
             }
             let share = sigmoid::<FUSED>(u);
             for i in 0..LANES {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use super::attention::attention;
-use super::experts::expert_linear;
+use super::experts::{expert_linear, group_linear};
 use super::gate::gate;
 use super::int8;
 use super::lanes::Instructions;
@@ -14,7 +14,7 @@ use super::linear::{Scratch, linear};
 use super::recurrent::{delta_rule, ssd};
 use crate::backend::Precision;
 use crate::graph::Step;
-use crate::ops::{Op, Value};
+use crate::ops::{Gate, Op, Value};
 
 /// Rows that are worth a task of their own where each is computed by itself.
 const ROWS: usize = 4;
@@ -50,16 +50,18 @@ impl Kernels {
             }
             Op::Attend(attend) => {
                 let (keys, values) = (inputs[1].cache(), inputs[2].cache());
-                attention(with, &attend.0, &step.rows, inputs[0].rows().0, keys, values, out);
+                let sinks = inputs.get(3).map_or(Vec::new(), |sinks| sinks.weight().vector());
+                attention(with, &attend.0, &sinks, &step.rows, inputs[0].rows().0, keys, values, out);
             }
             Op::DeltaRule(op) => delta_rule(with, op, step, inputs, out),
             Op::Ssd(op) => ssd(with, op, step, inputs, out),
             Op::ExpertLinear(op) => expert_linear(op, inputs, out),
+            Op::GroupLinear(op) => group_linear(op, inputs, out),
             // A gate of one number a row is little work.
-            Op::Gate(op) if inputs[0].rows().1 == inputs[1].rows().1 => {
-                gate(with, op.act, inputs[0].rows().0, Some(inputs[1].rows().0), out)
+            Op::Gate(op) if inputs.len() == 2 && inputs[0].rows().1 == inputs[1].rows().1 => {
+                gate(with, *op, inputs[0].rows().0, Some(inputs[1].rows().0), out)
             }
-            Op::Unary(op) => gate(with, op.act, inputs[0].rows().0, None, out),
+            Op::Unary(op) => gate(with, Gate::of(op.act), inputs[0].rows().0, None, out),
             Op::RmsNorm(_) | Op::GatedNorm(_) | Op::LayerNorm(_) | Op::Rope(_) | Op::Add(_) => {
                 by_rows(op, step, inputs, out)
             }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Collected, Input, Then, Ticket};
+use crate::blocking::Waiting;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Cache, Kind, Node, Step};
@@ -348,8 +349,9 @@ impl Backend for Cpu {
         Ok(Ticket(self.tickets))
     }
 
-    fn collect(&mut self, _: Ticket) -> Result<Collected> {
-        Ok(self.done.pop_front().unwrap_or_default())
+    fn collect_async(&mut self, _: Ticket) -> Waiting<'_, Result<Collected>> {
+        let done = self.done.pop_front().unwrap_or_default();
+        Box::pin(async { Ok(done) })
     }
 }
 

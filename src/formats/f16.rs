@@ -3,6 +3,7 @@
 //! Plane 0: the halves as they are; a unit is 8 of them.
 
 use super::block::{self, Float};
+use super::encode::each_block;
 use super::planes::copy_row;
 use super::{Format, Plane};
 
@@ -12,6 +13,7 @@ pub(super) static F16: Format = Format {
     weights: 1,
     bytes: 2,
     decode: block::decode_floats::<Half, 2>,
+    encode: Some(encode),
     groups: None,
     dot: block::dot_floats::<Half, 2>,
     wgsl: "f16",
@@ -37,6 +39,12 @@ impl Float<2> for Half {
             f32::from_bits(((bits & 0x7fff) << 13) + bias) - f32::from_bits(subnormal * (113 << 23));
         f32::from_bits(magnitude.to_bits() | sign)
     }
+}
+
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |weight: &[f32; 1], half: &mut [u8; 2]| {
+        *half = half::f16::from_f32(weight[0]).to_le_bytes();
+    });
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {

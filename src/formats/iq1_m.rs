@@ -18,6 +18,7 @@ pub(super) static IQ1_M: Format = Format {
     weights: 256,
     bytes: 56,
     decode: block::decode::<Iq1, 56, 256>,
+    encode: None,
     groups: block::groups::<Iq1, 56, 256>(),
     dot: block::dot::<Iq1, 56, 256>,
     wgsl: "iq1_m",

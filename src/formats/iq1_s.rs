@@ -18,6 +18,7 @@ pub(super) static IQ1_S: Format = Format {
     weights: 256,
     bytes: 50,
     decode: block::decode::<Iq1, 50, 256>,
+    encode: None,
     groups: block::groups::<Iq1, 50, 256>(),
     dot: block::dot::<Iq1, 50, 256>,
     wgsl: "iq1_s",

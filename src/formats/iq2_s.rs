@@ -20,6 +20,7 @@ pub(super) static IQ2_S: Format = Format {
     weights: 256,
     bytes: 82,
     decode: block::decode::<Iq2, 82, 256>,
+    encode: None,
     groups: block::groups::<Iq2, 82, 256>(),
     dot: block::dot::<Iq2, 82, 256>,
     wgsl: "iq2_s",

@@ -17,6 +17,7 @@ pub(super) static IQ2_XS: Format = Format {
     weights: 256,
     bytes: 74,
     decode: block::decode::<Iq2, 74, 256>,
+    encode: None,
     groups: block::groups::<Iq2, 74, 256>(),
     dot: block::dot::<Iq2, 74, 256>,
     wgsl: "iq2_xs",

@@ -16,6 +16,7 @@ pub(super) static IQ2_XXS: Format = Format {
     weights: 256,
     bytes: 66,
     decode: block::decode::<Iq2, 66, 256>,
+    encode: None,
     groups: block::groups::<Iq2, 66, 256>(),
     dot: block::dot::<Iq2, 66, 256>,
     wgsl: "iq2_xxs",

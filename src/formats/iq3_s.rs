@@ -19,6 +19,7 @@ pub(super) static IQ3_S: Format = Format {
     weights: 256,
     bytes: 110,
     decode: block::decode::<Iq3, 110, 256>,
+    encode: None,
     groups: block::groups::<Iq3, 110, 256>(),
     dot: block::dot::<Iq3, 110, 256>,
     wgsl: "iq3_s",

@@ -17,6 +17,7 @@ pub(super) static IQ3_XXS: Format = Format {
     weights: 256,
     bytes: 98,
     decode: block::decode::<Iq3, 98, 256>,
+    encode: None,
     groups: block::groups::<Iq3, 98, 256>(),
     dot: block::dot::<Iq3, 98, 256>,
     wgsl: "iq3_xxs",

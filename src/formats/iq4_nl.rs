@@ -31,6 +31,7 @@ pub(super) static IQ4_NL: Format = Format {
     weights: 32,
     bytes: 18,
     decode: block::decode::<Iq4, 18, 32>,
+    encode: None,
     groups: block::groups::<Iq4, 18, 32>(),
     dot: block::dot::<Iq4, 18, 32>,
     wgsl: "iq4_nl",

@@ -16,6 +16,7 @@ pub(super) static IQ4_XS: Format = Format {
     weights: 256,
     bytes: 136,
     decode: block::decode::<Iq4, 136, 256>,
+    encode: None,
     groups: block::groups::<Iq4, 136, 256>(),
     dot: block::dot::<Iq4, 136, 256>,
     wgsl: "iq4_xs",

@@ -8,6 +8,7 @@
 
 mod bf16;
 mod block;
+mod encode;
 mod f16;
 // Called `mod f32`, it would hide the primitive type.
 #[path = "f32.rs"]
@@ -107,6 +108,9 @@ pub struct Format {
     pub bytes: usize,
     /// Decodes whole blocks to f32, exactly. Panics unless `blocks` and `weights` are equally many blocks.
     pub decode: fn(blocks: &[u8], weights: &mut [f32]),
+    /// Encodes finite weights to whole blocks, as ggml's reference does, where models are made in this format. Panics unless `weights` and
+    /// `blocks` are equally many blocks.
+    pub encode: Option<Encode>,
     /// The same weights as small integers with scales, where the format has such.
     pub groups: Option<Groups>,
     /// Σ w·x over a row of whole blocks, in f32: the weights of `decode` in whatever order of summation is fast. Panics
@@ -126,6 +130,9 @@ pub struct Format {
     /// Whether the WGSL side has `unit_dot_i8`.
     pub integer: bool,
 }
+
+/// Encodes weights to whole blocks; see [`Format::encode`].
+pub type Encode = fn(weights: &[f32], blocks: &mut [u8]);
 
 /// One array of a repacked tensor. Rows follow each other without gaps.
 #[derive(Debug, Clone, Copy)]

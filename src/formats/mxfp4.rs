@@ -19,6 +19,7 @@ pub(super) static MXFP4: Format = Format {
     weights: 32,
     bytes: 17,
     decode: block::decode::<Mxfp4, 17, 32>,
+    encode: None,
     groups: block::groups::<Mxfp4, 17, 32>(),
     dot: block::dot::<Mxfp4, 17, 32>,
     wgsl: "mxfp4",

@@ -16,6 +16,7 @@ pub(super) static NVFP4: Format = Format {
     weights: 64,
     bytes: 36,
     decode: block::decode::<Nvfp4, 36, 64>,
+    encode: None,
     groups: block::groups::<Nvfp4, 36, 64>(),
     dot: block::dot::<Nvfp4, 36, 64>,
     wgsl: "nvfp4",

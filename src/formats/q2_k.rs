@@ -17,6 +17,7 @@ pub(super) static Q2_K: Format = Format {
     weights: 256,
     bytes: 84,
     decode: block::decode::<Q2, 84, 256>,
+    encode: None,
     groups: block::groups::<Q2, 84, 256>(),
     dot: block::dot::<Q2, 84, 256>,
     wgsl: "q2_k",

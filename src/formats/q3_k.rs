@@ -18,6 +18,7 @@ pub(super) static Q3_K: Format = Format {
     weights: 256,
     bytes: 110,
     decode: block::decode::<Q3, 110, 256>,
+    encode: None,
     groups: block::groups::<Q3, 110, 256>(),
     dot: block::dot::<Q3, 110, 256>,
     wgsl: "q3_k",

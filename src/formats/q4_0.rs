@@ -7,6 +7,7 @@
 //! Plane 1: the d of each block.
 
 use super::block::{self, Block, Group, f16_at, less, nibbles};
+use super::encode::{each_block, furthest, inverse, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -16,6 +17,7 @@ pub(super) static Q4_0: Format = Format {
     weights: 32,
     bytes: 18,
     decode: block::decode::<Q4, 18, 32>,
+    encode: Some(encode),
     groups: block::groups::<Q4, 18, 32>(),
     dot: block::dot::<Q4, 18, 32>,
     wgsl: "q4_0",
@@ -38,6 +40,19 @@ impl Block<18, 32> for Q4 {
     fn group(block: &[u8; 18], _: &(), _: usize) -> Group {
         Group::scaled(f16_at(block, 0), less(nibbles(block, 2), 8))
     }
+}
+
+/// The weight furthest from 0 becomes −8 (`quantize_row_q4_0_ref`).
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |w: &[f32; 32], block: &mut [u8; 18]| {
+        let d = furthest(w) / -8.0;
+        let inverse = inverse(d);
+        let quant = |i: usize| ((w[i] * inverse + 8.5) as u8).min(15);
+        put_f16(block, 0, d);
+        for j in 0..16 {
+            block[2 + j] = quant(j) | quant(j + 16) << 4;
+        }
+    });
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {

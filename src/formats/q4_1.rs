@@ -16,6 +16,7 @@ pub(super) static Q4_1: Format = Format {
     weights: 32,
     bytes: 20,
     decode: block::decode::<Q4, 20, 32>,
+    encode: None,
     groups: block::groups::<Q4, 20, 32>(),
     dot: block::dot::<Q4, 20, 32>,
     wgsl: "q4_1",

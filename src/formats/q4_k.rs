@@ -9,6 +9,7 @@
 //! the file's 12.
 
 use super::block::{self, Block, Group, f16_at, less, u32_at};
+use super::encode::{Steps, affine, each_block, nearest, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -18,6 +19,7 @@ pub(super) static Q4_K: Format = Format {
     weights: 256,
     bytes: 144,
     decode: block::decode::<Q4, 144, 256>,
+    encode: Some(encode),
     groups: block::groups::<Q4, 144, 256>(),
     dot: block::dot::<Q4, 144, 256>,
     wgsl: "q4_k",
@@ -46,6 +48,65 @@ impl Block<144, 256> for Q4 {
             scale: [header.scale[s]; 2],
             minimum: [header.minimum[s]; 2],
         }
+    }
+}
+
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |w: &[f32; 256], block: &mut [u8; 144]| {
+        let quants = encode_block(w, block, 15, &Steps { first: -1.0, count: 20 });
+        for (pair, bytes) in block[16..].as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for i in 0..32 {
+                bytes[i] = quants[2 * pair][i] | quants[2 * pair + 1][i] << 4;
+            }
+        }
+    });
+}
+
+/// Writes the first 16 bytes of a block of Q4_K or Q5_K, and returns the quants of each sub-block, 0 to `most`
+/// (`quantize_row_q4_K_ref`, `quantize_row_q5_K_ref`).
+pub(super) fn encode_block(
+    weights: &[f32; 256],
+    block: &mut [u8],
+    most: i32,
+    steps: &Steps,
+) -> [[u8; 32]; 8] {
+    let (mut scales, mut minimums, mut quants) = ([0.0f32; 8], [0.0f32; 8], [[0; 32]; 8]);
+    for (s, w) in weights.as_chunks::<32>().0.iter().enumerate() {
+        let mut squares = 0.0f32;
+        for w in w {
+            squares += w * w;
+        }
+        let usual = (squares / 32.0).sqrt();
+        (scales[s], minimums[s], quants[s]) = affine(w, &w.map(|w| usual + w.abs()), most, steps);
+    }
+    // Both are never below 0; a comparison, since the larger of 0 and −0 may be either.
+    let largest = |values: &[f32; 8]| {
+        values.iter().fold(0.0f32, |most, &value| if value > most { value } else { most })
+    };
+    let (scale, minimum) = (largest(&scales), largest(&minimums));
+    let in_64 = |value: f32, largest: f32| {
+        let inverse = if largest > 0.0 { 63.0 / largest } else { 0.0 };
+        nearest(inverse * value, 0, 63) as u8
+    };
+    put_f16(block, 0, scale / 63.0);
+    put_f16(block, 2, minimum / 63.0);
+    put_scales_and_minimums(block, scales.map(|s| in_64(s, scale)), minimums.map(|m| in_64(m, minimum)));
+    // Once more, with the scales as they are now.
+    let Scales { scale, minimum } = Scales::of(block);
+    for (s, w) in weights.as_chunks::<32>().0.iter().enumerate() {
+        if scale[s] != 0.0 {
+            quants[s] = w.map(|w| nearest((w + minimum[s]) / scale[s], 0, most) as u8);
+        }
+    }
+    quants
+}
+
+/// The way back from [`scales_and_minimums`].
+fn put_scales_and_minimums(block: &mut [u8], scales: [u8; 8], minimums: [u8; 8]) {
+    for i in 0..4 {
+        block[4 + i] = scales[i] | (scales[i + 4] >> 4) << 6;
+        block[8 + i] = minimums[i] | (minimums[i + 4] >> 4) << 6;
+        block[12 + i] = scales[i + 4] & 15 | (minimums[i + 4] & 15) << 4;
     }
 }
 

@@ -7,6 +7,7 @@
 //! unit three u32: the other bit of each weight of the first block, of the second one, and the d of both.
 
 use super::block::{self, Block, Group, f16_at, less, nibbles, u32_at};
+use super::encode::{each_block, furthest, inverse, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -16,6 +17,7 @@ pub(super) static Q5_0: Format = Format {
     weights: 32,
     bytes: 22,
     decode: block::decode::<Q5, 22, 32>,
+    encode: Some(encode),
     groups: block::groups::<Q5, 22, 32>(),
     dot: block::dot::<Q5, 22, 32>,
     wgsl: "q5_0",
@@ -37,6 +39,25 @@ impl Block<22, 32> for Q5 {
     #[inline(always)]
     fn group(block: &[u8; 22], _: &(), _: usize) -> Group {
         Group::scaled(f16_at(block, 0), less(five_bits(u32_at(block, 2), nibbles(block, 6)), 16))
+    }
+}
+
+/// The weight furthest from 0 becomes −16 (`quantize_row_q5_0_ref`).
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |w: &[f32; 32], block: &mut [u8; 22]| {
+        let d = furthest(w) / -16.0;
+        let inverse = inverse(d);
+        put_f16(block, 0, d);
+        put_five_bits(&mut block[2..], &w.map(|w| ((w * inverse + 16.5) as u8).min(31)));
+    });
+}
+
+/// The fifth bits of 32 values as a u32, then their low halves.
+pub(super) fn put_five_bits(bytes: &mut [u8], q: &[u8; 32]) {
+    let high: u32 = (0..32).map(|i| u32::from(q[i] >> 4) << i).sum();
+    bytes[..4].copy_from_slice(&high.to_le_bytes());
+    for j in 0..16 {
+        bytes[4 + j] = q[j] & 15 | (q[j + 16] & 15) << 4;
     }
 }
 

@@ -8,8 +8,9 @@
 //! second one.
 
 use super::block::{self, Block, Group, f16_at, less, nibbles, u32_at};
+use super::encode::{Steps, affine, each_block, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
-use super::q5_0::five_bits;
+use super::q5_0::{five_bits, put_five_bits};
 use super::{Format, Plane};
 
 pub(super) static Q5_1: Format = Format {
@@ -18,6 +19,7 @@ pub(super) static Q5_1: Format = Format {
     weights: 32,
     bytes: 24,
     decode: block::decode::<Q5, 24, 32>,
+    encode: Some(encode),
     groups: block::groups::<Q5, 24, 32>(),
     dot: block::dot::<Q5, 24, 32>,
     wgsl: "q5_1",
@@ -42,6 +44,19 @@ impl Block<24, 32> for Q5 {
         let q = less(five_bits(u32_at(block, 4), nibbles(block, 8)), 0);
         Group { q, scale: [f16_at(block, 0); 2], minimum: [-f16_at(block, 2); 2] }
     }
+}
+
+/// By the search of the K formats, all weights alike; ggml's reference goes from the smallest weight to the largest, which costs more error.
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |w: &[f32; 32], block: &mut [u8; 24]| {
+        // The search knows offsets below 0.
+        let above = w.iter().copied().fold(f32::INFINITY, f32::min).max(0.0);
+        let (scale, minimum, q) =
+            affine(&w.map(|w| w - above), &[1.0; 32], 31, &Steps { first: -1.0, count: 20 });
+        put_f16(block, 0, scale);
+        put_f16(block, 2, above - minimum);
+        put_five_bits(&mut block[4..], &q);
+    });
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {

@@ -8,8 +8,9 @@
 //! weight of its first sub-block, of its second one, and their two scales and two minimums, a byte each; then d and dmin.
 
 use super::block::{self, Block, Group, less, u32_at};
+use super::encode::{Steps, each_block};
 use super::planes::{Nibbles, plane_row, planes_of, put_words, row_blocks};
-use super::q4_k::{Scales, steps, sub_block};
+use super::q4_k::{Scales, encode_block, steps, sub_block};
 use super::{Format, Plane};
 
 pub(super) static Q5_K: Format = Format {
@@ -18,6 +19,7 @@ pub(super) static Q5_K: Format = Format {
     weights: 256,
     bytes: 176,
     decode: block::decode::<Q5, 176, 256>,
+    encode: Some(encode),
     groups: block::groups::<Q5, 176, 256>(),
     dot: block::dot::<Q5, 176, 256>,
     wgsl: "q5_k",
@@ -43,6 +45,18 @@ impl Block<176, 256> for Q5 {
     fn group(block: &[u8; 176], header: &Scales, s: usize) -> Group {
         Group { q: less(quants(block, s), 0), scale: [header.scale[s]; 2], minimum: [header.minimum[s]; 2] }
     }
+}
+
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |w: &[f32; 256], block: &mut [u8; 176]| {
+        let quants = encode_block(w, block, 31, &Steps { first: -0.5, count: 15 });
+        for i in 0..32 {
+            block[16 + i] = (0..8).map(|s| quants[s][i] >> 4 << s).sum();
+            for pair in 0..4 {
+                block[48 + 32 * pair + i] = quants[2 * pair][i] & 15 | (quants[2 * pair + 1][i] & 15) << 4;
+            }
+        }
+    });
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {

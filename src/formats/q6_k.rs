@@ -9,6 +9,7 @@
 //! [`pack_pairs`]. Plane 2, for each block, five u32: the 16 scales, then d as f32.
 
 use super::block::{self, Block, Group, f16_at, less};
+use super::encode::{LEAST_SCALE, each_block, furthest, nearest, put_f16, scale_of};
 use super::planes::{Nibbles, pack_pairs, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -18,6 +19,7 @@ pub(super) static Q6_K: Format = Format {
     weights: 256,
     bytes: 210,
     decode: block::decode::<Q6, 210, 256>,
+    encode: Some(encode),
     groups: block::groups::<Q6, 210, 256>(),
     dot: block::dot::<Q6, 210, 256>,
     wgsl: "q6_k",
@@ -57,6 +59,40 @@ impl Block<210, 256> for Q6 {
         let q = quants.as_chunks().0[run];
         Group { q, scale: [scales[2 * run], scales[2 * run + 1]], minimum: [0.0; 2] }
     }
+}
+
+/// `quantize_row_q6_K_ref`.
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |w: &[f32; 256], block: &mut [u8; 210]| {
+        block.fill(0);
+        let groups = w.as_chunks::<16>().0;
+        let mut q = [0; 256];
+        let mut scales = [0.0; 16];
+        for (g, q) in q.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            (scales[g], *q) = scale_of(&groups[g], 32);
+        }
+        let furthest = furthest(&scales);
+        if furthest.abs() < LEAST_SCALE {
+            return;
+        }
+        let inverse = -128.0 / furthest;
+        let d = put_f16(block, 208, 1.0 / inverse);
+        for g in 0..16 {
+            let scale = nearest(inverse * scales[g], -128, 127) as i8;
+            block[192 + g] = scale as u8;
+            let d = d * f32::from(scale);
+            if d != 0.0 {
+                for i in 16 * g..16 * g + 16 {
+                    q[i] = (nearest(w[i] / d, -32, 31) + 32) as u8;
+                }
+            }
+        }
+        for (i, q) in q.into_iter().enumerate() {
+            let (half, run, at) = (i / 128, i / 32 % 4, i % 32);
+            block[64 * half + run % 2 * 32 + at] |= (q & 15) << (run / 2 * 4);
+            block[128 + 32 * half + at] |= (q >> 4) << (run * 2);
+        }
+    });
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {

@@ -6,6 +6,7 @@
 //! units, then the second, third and fourth 16. Plane 1: the d of each block.
 
 use super::block::{self, Block, Group, f16_at};
+use super::encode::{each_block, furthest, inverse, put_f16};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -15,6 +16,7 @@ pub(super) static Q8_0: Format = Format {
     weights: 32,
     bytes: 34,
     decode: block::decode::<Q8, 34, 32>,
+    encode: Some(encode),
     groups: block::groups::<Q8, 34, 32>(),
     dot: block::dot::<Q8, 34, 32>,
     wgsl: "q8_0",
@@ -41,6 +43,18 @@ impl Block<34, 32> for Q8 {
         }
         Group::scaled(f16_at(block, 0), q)
     }
+}
+
+/// The weight furthest from 0 becomes ±127 (`quantize_row_q8_0_ref`).
+fn encode(weights: &[f32], blocks: &mut [u8]) {
+    each_block(weights, blocks, |w: &[f32; 32], block: &mut [u8; 34]| {
+        let d = furthest(w).abs() / 127.0;
+        let inverse = inverse(d);
+        put_f16(block, 0, d);
+        for i in 0..32 {
+            block[2 + i] = (w[i] * inverse).round() as i8 as u8;
+        }
+    });
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {

@@ -14,6 +14,7 @@ pub(super) static TQ1_0: Format = Format {
     weights: 256,
     bytes: 54,
     decode: block::decode::<Tq1, 54, 256>,
+    encode: None,
     groups: block::groups::<Tq1, 54, 256>(),
     dot: block::dot::<Tq1, 54, 256>,
     wgsl: "tq2_0",

@@ -16,6 +16,7 @@ pub(super) static TQ2_0: Format = Format {
     weights: 256,
     bytes: 66,
     decode: block::decode::<Tq2, 66, 256>,
+    encode: None,
     groups: block::groups::<Tq2, 66, 256>(),
     dot: block::dot::<Tq2, 66, 256>,
     wgsl: "tq2_0",

@@ -10,6 +10,7 @@ mod part;
 mod reader;
 mod split;
 mod value;
+mod writer;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use assembly::Assembly;
 pub use metadata::Metadata;
 use part::Part;
 pub use value::{Array, Strings, Value, ValueType, Values};
+pub use writer::{NewTensor, Writer};
 
 /// A tensor of a file.
 #[derive(Debug)]

@@ -1,11 +1,15 @@
 //! Adapters: which there are, which is taken, what of it is used, and how its errors come back.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use crate::backend::DeviceInfo;
+use crate::blocking::block_on;
 use crate::error::{Error, Result};
 use crate::gpu::run::subgroup;
+use crate::gpu::signal::Signal;
 
 /// A graphics API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,10 @@ const LEAST_BINDING: u64 = 16 << 10;
 pub struct Masks {
     /// No subgroup operations.
     pub no_subgroups: bool,
+    /// No matrix units.
+    pub no_coop: bool,
+    /// For tests: their kernels with plain arithmetic in place of matrix units.
+    pub emulated_matrices: bool,
     /// The largest binding of a buffer, in bytes.
     pub max_binding: Option<u64>,
     /// For tests: a size of subgroups that the adapter names as its largest, whatever it has.
@@ -58,6 +66,65 @@ pub struct Masks {
     pub as_hardware: bool,
     /// For tests: a piece of a kernel's text, and what to put in its place, to see that a wrong kernel is noticed.
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// Matrix units of an adapter, by the matrices that they multiply: f16 in, f32 out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matrix {
+    /// 16 × 16.
+    Sixteen,
+    /// 8 × 8.
+    Eight,
+    /// None: plain arithmetic in their place, for tests.
+    Emulated,
+}
+
+impl Matrix {
+    /// The stem of its file in `wgsl/matrix/`.
+    pub fn stem(self) -> &'static str {
+        match self {
+            Matrix::Sixteen => "sixteen",
+            Matrix::Eight => "eight",
+            Matrix::Emulated => "emulated",
+        }
+    }
+
+    /// Rows and columns of a matrix.
+    pub fn size(self) -> u32 {
+        if self == Matrix::Eight { 8 } else { 16 }
+    }
+
+    /// Invocations that multiply a matrix together.
+    pub fn subgroup(self, caps: &Caps) -> u32 {
+        if self == Matrix::Emulated { 32 } else { caps.subgroup_size }
+    }
+
+    /// What an adapter offers that WGSL has words for. Subgroups must be of one size, and no smaller than 32.
+    fn of(adapter: &wgpu::Adapter) -> Option<Matrix> {
+        let info = adapter.get_info();
+        let whole = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size >= 32;
+        if !whole || !adapter.features().contains(Matrix::FEATURES) {
+            return None;
+        }
+        let listed = adapter.cooperative_matrix_properties();
+        let has = |size: u32| {
+            listed.iter().any(|p| {
+                [p.m_size, p.n_size, p.k_size] == [size; 3]
+                    && p.ab_type == wgpu::CooperativeScalarType::F16
+                    && p.cr_type == wgpu::CooperativeScalarType::F32
+            })
+        };
+        // Metal has no matrices of 16, and naga would write them all the same.
+        match info.backend {
+            wgpu::Backend::Vulkan if has(16) => Some(Matrix::Sixteen),
+            _ if has(8) => Some(Matrix::Eight),
+            _ => None,
+        }
+    }
+
+    const FEATURES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        .union(wgpu::Features::SHADER_F16)
+        .union(wgpu::Features::SUBGROUP);
 }
 
 /// An adapter as `wgllm devices` lists it.
@@ -79,6 +146,8 @@ pub struct Caps {
     pub subgroup_size: u32,
     /// Whether all subgroups are of that size.
     pub subgroup_size_fixed: bool,
+    /// Matrix units.
+    pub matrix: Option<Matrix>,
     /// Invocations of a workgroup.
     pub invocations: u32,
     /// Whether it is a program: then work counts, where on hardware waiting does.
@@ -117,7 +186,12 @@ pub struct Device {
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
     made: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
+    scopes: Mutex<Vec<Scope>>,
 }
+
+/// An error scope whose answer is still to come, and what its error means.
+type Scope =
+    (Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>, Box<dyn FnOnce(wgpu::Error) -> Error + Send>);
 
 #[derive(Clone)]
 enum Fault {
@@ -142,11 +216,63 @@ impl Device {
         }
     }
 
-    /// Waits for everything that was submitted, or up to the given submission.
-    pub fn wait(&self, until: Option<wgpu::SubmissionIndex>) -> Result<()> {
+    /// Waits for a callback that comes with a submission, or with the last one. Where a device is polled, callbacks run in here; in a browser
+    /// polling does nothing, and its event loop runs them.
+    pub async fn wait(&self, until: Option<wgpu::SubmissionIndex>, signal: Signal) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::Wait { submission_index: until, timeout: None });
         self.check()?;
-        polled.map(drop).map_err(|e| Error::Lost(format!("{}: {e}", self.info.name)))
+        polled.map_err(|e| Error::Lost(format!("{}: {e}", self.info.name)))?;
+        signal.await;
+        self.check()
+    }
+
+    /// Waits for everything that was submitted.
+    pub async fn finished(&self) -> Result<()> {
+        self.wait(None, self.submitted()).await
+    }
+
+    /// What tells when everything is done that was submitted so far.
+    pub fn submitted(&self) -> Signal {
+        let signal = Signal::default();
+        let done = signal.clone();
+        self.queue.on_submitted_work_done(move || done.give());
+        signal
+    }
+
+    /// Has the first `bytes` of a buffer mapped; what tells when they are, or cannot be.
+    pub fn map(&self, buffer: &wgpu::Buffer, mode: wgpu::MapMode, bytes: u64) -> Signal {
+        let signal = Signal::default();
+        let done = signal.clone();
+        buffer.map_async(mode, ..bytes, move |_| done.give());
+        signal
+    }
+
+    /// The error of a scope, where it is known at once; where it comes later, [`Device::settled`] tells it.
+    pub fn settle(
+        &self,
+        scope: wgpu::ErrorScopeGuard,
+        means: impl FnOnce(wgpu::Error) -> Error + Send + 'static,
+    ) -> Result<()> {
+        let mut answer: Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>> = Box::pin(scope.pop());
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(error) => error.map_or(Ok(()), |e| Err(means(e))),
+            Poll::Pending => {
+                let mut scopes = self.scopes.lock().unwrap_or_else(|e| e.into_inner());
+                scopes.push((answer, Box::new(means)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for what all error scopes tell, then fails like [`Device::check`].
+    pub async fn settled(&self) -> Result<()> {
+        let scopes = std::mem::take(&mut *self.scopes.lock().unwrap_or_else(|e| e.into_inner()));
+        for (answer, means) in scopes {
+            if let Some(e) = answer.await {
+                return Err(means(e));
+            }
+        }
+        self.check()
     }
 
     /// The number of buffers made so far.
@@ -167,16 +293,10 @@ impl Device {
         let size = size.max(16).next_multiple_of(4);
         let desc = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&desc);
-        match pollster::block_on(scope.pop()) {
-            None => {
-                self.made.fetch_add(1, Ordering::Relaxed);
-                Ok(buffer)
-            }
-            Some(_) => Err(Error::OutOfMemory(format!(
-                "out of memory on {}: {label} needs {size} bytes more",
-                self.info.name
-            ))),
-        }
+        let full = format!("out of memory on {}: {label} needs {size} bytes more", self.info.name);
+        self.settle(scope, |_| Error::OutOfMemory(full))?;
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Ok(buffer)
     }
 }
 
@@ -189,8 +309,8 @@ fn instance() -> wgpu::Instance {
 }
 
 /// All adapters, hardware first; the order is their numbering.
-fn enumerate() -> Vec<wgpu::Adapter> {
-    let mut all = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut all = instance().enumerate_adapters(wgpu::Backends::all()).await;
     all.retain(|a| Api::of(a.get_info().backend).is_some());
     all.sort_by_key(|a| rank(&a.get_info()));
     all
@@ -228,6 +348,11 @@ fn describe(adapter: &wgpu::Adapter, masks: Masks) -> DeviceInfo {
             format!("subgroups of {min} to {max}")
         });
     }
+    match Matrix::of(adapter).filter(|_| !masks.no_coop && !masks.no_subgroups) {
+        Some(matrix) => used.push(format!("f16 matrices of {0} × {0}", matrix.size())),
+        None if masks.emulated_matrices => used.push("emulated matrices".into()),
+        None => {}
+    }
     let driver = [info.driver.as_str(), info.driver_info.as_str()];
     DeviceInfo {
         name: info.name.clone(),
@@ -238,19 +363,34 @@ fn describe(adapter: &wgpu::Adapter, masks: Masks) -> DeviceInfo {
     }
 }
 
-/// All adapters here, as `devices` lists them.
+/// [`adapters_async`], on a thread that may wait.
 pub fn adapters() -> Vec<AdapterLine> {
+    block_on(adapters_async())
+}
+
+/// [`choose_async`], on a thread that may wait.
+pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
+    block_on(choose_async(api, device, masks))
+}
+
+/// [`best_async`], on a thread that may wait.
+pub fn best(masks: Masks) -> Result<Option<Device>> {
+    block_on(best_async(masks))
+}
+
+/// All adapters here, as `devices` lists them.
+pub async fn adapters_async() -> Vec<AdapterLine> {
     let line = |(index, a)| AdapterLine { index, info: describe(a, Masks::default()) };
-    enumerate().iter().enumerate().map(line).collect()
+    enumerate().await.iter().enumerate().map(line).collect()
 }
 
 /// The adapter that was asked for by API, by number or by a part of its name, or an error that lists those there are.
-pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
+pub async fn choose_async(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<Device> {
     if device.is_some_and(|d| d.trim().is_empty()) {
         let what = "the device's name is empty; give a number of `wgllm devices` or a part of a name";
         return Err(Error::Usage(what.into()));
     }
-    let all = enumerate();
+    let all = enumerate().await;
     let of_api = |a: &wgpu::Adapter| api.is_none_or(|api| Api::of(a.get_info().backend) == Some(api));
     let wanted = |(index, a): &(usize, &wgpu::Adapter)| {
         let name = a.get_info().name.to_lowercase();
@@ -261,7 +401,7 @@ pub fn choose(api: Option<Api>, device: Option<&str>, masks: Masks) -> Result<De
             })
     };
     match all.iter().enumerate().find(wanted) {
-        Some((_, adapter)) => open(adapter, masks),
+        Some((_, adapter)) => open(adapter, masks).await,
         None => Err(Error::Device(no_such(api, device, &all))),
     }
 }
@@ -286,29 +426,37 @@ fn no_such(api: Option<Api>, device: Option<&str>, all: &[wgpu::Adapter]) -> Str
 }
 
 /// The best hardware adapter, if there is one: never a software adapter.
-pub fn best(masks: Masks) -> Result<Option<Device>> {
-    match enumerate().iter().find(|a| !is_software(&a.get_info())) {
-        Some(adapter) => open(adapter, masks).map(Some),
+pub async fn best_async(masks: Masks) -> Result<Option<Device>> {
+    match enumerate().await.iter().find(|a| !is_software(&a.get_info())) {
+        Some(adapter) => open(adapter, masks).await.map(Some),
         None => Ok(None),
     }
 }
 
-fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
+async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
     let info = adapter.get_info();
     let mut wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
     if !masks.no_subgroups {
         wanted |= wgpu::Features::SUBGROUP;
     }
+    let matrix = Matrix::of(adapter).filter(|_| !masks.no_coop && !masks.no_subgroups);
+    if matrix.is_some() {
+        wanted |= Matrix::FEATURES;
+    }
     let features = adapter.features() & wanted;
+    // SAFETY: of what wgpu calls experimental only matrix units are used, only where the adapter lists them, by kernels that load and
+    // store within what they declare and in control flow that is uniform.
+    let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
     let limits = adapter.limits();
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("wgllm"),
         required_features: features,
         required_limits: limits.clone(),
+        experimental_features: if matrix.is_some() { experimental } else { Default::default() },
         ..Default::default()
     });
     let refused = |e| Error::Device(format!("{} cannot be opened: {e}", info.name));
-    let (device, queue) = pollster::block_on(request).map_err(refused)?;
+    let (device, queue) = request.await.map_err(refused)?;
 
     let fault = Arc::new(Mutex::new(None));
     let (lost, error) = (fault.clone(), fault.clone());
@@ -329,6 +477,7 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
         subgroup_size_fixed: info.subgroup_min_size == info.subgroup_max_size,
+        matrix: matrix.or(masks.emulated_matrices.then_some(Matrix::Emulated)),
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         software: is_software(&info) && !masks.as_hardware,
         workgroup_bytes: limits
@@ -353,10 +502,11 @@ fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         mutation: masks.mutation,
         made: AtomicU64::new(0),
         fault,
+        scopes: Mutex::default(),
     };
     // The largest subgroup that an adapter names may be larger than any that it runs: plans go by what it runs.
     if opened.caps.subgroups && !opened.caps.subgroup_size_fixed {
-        opened.caps.subgroup_size = subgroup::measure(&opened)?;
+        opened.caps.subgroup_size = subgroup::measure(&opened).await?;
     }
     if let Some(size) = masks.claimed_subgroup {
         (opened.caps.subgroup_size, opened.caps.subgroup_size_fixed) = (size, false);

@@ -1,8 +1,8 @@
 //! Links WGSL: `import package::lib::grid::flat;` brings the text of `wgsl/lib/grid.wgsl`, once, after the kernel's own, whose
 //! line numbers stay as they are. Some names are slots, filled for each dispatch: `package::weight` (a tensor's format),
 //! `package::keys` and `package::values` (the KV cache's), `package::input`, `package::output` and `package::copy` (what a matvec reads, what
-//! becomes of its sums, and what the next one reads). Where there are two files `x_subgroup` and `x_plain`, the adapter decides which
-//! `x` is.
+//! becomes of its sums, and what the next one reads), and `package::matrix` (the adapter's matrix units). Where there are two files
+//! `x_subgroup` and `x_plain`, the adapter decides which `x` is.
 //!
 //! Keys and values may be kept in one format or in two, so that a file of `wgsl/cache/` or `wgsl/cache_pair/` is brought once for each of them:
 //! what is called `cache_load` there is `key_load` for keys and `value_load` for values ([`ROLES`]).
@@ -26,6 +26,8 @@ pub struct Slots {
     pub keys: Option<&'static str>,
     /// And of values.
     pub values: Option<&'static str>,
+    /// The stem in `wgsl/matrix/` of matrix units.
+    pub matrix: Option<&'static str>,
     /// Whether subgroup operations may be used.
     pub subgroups: bool,
 }
@@ -35,6 +37,20 @@ const ROLES: [(&str, [(&str, &str); 4]); 2] = [
     ("keys", [("cache_", "key_"), ("Cache", "Key"), ("CACHE_", "KEY_"), ("caches", "keys")]),
     ("values", [("cache_", "value_"), ("Cache", "Value"), ("CACHE_", "VALUE_"), ("caches", "values")]),
 ];
+
+impl Slots {
+    /// Nothing in any slot, and no subgroups.
+    pub const NONE: Slots = Slots {
+        weight: None,
+        input: None,
+        output: None,
+        copy: None,
+        keys: None,
+        values: None,
+        matrix: None,
+        subgroups: false,
+    };
+}
 
 /// The source of a file in `wgsl/`, by its path without the ending.
 pub fn source(stem: &str) -> Option<&'static str> {
@@ -134,6 +150,7 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
         ["input"] => slot("input", slots.input),
         ["output"] => slot("output", slots.output),
         ["copy"] => slot("copy", slots.copy),
+        ["matrix"] => slot("matrix", slots.matrix),
         [role @ ("keys" | "values"), rest @ ..] if rest.len() < 2 => {
             let format = if *role == "keys" { slots.keys } else { slots.values };
             let folder = rest.first().copied().unwrap_or("cache");
@@ -158,6 +175,7 @@ mod tests {
         copy: Some("i8"),
         keys: Some("q8_0"),
         values: Some("f16"),
+        matrix: None,
         subgroups: true,
     };
 

@@ -9,11 +9,13 @@ mod memory;
 mod pipelines;
 mod plan;
 mod run;
+mod signal;
 
 use std::sync::Arc;
 
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig};
 use crate::batch::{Batch, Collected, Ticket};
+use crate::blocking::{Waiting, block_on};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
@@ -22,12 +24,15 @@ use crate::sampler::Sampling;
 
 use memory::buffers::{Buffers, Room, step_words};
 use plan::groups;
-use run::{bandwidth, launch, profile, sampler, submission};
+use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
-pub use device::{AdapterLine, Api, Caps, Device, Masks, adapters, best, choose};
+pub use device::{
+    AdapterLine, Api, Caps, Device, Masks, adapters, adapters_async, best, best_async, choose, choose_async,
+};
 pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
+pub use plan::Arithmetic;
 use plan::{FEW, Launch, Planner, RowClass};
 use run::launch::BoundLaunch;
 use run::sampler::Sampler;
@@ -54,10 +59,11 @@ pub struct Gpu {
     /// The pages of each slot.
     tables: Vec<Vec<u32>>,
     bandwidth: Option<Option<f64>>,
+    notes: Vec<String>,
 }
 
 impl Gpu {
-    /// Plans the dispatches, makes the pipelines and uploads the weights.
+    /// [`Gpu::new_async`], on a thread that may wait.
     pub fn new(
         device: Device,
         file: Arc<Gguf>,
@@ -66,8 +72,30 @@ impl Gpu {
         unfused: bool,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Gpu> {
+        block_on(Gpu::new_async(device, file, model, config, unfused, progress))
+    }
+
+    /// Plans the dispatches, makes the pipelines and uploads the weights.
+    pub async fn new_async(
+        mut device: Device,
+        file: Arc<Gguf>,
+        model: Arc<Model>,
+        config: RuntimeConfig,
+        unfused: bool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Gpu> {
         let graph = &model.graph;
         config.kv.check(graph)?;
+        let mut notes = Vec::new();
+        if let Some(matrix) = device.caps.matrix
+            && config.precision == Precision::Fast
+            && config.rows > 1
+            && let Err(e) = matrix_test::trust(&device, matrix).await
+        {
+            device.caps.matrix = None;
+            let name = &device.info.name;
+            notes.push(format!("the matrix units of {name} are not used, for they failed a test: {e}"));
+        }
         let (matrices, vectors) = weight_nodes(&model);
         let groups = groups::groups(graph);
         let layout =
@@ -94,8 +122,8 @@ impl Gpu {
         }
         let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
         keys.extend(Sampler::keys(&device, &model)?);
-        let pipelines = Pipelines::make(&device, &keys)?;
-        let buffers = Buffers::new(&device, &file, graph, config, room, &launches)?;
+        let pipelines = Pipelines::make(&device, &keys).await?;
+        let buffers = Buffers::new(&device, &file, graph, config, room, &launches).await?;
         let weights = Weights::upload(
             &device,
             &file,
@@ -104,7 +132,8 @@ impl Gpu {
             &vectors,
             &groups::biases(graph, &groups),
             progress,
-        )?;
+        )
+        .await?;
         let bind = |class: RowClass| {
             let bound = |p| BoundLaunch::new(&device, &pipelines, &buffers, &weights, class, p);
             launches[class as usize].iter().map(bound).collect::<Result<Vec<_>>>()
@@ -118,7 +147,7 @@ impl Gpu {
         let tables: Vec<Vec<u32>> =
             (0..config.slots as u32).map(|slot| (slot * table..(slot + 1) * table).collect()).collect();
         device.queue.write_buffer(buffers.pages(), 0, bytemuck::cast_slice(&tables.concat()));
-        device.check()?;
+        device.settled().await?;
         let pipelines_ms = pipelines.ms;
         let bandwidth = None;
         Ok(Gpu {
@@ -136,6 +165,7 @@ impl Gpu {
             flights,
             tables,
             bandwidth,
+            notes,
         })
     }
 
@@ -191,6 +221,10 @@ impl Backend for Gpu {
         info
     }
 
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     fn placement(&self) -> Placement {
         let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
         Placement {
@@ -215,16 +249,21 @@ impl Backend for Gpu {
         self.pipelines_ms
     }
 
-    fn read_bandwidth(&mut self) -> Option<f64> {
-        *self.bandwidth.get_or_insert_with(|| bandwidth::measure(&self.device).ok())
+    fn read_bandwidth_async(&mut self) -> Waiting<'_, Option<f64>> {
+        Box::pin(async {
+            if self.bandwidth.is_none() {
+                self.bandwidth = Some(bandwidth::measure(&self.device).await.ok());
+            }
+            self.bandwidth.flatten()
+        })
     }
 
     fn can_profile(&self) -> Result<()> {
         profile::check(self)
     }
 
-    fn profile(&mut self, position: u32) -> Result<Profile> {
-        profile::profile(self, position)
+    fn profile_async(&mut self, position: u32, rows: usize) -> Waiting<'_, Result<Profile>> {
+        Box::pin(profile::profile(self, position, rows))
     }
 
     fn limits(&self) -> Limits {
@@ -272,7 +311,7 @@ impl Backend for Gpu {
         submission::submit(self, batch)
     }
 
-    fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
-        submission::collect(self, ticket)
+    fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {
+        Box::pin(submission::collect(self, ticket))
     }
 }

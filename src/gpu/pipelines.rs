@@ -55,7 +55,7 @@ pub struct Pipelines {
 
 impl Pipelines {
     /// Makes all pipelines, on as many threads as there are cores.
-    pub fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
+    pub async fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
         let start = Instant::now();
         let cache = DiskCache::open(device);
         let mut wanted: Vec<&Key> = Vec::new();
@@ -90,7 +90,7 @@ impl Pipelines {
             }
         });
         let made = made.into_inner().unwrap_or_else(|e| e.into_inner())?;
-        device.check()?;
+        device.settled().await?;
         cache.save();
         Ok(Pipelines { made, ms: start.elapsed().as_secs_f64() * 1e3 })
     }
@@ -120,10 +120,9 @@ fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
         // and unchecked, with guard words around every result.
         unsafe { device.device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked()) }
     };
-    match pollster::block_on(scope.pop()) {
-        None => Ok(module),
-        Some(e) => Err(Error::Device(format!("{}: kernel {} is refused: {e}", device.info.name, key.kernel))),
-    }
+    let (name, kernel) = (device.info.name.clone(), key.kernel);
+    device.settle(scope, move |e| Error::Device(format!("{name}: kernel {kernel} is refused: {e}")))?;
+    Ok(module)
 }
 
 fn pipeline(
@@ -146,13 +145,9 @@ fn pipeline(
         },
         cache,
     });
-    match pollster::block_on(scope.pop()) {
-        None => Ok(pipeline),
-        Some(e) => {
-            let name = &device.info.name;
-            Err(Error::Device(format!("{name}: kernel {} with {constants:?} is refused: {e}", key.kernel)))
-        }
-    }
+    let of = format!("{}: kernel {} with {constants:?}", device.info.name, key.kernel);
+    device.settle(scope, move |e| Error::Device(format!("{of} is refused: {e}")))?;
+    Ok(pipeline)
 }
 
 /// The layout of what a kernel declares, used or not: wgpu's own would leave out what is not.
@@ -208,8 +203,7 @@ impl DiskCache {
             return none;
         }
         let Some(key) = wgpu::util::pipeline_cache_key(&device.adapter) else { return none };
-        let wgpu::AdapterInfo { driver, driver_info, .. } = &device.adapter;
-        let name = format!("{key}_{:016x}", hash(&[driver.as_bytes(), driver_info.as_bytes()]));
+        let name = format!("{key}_{:016x}", driver_hash(device));
         let file = cache_folder().map(|f| f.join(name));
         let data = file.as_deref().and_then(read_cache);
         let data = data.as_deref().map(|bytes| &bytes[CHECKSUM..]);
@@ -243,6 +237,19 @@ impl DiskCache {
     }
 }
 
+fn driver_hash(device: &Device) -> u64 {
+    let wgpu::AdapterInfo { driver, driver_info, .. } = &device.adapter;
+    hash(&[driver.as_bytes(), driver_info.as_bytes()])
+}
+
+/// A file beside the cache for something else that is known of a device with its driver.
+pub fn beside_cache(device: &Device, what: &str) -> Option<PathBuf> {
+    let wgpu::AdapterInfo { name, vendor, device: model, backend, .. } = &device.adapter;
+    let adapter = format!("{name} {vendor} {model} {backend}");
+    let name = format!("{what}_{:016x}_{:016x}", hash(&[adapter.as_bytes()]), driver_hash(device));
+    cache_folder().map(|f| f.join(name))
+}
+
 /// wgpu's cache, with data in it; none where wgpu or the driver finds that they are another driver's.
 fn create_cache(device: &Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCache> {
     let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -250,7 +257,7 @@ fn create_cache(device: &Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCa
     // SAFETY: the data are whole, byte for byte what `save` wrote of a cache of a driver of this name and version (`read_cache`
     // compares their checksum), and wgpu compares the key that the driver itself gives to its caches.
     let cache = unsafe { device.device.create_pipeline_cache(&desc) };
-    pollster::block_on(scope.pop()).is_none().then_some(cache)
+    device.settle(scope, |e| Error::Other(e.to_string())).ok().map(|()| cache)
 }
 
 /// Bytes of the checksum before the data.
@@ -265,7 +272,7 @@ fn read_cache(file: &Path) -> Option<Vec<u8>> {
 }
 
 /// Other versions of Rust may hash otherwise: then the cache is made anew.
-fn hash(parts: &[&[u8]]) -> u64 {
+pub fn hash(parts: &[&[u8]]) -> u64 {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);
     hasher.finish()
@@ -287,15 +294,7 @@ fn cache_folder() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    const SLOTS: Slots = Slots {
-        weight: None,
-        input: None,
-        output: None,
-        copy: None,
-        keys: Some("f32"),
-        values: Some("f32"),
-        subgroups: false,
-    };
+    const SLOTS: Slots = Slots { keys: Some("f32"), values: Some("f32"), ..Slots::NONE };
     const NUMBERS: [(&str, f64); 3] = [("FACTOR", 0.5), ("STRIDE", 8.0), ("OUTPUT_ROWS", 0.0)];
 
     fn refused(numbers: &[(&'static str, f64)]) -> String {

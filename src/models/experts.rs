@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::models::page::{Block, Page};
-use crate::ops::{Activation, Route, Scoring};
+use crate::ops::{Activation, Gate, Route, Scoring};
 
 /// Experts of a model's layers.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Experts {
     pub dense: usize,
     /// How they are chosen and weighted.
     pub route: Route,
+    /// Whether weights are of what an expert is given, not of what it gives.
+    pub weigh_input: bool,
 }
 
 impl Experts {
@@ -42,7 +44,14 @@ impl Experts {
             width => width,
         };
         let dense = keys.count_or_zero("leading_dense_block_count")?;
-        Ok(Some(Experts { count, ffn, shared, dense, route: read_route(p, count, used, route)? }))
+        Ok(Some(Experts {
+            count,
+            ffn,
+            shared,
+            dense,
+            route: read_route(p, count, used, route)?,
+            weigh_input: false,
+        }))
     }
 }
 
@@ -74,52 +83,82 @@ fn read_route(p: &Page<'_>, count: usize, used: usize, route: &Route) -> Result<
         let what = format!("{groups_used} of {groups} groups of {count} experts, of which {used} are chosen");
         return Err(Error::Model(format!("keys {}.*: {what}", keys.name("expert_group"))));
     }
-    Ok(Route { used, scoring, normalise, scale, groups, groups_used })
+    Ok(Route { used, scoring, normalise, scale, factors: false, groups, groups_used })
 }
 
 impl Block<'_> {
     /// A feed-forward of experts: the router `ffn_gate_inp`, gate, up and down of the experts that it chooses, their weighted sum, and
     /// the shared expert's result where there is one.
-    pub fn experts(&mut self, h: Node, e: &Experts, act: Activation) -> Result<Node> {
-        let width = self.g.shape(h).cols;
-        let logits = self.linear("ffn_gate_inp", h, e.count)?;
-        let bias = match self.holds("exp_probs_b.bias") {
-            true => Some(self.vector("exp_probs_b.bias", e.count)?),
-            false => None,
-        };
-        let route = self.g.route(logits, bias, e.route);
-        let route = self.name(route, "route");
-        let gate = self.expert_linear("ffn_gate_exps", h, route, [e.count, e.ffn, width])?;
-        let up = self.expert_linear("ffn_up_exps", h, route, [e.count, e.ffn, width])?;
-        let f = self.g.gate(act, gate, up);
-        let f = self.name(f, "gate_exps");
-        let down = self.expert_linear("ffn_down_exps", f, route, [e.count, width, e.ffn])?;
-        let y = self.g.combine(down, route);
-        let y = self.name(y, "experts");
+    pub fn experts(&mut self, h: Node, e: &Experts, middle: impl Into<Gate>) -> Result<Node> {
+        let middle = middle.into();
+        let route = self.route(h, e)?;
+        let y = self.routed(h, route, e, middle)?;
         if e.shared == 0 {
             return Ok(y);
         }
-        let shared = self.shared_expert(h, e.shared, act)?;
+        let shared = self.shared_expert(h, e.shared, middle)?;
         Ok(self.add("all_experts", y, shared))
     }
 
+    /// The choice of experts by the router `ffn_gate_inp`, with the file's bias and factors where there are such.
+    pub fn route(&mut self, h: Node, e: &Experts) -> Result<Node> {
+        let logits = self.linear("ffn_gate_inp", h, e.count)?;
+        let mut of_each = |name: &str| match self.holds(name) {
+            true => self.vector(name, e.count).map(Some),
+            false => Ok(None),
+        };
+        let (bias, factors) = (of_each("exp_probs_b.bias")?, of_each("ffn_down_exps.scale")?);
+        let route = self.g.route(logits, bias, factors, e.route);
+        Ok(self.name(route, "route"))
+    }
+
+    /// What the experts of a route make of `h`, added up; gate and up may be one tensor.
+    pub fn routed(&mut self, h: Node, route: Node, e: &Experts, middle: Gate) -> Result<Node> {
+        let width = self.g.shape(h).cols;
+        let (early, late) = (e.weigh_input, !e.weigh_input);
+        let f = match self.holds("ffn_gate_up_exps.weight") {
+            true => {
+                let size = [e.count, 2 * e.ffn, width];
+                let both = self.expert_linear("ffn_gate_up_exps", h, route, size, early)?;
+                self.g.gate_halves(middle, both, e.route.used)
+            }
+            false => {
+                let size = [e.count, e.ffn, width];
+                let gate = self.expert_linear("ffn_gate_exps", h, route, size, early)?;
+                let up = self.expert_linear("ffn_up_exps", h, route, size, early)?;
+                self.g.gate(middle, gate, up)
+            }
+        };
+        let f = self.name(f, "gate_exps");
+        let down = self.expert_linear("ffn_down_exps", f, route, [e.count, width, e.ffn], false)?;
+        let y = self.g.combine(down, route, late);
+        Ok(self.name(y, "experts"))
+    }
+
     /// `x` times `name.weight` of the experts that `route` names, plus `name.bias` where there is one; of `[experts, rows, cols]`.
-    fn expert_linear(&mut self, name: &str, x: Node, route: Node, size: [usize; 3]) -> Result<Node> {
+    fn expert_linear(
+        &mut self,
+        name: &str,
+        x: Node,
+        route: Node,
+        size: [usize; 3],
+        weighted: bool,
+    ) -> Result<Node> {
         let (weight, bias) = (format!("{}{name}.weight", self.at), format!("{}{name}.bias", self.at));
         let weight = self.w.experts(self.g, &weight, size)?;
         let bias = match self.w.holds(&bias) {
             true => Some(self.w.stacked_vectors(self.g, &bias, size[0], size[1])?),
             false => None,
         };
-        let y = self.g.expert_linear(x, weight, route, bias);
+        let y = self.g.expert_linear(x, weight, route, bias, weighted);
         Ok(self.name(y, name))
     }
 
     /// What every row goes to besides; where the file has a gate for it, times the sigmoid of that.
-    fn shared_expert(&mut self, h: Node, ffn: usize, act: Activation) -> Result<Node> {
+    fn shared_expert(&mut self, h: Node, ffn: usize, middle: Gate) -> Result<Node> {
         let gate = self.linear("ffn_gate_shexp", h, ffn)?;
         let up = self.linear("ffn_up_shexp", h, ffn)?;
-        let f = self.g.gate(act, gate, up);
+        let f = self.g.gate(middle, gate, up);
         let f = self.name(f, "gate_shexp");
         let y = self.linear("ffn_down_shexp", f, self.g.shape(h).cols)?;
         if !self.holds("ffn_gate_inp_shexp.weight") {

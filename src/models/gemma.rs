@@ -54,7 +54,7 @@ pub fn gemma3(p: &mut Page<'_>) -> Result<()> {
 /// The factor of scores, which no file says: the largest model of a generation, known by its number of layers, divides by the root of
 /// width / heads, all others by that of a head's length.
 fn scale(p: &Page<'_>, shape: &AttentionShape, layers_of_largest: usize) -> Result<f32> {
-    let largest = p.w.keys.count("block_count")? == layers_of_largest;
+    let largest = p.w.keys.blocks()? == layers_of_largest;
     Ok(if largest { 1.0 / ((p.width / shape.heads) as f32).sqrt() } else { shape.scale })
 }
 

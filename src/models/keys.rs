@@ -27,6 +27,7 @@ const CHANGES: &[(&str, &[f64])] = &[
     ("attention.sliding_window", &[0.0]),
     ("attention.temperature_scale", &[0.0]),
     ("attn_logit_softcapping", &[0.0]),
+    ("embedding_length_per_layer_input", &[0.0]),
     ("embedding_scale", &[0.0, 1.0]),
     ("expert_count", &[0.0]),
     ("final_logit_softcapping", &[0.0]),
@@ -67,6 +68,23 @@ impl<'a> Keys<'a> {
 
     fn missing(&self, key: &str) -> Error {
         Error::Model(format!("key {} is missing", self.name(key)))
+    }
+
+    /// The model's blocks. A file may have others behind them that guess further tokens (`nextn`), which no graph here is made of.
+    pub fn blocks(&self) -> Result<usize> {
+        let (all, behind) = (self.count("block_count")?, self.blocks_behind()?);
+        match all > behind {
+            true => Ok(all - behind),
+            false => {
+                let (name, all_name) = (self.name("nextn_predict_layers"), self.name("block_count"));
+                Err(Error::Model(format!("key {name} is {behind}, and {all_name} {all}")))
+            }
+        }
+    }
+
+    /// How many blocks guess further tokens.
+    pub fn blocks_behind(&self) -> Result<usize> {
+        self.count_or_zero("nextn_predict_layers")
     }
 
     /// A size or a number of things that must be there and at least 1.
@@ -122,6 +140,18 @@ impl<'a> Keys<'a> {
         match self.file.metadata().u32(&name)?.unwrap_or(0) {
             v if v > LARGEST => Err(Error::Model(format!("key {name} is {v}, expected 0 to {LARGEST}"))),
             v => Ok(v as usize),
+        }
+    }
+
+    /// The same of what every layer has some of.
+    pub fn counts_of_some(&self, key: &'static str, layers: usize) -> Result<Vec<usize>> {
+        let counts = self.counts(key, layers)?;
+        match counts.contains(&0) {
+            true => {
+                let name = self.name(key);
+                Err(Error::Model(format!("key {name} has a 0, expected 1 to {LARGEST}")))
+            }
+            false => Ok(counts),
         }
     }
 

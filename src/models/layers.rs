@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::models::page::{Block, Page};
 use crate::models::rotary;
-use crate::ops::{Activation, AttentionShape, Pairing, RopeShape, Temperature};
+use crate::ops::{Activation, AttentionShape, Gate, Pairing, RopeShape};
 
 /// Where queries and keys are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum HeadNorm {
     Before,
     /// Each head, after its rotary positions.
     After,
+    /// Each head, after its rotary positions, without a weight.
+    UnitAfter,
     /// All heads of a row as one, before their rotary positions.
     Whole,
 }
@@ -30,8 +32,8 @@ pub struct Attention {
     pub factors: Option<Node>,
     /// Where queries and keys are normalised.
     pub head_norm: HeadNorm,
-    /// How queries grow with their position, if they do.
-    pub temperature: Option<Temperature>,
+    /// Whether each head has a sink.
+    pub sinks: bool,
 }
 
 impl Attention {
@@ -65,9 +67,8 @@ impl Attention {
             let what = format!("heads of {head_dim} keys and {value_dim} values");
             return Err(Error::Model(format!("{what}, expected the same multiple of 4")));
         }
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let shape = AttentionShape { heads, kv_heads, head_dim, scale, window: 0, softcap: 0.0 };
-        Ok(Attention { shape, rope: None, factors: None, head_norm: HeadNorm::None, temperature: None })
+        let shape = AttentionShape::new(heads, kv_heads, head_dim);
+        Ok(Attention { shape, rope: None, factors: None, head_norm: HeadNorm::None, sinks: false })
     }
 
     /// The same with rotary positions as the keys have them, and with the factors in `rope_freqs` if there are any.
@@ -92,7 +93,13 @@ impl Block<'_> {
         let [q, k, v] = self.heads(h, &a.shape)?;
         let q = self.placed("q", q, a.shape.heads, a)?;
         let k = self.placed("k", k, a.shape.kv_heads, a)?;
-        self.attend(q, k, v, &a.shape, self.g.shape(h).cols)
+        let sinks = match a.sinks {
+            true => Some(self.vector("attn_sinks.weight", a.shape.heads)?),
+            false => None,
+        };
+        let caches = self.g.store(k, v, a.shape);
+        let y = self.g.attend(q, caches, sinks, a.shape);
+        self.linear("attn_output", y, self.g.shape(h).cols)
     }
 
     /// Queries, keys and values.
@@ -112,48 +119,35 @@ impl Block<'_> {
         let mut x = match a.head_norm {
             HeadNorm::Before => self.group_norm(&norm, x, heads)?,
             HeadNorm::Whole => self.group_norm(&norm, x, 1)?,
-            HeadNorm::None | HeadNorm::After => x,
+            HeadNorm::None | HeadNorm::After | HeadNorm::UnitAfter => x,
         };
-        if let Some(mut shape) = a.rope {
-            shape.temperature = a.temperature.filter(|_| which == "q");
+        if let Some(shape) = a.rope {
             x = self.g.rope(x, a.factors, shape);
             x = self.name(x, &rope);
         }
         match a.head_norm {
             HeadNorm::After => self.group_norm(&norm, x, heads),
+            HeadNorm::UnitAfter => Ok(self.unit_norm(&norm, x, heads)),
             _ => Ok(x),
         }
     }
 
-    /// Attention and its projection to `width` numbers.
-    pub fn attend(
-        &mut self,
-        q: Node,
-        k: Node,
-        v: Node,
-        shape: &AttentionShape,
-        width: usize,
-    ) -> Result<Node> {
-        let a = self.g.attention(q, k, v, *shape);
-        self.linear("attn_output", a, width)
-    }
-
     /// A feed-forward with a gate: `ffn_down` of act(`ffn_gate`) · `ffn_up`.
-    pub fn gated(&mut self, h: Node, ffn: usize, act: Activation) -> Result<Node> {
+    pub fn gated(&mut self, h: Node, ffn: usize, middle: impl Into<Gate>) -> Result<Node> {
         let gate = self.linear("ffn_gate", h, ffn)?;
         let up = self.linear("ffn_up", h, ffn)?;
-        self.down(gate, up, act, self.g.shape(h).cols)
+        self.down(gate, up, middle.into(), self.g.shape(h).cols)
     }
 
     /// The same where `ffn_up` holds the gate's rows and then those of up.
     pub fn gated_in_one(&mut self, h: Node, ffn: usize, act: Activation) -> Result<Node> {
         let gate = self.linear_part("ffn_gate", "ffn_up", h, 2 * ffn, 0..ffn)?;
         let up = self.linear_part("ffn_up", "ffn_up", h, 2 * ffn, ffn..2 * ffn)?;
-        self.down(gate, up, act, self.g.shape(h).cols)
+        self.down(gate, up, act.into(), self.g.shape(h).cols)
     }
 
-    fn down(&mut self, gate: Node, up: Node, act: Activation, width: usize) -> Result<Node> {
-        let f = self.g.gate(act, gate, up);
+    fn down(&mut self, gate: Node, up: Node, middle: Gate, width: usize) -> Result<Node> {
+        let f = self.g.gate(middle, gate, up);
         let f = self.name(f, "gate");
         self.linear("ffn_down", f, width)
     }

@@ -2,11 +2,11 @@
 //! Biases, tied outputs, fused tensors, experts, windows and the scaling of positions are what a file holds; the rest of what differs is a
 //! [`Family`].
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::experts::Experts;
 use crate::models::layers::{Attention, HeadNorm};
 use crate::models::page::Page;
-use crate::ops::{Activation, AttentionShape, Pairing, RopeShape, Route, Scoring, Temperature};
+use crate::ops::{Activation, AttentionShape, Clamp, Gate, Pairing, Route, Scoring, Temperature};
 
 /// What differs between the relatives and no file says.
 #[derive(Clone, Copy)]
@@ -19,6 +19,12 @@ pub struct Family {
     pub ffn_norm: &'static str,
     /// Layers that do not rotate.
     pub unrotated: fn(usize) -> bool,
+    /// Layers that have the file's window, if there is one.
+    pub windowed: fn(usize) -> bool,
+    /// Whether each head has a sink.
+    pub sinks: bool,
+    /// The middle of feed-forwards.
+    pub gate: Gate,
     /// How experts are chosen, where there are any.
     pub route: Route,
 }
@@ -29,11 +35,15 @@ pub const LLAMA: Family = Family {
     head_norm: HeadNorm::None,
     ffn_norm: "ffn_norm",
     unrotated: |_| false,
+    windowed: |_| true,
+    sinks: false,
+    gate: Gate::of(Activation::Silu),
     route: Route {
         used: 0,
         scoring: Scoring::Softmax,
         normalise: Some(0.0),
         scale: 1.0,
+        factors: false,
         groups: 1,
         groups_used: 1,
     },
@@ -52,6 +62,13 @@ pub const SEED_OSS: Family = Family { ffn_norm: "post_attention_norm", ..QWEN2 }
 pub const GLM4_MOE: Family = Family {
     head_norm: HeadNorm::Before,
     route: Route { scoring: Scoring::Sigmoid, ..LLAMA.route },
+    ..SEED_OSS
+};
+/// gpt-oss, of whose layers every second sees all positions; what its experts' gates do is known from the model's own code.
+pub const GPT_OSS: Family = Family {
+    windowed: |layer| layer.is_multiple_of(2),
+    sinks: true,
+    gate: Gate { clamp: Some(Clamp { limit: 7.0, shift: 1.0 }), ..Gate::of(Activation::QuickGelu) },
     ..SEED_OSS
 };
 /// SmolLM3, of whose layers every fourth does not rotate.
@@ -100,7 +117,7 @@ pub fn mistral3(p: &mut Page<'_>) -> Result<()> {
         None | Some(0.0) => None,
         Some(scale) => {
             let original = keys.count("rope.scaling.original_context_length")? as u32;
-            Some(Temperature { scale, original })
+            Some(Temperature { scale, length: original, ahead: 0 })
         }
     };
     write(p, &LLAMA, Scales { embedding: 1.0, attention: None, residual: 1.0, logits: 1.0 }, temperature)
@@ -111,16 +128,9 @@ fn write(p: &mut Page<'_>, family: &Family, scales: Scales, temperature: Option<
     let ffn = p.w.keys.count("feed_forward_length")?;
     let experts = Experts::read(p, ffn, &family.route)?;
     let window = p.w.keys.count_or_zero("attention.sliding_window")?;
-    let mut attention = Attention::rotary(p, family.pairing)?.window(window);
+    let attention = Attention { sinks: family.sinks, ..Attention::rotary(p, family.pairing)? };
     let scale = scales.attention.unwrap_or(attention.shape.scale);
-    attention.shape = AttentionShape { scale, ..attention.shape };
-    attention.temperature = temperature;
-    if temperature.is_some()
-        && attention.rope.is_some_and(|RopeShape { rotary, head_dim, .. }| rotary < head_dim)
-    {
-        let name = p.w.keys.name("attention.temperature_scale");
-        return Err(Error::Model(format!("key {name} is known for heads that turn as a whole alone")));
-    }
+    let shape = AttentionShape { scale, temperature, ..attention.shape };
 
     let x = p.embed()?;
     let mut x = p.top(norm).scale("embedding", x, scales.embedding);
@@ -129,13 +139,14 @@ fn write(p: &mut Page<'_>, family: &Family, scales: Scales, temperature: Option<
         let rope = attention.rope.filter(|_| !(family.unrotated)(layer));
         let head_norm = if b.holds("attn_q_norm.weight") { family.head_norm } else { HeadNorm::None };
         let h = b.norm("attn_norm", x)?;
-        let a = b.attention(h, &Attention { rope, head_norm, ..attention })?;
+        let of_layer = Attention { shape, rope, head_norm, ..attention };
+        let a = b.attention(h, &of_layer.window(if (family.windowed)(layer) { window } else { 0 }))?;
         let a = b.scale("attn_scaled", a, scales.residual);
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm(family.ffn_norm, x1)?;
         let f = match &experts {
-            Some(experts) if layer >= experts.dense => b.experts(h, experts, Activation::Silu)?,
-            _ => b.gated(h, ffn, Activation::Silu)?,
+            Some(experts) if layer >= experts.dense => b.experts(h, experts, family.gate)?,
+            _ => b.gated(h, ffn, family.gate)?,
         };
         let f = b.scale("ffn_scaled", f, scales.residual);
         x = b.add("ffn_residual", x1, f);

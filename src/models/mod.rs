@@ -1,8 +1,10 @@
 //! How ops make an architecture: a page for each family and a row for each architecture in [`ARCHITECTURES`]. Names no backend.
 
 mod checkpoint;
+mod deepseek2;
 mod experts;
 mod gemma;
+mod gemma4;
 mod glm4;
 mod gpt2;
 mod granite_hybrid;
@@ -10,6 +12,7 @@ mod keys;
 mod layers;
 mod lfm2;
 mod llama;
+mod llama4;
 mod neox;
 mod page;
 mod phi3;
@@ -47,6 +50,11 @@ pub const ARCHITECTURES: &[Architecture] = &[
         models: "Command R7B, Command A",
         forward: |p| neox::forward(p, &neox::COHERE2),
     },
+    Architecture {
+        name: "deepseek2",
+        models: "DeepSeek V2, V3 and R1, Kimi K2",
+        forward: deepseek2::forward,
+    },
     Architecture { name: "ernie4_5", models: "ERNIE 4.5", forward: |p| llama::forward(p, &llama::LLAMA) },
     Architecture {
         name: "ernie4_5-moe",
@@ -57,8 +65,10 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gemma", models: "Gemma 1", forward: gemma::gemma },
     Architecture { name: "gemma2", models: "Gemma 2", forward: gemma::gemma2 },
     Architecture { name: "gemma3", models: "Gemma 3", forward: gemma::gemma3 },
+    Architecture { name: "gemma4", models: "Gemma 4", forward: gemma4::forward },
     Architecture { name: "glm4", models: "GLM 4", forward: glm4::forward },
     Architecture { name: "glm4moe", models: "GLM 4.5", forward: |p| llama::forward(p, &llama::GLM4_MOE) },
+    Architecture { name: "gpt-oss", models: "gpt-oss", forward: |p| llama::forward(p, &llama::GPT_OSS) },
     Architecture { name: "gpt2", models: "GPT-2", forward: gpt2::forward },
     Architecture { name: "gptneox", models: "GPT-NeoX, Pythia", forward: |p| neox::forward(p, &neox::NEOX) },
     Architecture { name: "granite", models: "Granite 3", forward: llama::granite },
@@ -75,6 +85,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
         models: "Llama 2 and 3, Mistral, Mixtral, TinyLlama, SmolLM2",
         forward: |p| llama::forward(p, &llama::LLAMA),
     },
+    Architecture { name: "llama4", models: "Llama 4", forward: llama4::forward },
     Architecture { name: "mistral3", models: "Ministral 3", forward: llama::mistral3 },
     Architecture {
         name: "nemotron",
@@ -151,7 +162,7 @@ impl Model {
             )));
         };
         let weights = Weights::new(file, architecture.name);
-        let block_count = weights.keys.count("block_count")?;
+        let block_count = weights.keys.blocks()?;
         let layers = layers.unwrap_or(block_count);
         if layers == 0 || layers > block_count {
             return Err(Error::Usage(format!("{layers} layers were asked for; the model has {block_count}")));

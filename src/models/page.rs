@@ -181,6 +181,37 @@ impl Block<'_> {
         Ok(self.name(y, name))
     }
 
+    /// An RMS norm of whole rows whose weight is called otherwise.
+    pub fn norm_with(&mut self, name: &str, tensor: &str, x: Node) -> Result<Node> {
+        let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
+        let weight = self.vector(tensor, self.g.shape(x).cols)?;
+        let y = self.g.rms_norm(x, weight, eps);
+        Ok(self.name(y, name))
+    }
+
+    /// An RMS norm of the first `cols` numbers of each row; what follows stays.
+    pub fn front_norm(&mut self, name: &str, x: Node, cols: usize) -> Result<Node> {
+        let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
+        let weight = self.vector(&format!("{name}.weight"), cols)?;
+        let y = self.g.front_norm(x, weight, eps);
+        Ok(self.name(y, name))
+    }
+
+    /// Each stretch of a row times its matrix of `name.weight`, of `[stretches, rows, cols]`; `keep_rest`: what of a stretch is not multiplied
+    /// follows.
+    pub fn group_linear(&mut self, name: &str, x: Node, size: [usize; 3], keep_rest: bool) -> Result<Node> {
+        let weight = self.w.experts(self.g, &format!("{}{name}.weight", self.at), size)?;
+        let y = self.g.group_linear(x, weight, keep_rest);
+        Ok(self.name(y, name))
+    }
+
+    /// An RMS norm of each of the `groups` stretches of a row, without a weight.
+    pub fn unit_norm(&mut self, name: &str, x: Node, groups: usize) -> Node {
+        let (Norm::Rms { eps } | Norm::Layer { eps }) = self.norm;
+        let y = self.g.group_norm(x, None, groups, eps);
+        self.name(y, name)
+    }
+
     /// A tensor of one row.
     pub fn vector(&mut self, name: &str, len: usize) -> Result<Node> {
         self.w.vector(self.g, &format!("{}{name}", self.at), len)

@@ -138,14 +138,21 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// Fails, naming it, if a tensor was not used: a model with more in it than its graph is not understood.
+    /// Fails, naming it, if a tensor was not used: a model with more in it than its graph is not understood. Blocks that guess further tokens, which
+    /// the file's keys announce, are.
     pub fn all_used(&self) -> Result<()> {
         let used = self.used.borrow();
+        let (blocks, behind) = (self.keys.blocks()?, self.keys.blocks_behind()?);
+        let guesses = |name: &str| {
+            let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
+            let of_block = block.is_some_and(|block: usize| (blocks..blocks + behind).contains(&block));
+            behind > 0 && (of_block || name.starts_with("nextn."))
+        };
         match self
             .file
             .tensors()
             .iter()
-            .find(|t| !used.contains(&t.name) && !t.name.ends_with("attn_rot_embd"))
+            .find(|t| !used.contains(&t.name) && !t.name.ends_with("attn_rot_embd") && !guesses(&t.name))
         {
             Some(t) => {
                 let (name, architecture) = (shown(&t.name), self.architecture);

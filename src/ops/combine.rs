@@ -1,4 +1,4 @@
-//! y[r, n] = Σ over k of weight[r, k] · x[r, k, n], the weights those of row r's route
+//! y[r, n] = Σ over k of weight[r, k] · x[r, k, n], the weights those of row r's route, or 1
 
 use crate::graph::{Shape, Step};
 use crate::ops::route::routed;
@@ -9,6 +9,8 @@ use crate::ops::{Value, must};
 pub struct Combine {
     /// Experts that a row goes to.
     pub used: usize,
+    /// Whether the route's weights act here, and not where experts are given x.
+    pub weighted: bool,
 }
 
 impl Combine {
@@ -27,7 +29,7 @@ impl Combine {
         for (r, y) in out.chunks_exact_mut(n).enumerate() {
             let parts: Vec<(f32, &[f32])> = routed(inputs[1].row(r))
                 .zip(inputs[0].row(r).chunks_exact(n))
-                .map(|((_, w), x)| (w, x))
+                .map(|((_, w), x)| (if self.weighted { w } else { 1.0 }, x))
                 .collect();
             for (j, y) in y.iter_mut().enumerate() {
                 *y = parts.iter().map(|(weight, x)| *weight as f64 * x[j] as f64).sum::<f64>() as f32;

@@ -1,4 +1,5 @@
-//! y[r, k, n] = Σ over c of x[r, c] · w[e, n, c]  (+ b[e, n]), e the k-th expert of row r; or of x[r, k, c], where each expert has its own
+//! y[r, k, n] = Σ over c of x[r, c] · w[e, n, c]  (· weight[r, k])  (+ b[e, n]), e the k-th expert of row r; or of x[r, k, c], where each
+//! expert has its own
 
 use crate::graph::{Rows, Shape, Step};
 use crate::ops::route::routed;
@@ -12,6 +13,8 @@ pub struct ExpertLinear {
     pub experts: usize,
     /// Experts that a row goes to.
     pub used: usize,
+    /// Whether products are multiplied by the route's weights: as if x had been.
+    pub weighted: bool,
 }
 
 impl ExpertLinear {
@@ -47,13 +50,14 @@ impl ExpertLinear {
         let mut weights = vec![0.0; w.cols];
         for (at, y) in out.chunks_exact_mut(n).enumerate() {
             let (r, k) = (at / self.used, at % self.used);
-            let Some((expert, _)) = routed(inputs[2].row(r)).nth(k) else { continue };
+            let Some((expert, weight)) = routed(inputs[2].row(r)).nth(k) else { continue };
             let x = inputs[0].row(r);
             let x = if x.len() == w.cols { x } else { &x[k * w.cols..][..w.cols] };
             for (j, y) in y.iter_mut().enumerate() {
                 let row = expert * n + j;
                 w.decode(row, &mut weights);
                 let product: f64 = x.iter().zip(&weights).map(|(&x, &w)| x as f64 * w as f64).sum();
+                let product = product * if self.weighted { weight as f64 } else { 1.0 };
                 *y = product as f32 + bias.as_ref().map_or(0.0, |b| b[row]);
             }
         }

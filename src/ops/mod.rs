@@ -9,6 +9,7 @@ mod embed;
 mod expert_linear;
 mod gate;
 mod gated_norm;
+mod group_linear;
 mod layer_norm;
 mod linear;
 mod part;
@@ -25,18 +26,19 @@ mod unary;
 mod value;
 
 pub use add::Add;
-pub use attend::{Attend, AttentionShape};
+pub use attend::{Attend, AttentionShape, Temperature};
 pub use combine::Combine;
 pub use delta_rule::DeltaRule;
 pub use embed::{Embed, Index};
 pub use expert_linear::ExpertLinear;
-pub use gate::Gate;
+pub use gate::{Clamp, Gate};
 pub use gated_norm::GatedNorm;
+pub use group_linear::GroupLinear;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use part::Part;
 pub use rms_norm::RmsNorm;
-pub use rope::{Pairing, Rope, RopeShape, Temperature, Yarn};
+pub use rope::{Pairing, Rope, RopeShape, Yarn};
 pub use route::{Route, Scoring, routed};
 pub use scale::Scale;
 pub use select::Select;
@@ -44,7 +46,7 @@ pub use short_conv::ShortConv;
 pub use softcap::Softcap;
 pub use ssd::Ssd;
 pub use store::Store;
-pub use unary::{Activation, Unary};
+pub use unary::{Activation, QUICK_GELU, Unary};
 pub use value::{CacheRows, States, Value, WeightRows};
 
 use crate::graph::{Shape, Step};
@@ -82,6 +84,8 @@ pub enum Op {
     ExpertLinear(ExpertLinear),
     /// The weighted sum of what they gave.
     Combine(Combine),
+    /// Products of a row's stretches with a matrix each.
+    GroupLinear(GroupLinear),
     /// The rows whose logits are asked for.
     Select(Select),
     /// Some numbers of each group of a row.
@@ -115,6 +119,7 @@ macro_rules! each {
             Op::Route($inner) => $do,
             Op::ExpertLinear($inner) => $do,
             Op::Combine($inner) => $do,
+            Op::GroupLinear($inner) => $do,
             Op::Select($inner) => $do,
             Op::Part($inner) => $do,
             Op::ShortConv($inner) => $do,
@@ -144,6 +149,7 @@ impl Op {
             Op::Route(_) => "route",
             Op::ExpertLinear(_) => "expert_linear",
             Op::Combine(_) => "combine",
+            Op::GroupLinear(_) => "group_linear",
             Op::Select(_) => "select",
             Op::Part(_) => "part",
             Op::ShortConv(_) => "short_conv",
@@ -172,7 +178,7 @@ impl Op {
     pub fn matrix_input(&self) -> Option<usize> {
         match self {
             Op::Embed(_) => Some(0),
-            Op::Linear(_) | Op::ExpertLinear(_) => Some(1),
+            Op::Linear(_) | Op::ExpertLinear(_) | Op::GroupLinear(_) => Some(1),
             _ => None,
         }
     }
@@ -205,6 +211,7 @@ from!(
     Route,
     ExpertLinear,
     Combine,
+    GroupLinear,
     Part,
     ShortConv,
     DeltaRule,

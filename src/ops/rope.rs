@@ -1,6 +1,6 @@
 //! (y₁, y₂) = m · (x₁·cos θ − x₂·sin θ, x₁·sin θ + x₂·cos θ), θ = position · scale · base^(−2i/rotary) / factor[i]
 //!
-//! for the i-th pair of each head; numbers beyond `rotary` stay as they are.      Su et al. 2021, arXiv 2104.09864
+//! for the i-th pair of the `rotary` numbers of each head from `first` on; all others stay as they are.      Su et al. 2021, arXiv 2104.09864
 //! Under YaRN the frequencies of fast pairs are not scaled, and those between blend.      Peng et al. 2023, arXiv 2309.00071
 
 use rayon::prelude::*;
@@ -22,7 +22,9 @@ pub enum Pairing {
 pub struct RopeShape {
     /// Length of a head.
     pub head_dim: usize,
-    /// How many of its numbers turn.
+    /// The first of its numbers that turns.
+    pub first: usize,
+    /// How many of them turn.
     pub rotary: usize,
     /// Base of the frequencies.
     pub base: f32,
@@ -34,17 +36,6 @@ pub struct RopeShape {
     pub magnitude: f32,
     /// Which frequencies are spared the scale, if not all take it.
     pub yarn: Option<Yarn>,
-    /// How what turns grows with its position, if it does.
-    pub temperature: Option<Temperature>,
-}
-
-/// A factor of cosine and sine that grows with the position p: 1 + scale · ln(1 + ⌊p / original⌋).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Temperature {
-    /// How much it grows.
-    pub scale: f32,
-    /// Positions of a step.
-    pub original: u32,
 }
 
 /// YaRN: a pair that turns more than `fast` times within the original context keeps its frequency, one that turns fewer than
@@ -79,13 +70,13 @@ impl RopeShape {
     pub fn new(head_dim: usize, base: f32, pairing: Pairing) -> RopeShape {
         RopeShape {
             head_dim,
+            first: 0,
             rotary: head_dim,
             base,
             scale: 1.0,
             pairing,
             magnitude: 1.0,
             yarn: None,
-            temperature: None,
         }
     }
 
@@ -100,17 +91,14 @@ impl RopeShape {
     /// Cosine and sine of a pair's angle at a position, times the magnitude.
     fn turn(&self, position: u32, pair: usize, factors: Option<&[f32]>) -> [f32; 2] {
         let (sin, cos) = self.angle(position, pair, factors).sin_cos();
-        let grown = self
-            .temperature
-            .map_or(1.0, |t| 1.0 + t.scale as f64 * ((1 + position / t.original) as f64).ln());
-        [cos, sin].map(|v| (v * self.magnitude as f64 * grown) as f32)
+        [cos, sin].map(|v| (v * self.magnitude as f64) as f32)
     }
 
     /// The two numbers of pair `i`, counted from the start of a head.
     fn pair(&self, i: usize) -> (usize, usize) {
         match self.pairing {
-            Pairing::Neighbours => (2 * i, 2 * i + 1),
-            Pairing::Halves => (i, i + self.rotary / 2),
+            Pairing::Neighbours => (self.first + 2 * i, self.first + 2 * i + 1),
+            Pairing::Halves => (self.first + i, self.first + i + self.rotary / 2),
         }
     }
 }
@@ -129,8 +117,8 @@ impl Rope {
         must("rope", inputs[0].cols.is_multiple_of(s.head_dim), "the columns are not whole heads");
         must(
             "rope",
-            s.rotary.is_multiple_of(2) && s.rotary <= s.head_dim,
-            "the rotary part is odd or longer than a head",
+            s.rotary.is_multiple_of(2) && s.first.is_multiple_of(2) && s.first + s.rotary <= s.head_dim,
+            "the rotary part is odd or reaches beyond a head",
         );
         must("rope", inputs.get(1).is_none_or(|f| f.cols == s.rotary / 2), "not one factor for each pair");
         inputs[0]

@@ -1,7 +1,7 @@
 //! Which experts a row goes to, and with which weights.      Shazeer et al. 2017, arXiv 1701.06538; Jiang et al. 2024, arXiv 2401.04088
 //!
-//! s = scoring(logits); the chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
-//! where `normalise` says so, times `scale`. With groups, experts are in as many stretches, a stretch counts as much as the two
+//! s = scoring(logits), which grows with them: without bias and groups those of the largest logits are chosen. The chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
+//! where `normalise` says so, times `scale`, and times each expert's factor where there are such. With groups, experts are in as many stretches, a stretch counts as much as the two
 //! largest s + bias in it together, and only the best `groups_used` may be chosen from (DeepSeek-AI 2024, arXiv 2412.19437).
 
 use crate::graph::{Shape, Step};
@@ -16,7 +16,8 @@ pub enum Scoring {
     Sigmoid,
 }
 
-/// The choice of experts by a router's logits `[rows, experts]`; a second input is a bias for the choice alone. The result is, for each
+/// The choice of experts by a router's logits `[rows, experts]`; inputs behind them are a bias for the choice alone and factors of the
+/// experts' weights, each if there is one. The result is, for each
 /// row, the numbers of the `used` experts from the largest on and then their weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Route {
@@ -28,6 +29,8 @@ pub struct Route {
     pub normalise: Option<f32>,
     /// Factor of the weights.
     pub scale: f32,
+    /// Whether the last input is a factor for each expert's weight.
+    pub factors: bool,
     /// Stretches of the experts.
     pub groups: usize,
     /// Stretches that may be chosen from.
@@ -43,25 +46,40 @@ impl Route {
         let experts = inputs[0].cols;
         must("route", self.used >= 1 && self.used <= experts, "not as many experts as a row goes to");
         must("route", experts.is_multiple_of(self.groups), "the experts are not whole groups");
-        must("route", inputs.get(1).is_none_or(|b| b.cols == experts), "not one bias for each expert");
+        let each = inputs[1..].iter().all(|b| b.cols == experts);
+        must("route", each, "not one bias and one factor for each expert");
         Shape { cols: 2 * self.used, ..inputs[0] }
     }
 
     pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
         let (logits, experts) = inputs[0].rows();
-        let bias = inputs.get(1).map_or(vec![0.0; experts], |b| b.weight().vector());
+        let bias = self.bias(inputs).map_or(vec![0.0; experts], |b| b.weight().vector());
+        let factors = self.factors_of(inputs).map_or(vec![1.0; experts], |f| f.weight().vector());
         for (logits, y) in logits.chunks_exact(experts).zip(out.chunks_exact_mut(2 * self.used)) {
             let scores = self.scores(logits);
             let mut ranked = self.allowed(&scores, &bias);
-            ranked.sort_by(|&a, &b| (scores[b] + bias[b]).total_cmp(&(scores[a] + bias[a])));
+            // Scores of large logits may be the same where the logits are not.
+            let by_logits = self.bias(inputs).is_none() && self.groups == 1;
+            let rank = |e: usize| if by_logits { logits[e] } else { scores[e] + bias[e] };
+            ranked.sort_by(|&a, &b| rank(b).total_cmp(&rank(a)));
             let (ids, weights) = y.split_at_mut(self.used);
             let sum: f32 = ranked[..self.used].iter().map(|&e| scores[e]).sum();
             let divisor = self.normalise.map_or(1.0, |eps| sum + eps);
             for ((id, weight), &expert) in ids.iter_mut().zip(weights).zip(&ranked) {
                 *id = expert as f32;
-                *weight = scores[expert] / divisor * self.scale;
+                *weight = scores[expert] / divisor * self.scale * factors[expert];
             }
         }
+    }
+
+    /// Of the inputs, or what stands for them, the bias.
+    pub fn bias<'a, T>(&self, inputs: &'a [T]) -> Option<&'a T> {
+        inputs[..inputs.len() - self.factors as usize].get(1)
+    }
+
+    /// Of the inputs, or what stands for them, the factors.
+    pub fn factors_of<'a, T>(&self, inputs: &'a [T]) -> Option<&'a T> {
+        inputs.last().filter(|_| self.factors)
     }
 
     fn scores(&self, logits: &[f32]) -> Vec<f32> {

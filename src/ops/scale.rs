@@ -1,9 +1,9 @@
-//! y[r, c] = factor · x[r, c]
+//! y[r, c] = factor · x[r, c], or factor · w · x[r, c] with a weight of one number
 
 use crate::graph::{Shape, Step};
-use crate::ops::Value;
+use crate::ops::{Value, must};
 
-/// A number times an activation: the scale of embeddings, residuals or logits.
+/// A number times an activation: the scale of embeddings, residuals or logits. A second input is a number of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     /// The number.
@@ -16,12 +16,14 @@ impl Scale {
     }
 
     pub(super) fn shape(&self, inputs: &[Shape]) -> Shape {
+        must("scale", inputs.get(1).is_none_or(|w| w.cols == 1), "the weight is more than one number");
         inputs[0]
     }
 
     pub(super) fn reference(&self, _: &Step, inputs: &[Value<'_>], out: &mut [f32]) {
+        let factor = self.factor * inputs.get(1).map_or(1.0, |w| w.weight().vector()[0]);
         for (y, &x) in out.iter_mut().zip(inputs[0].rows().0) {
-            *y = self.factor * x;
+            *y = factor * x;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! y[r, c] = act(x[r, c])
 //!
 //! SiLU: x / (1 + e⁻ˣ).      GELU: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))), or with the error function, x/2 · (1 + erf(x/√2)).
-//! Squared ReLU: max(x, 0)².      Sigmoid: 1 / (1 + e⁻ˣ).
+//! Squared ReLU: max(x, 0)².      Sigmoid: 1 / (1 + e⁻ˣ).      Quick GELU: x / (1 + e⁻¹·⁷⁰²ˣ), Hendrycks & Gimpel 2016, arXiv 1606.08415.
 
 use crate::graph::{Shape, Step};
 use crate::ops::Value;
@@ -19,16 +19,22 @@ pub enum Activation {
     SquaredRelu,
     /// 1 / (1 + e⁻ˣ).
     Sigmoid,
+    /// x / (1 + e⁻¹·⁷⁰²ˣ).
+    QuickGelu,
 }
+
+/// The factor in quick GELU.
+pub const QUICK_GELU: f32 = 1.702;
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Activation; 5] = [
+    pub const ALL: [Activation; 6] = [
         Activation::Silu,
         Activation::Gelu,
         Activation::GeluErf,
         Activation::SquaredRelu,
         Activation::Sigmoid,
+        Activation::QuickGelu,
     ];
 
     /// act(x), rounded once.
@@ -43,6 +49,7 @@ impl Activation {
             Activation::GeluErf => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
             Activation::SquaredRelu => x.max(0.0).powi(2),
             Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Activation::QuickGelu => x / (1.0 + (-QUICK_GELU as f64 * x).exp()),
         };
         y as f32
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, Limits, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Input, Then, Ticket};
+use crate::blocking::block_on;
 use crate::error::{Error, Result};
 use crate::logprobs::Logprobs;
 use crate::memory::{Pages, Snapshots};
@@ -222,15 +223,20 @@ impl<'a> Scheduler<'a> {
         self.go_back(slot, position);
     }
 
+    /// [`Scheduler::advance_async`], on a thread that may wait.
+    pub fn advance(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
+        block_on(self.advance_async(on_event))
+    }
+
     /// Computes on, and hands out what came of it: (slot, event). Returns when a batch was collected, or when nothing is under way.
     /// `on_event` says whether the slot goes on.
-    pub fn advance(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
-        let result = self.try_advance(on_event);
+    pub async fn advance_async(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
+        let result = self.try_advance(on_event).await;
         if result.is_err() {
             // What is not known to be computed will be computed again. The backend is rid of what is in flight only when it is collected;
             // whatever else went wrong there is behind the error that is told.
             for flight in self.flights.drain(..) {
-                let _ = self.backend.collect(flight.ticket);
+                let _ = self.backend.collect_async(flight.ticket).await;
             }
             for slot in 0..self.slots.len() {
                 let s = &mut self.slots[slot];
@@ -243,7 +249,7 @@ impl<'a> Scheduler<'a> {
         result
     }
 
-    fn try_advance(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
+    async fn try_advance(&mut self, on_event: &mut dyn FnMut(u32, Event) -> bool) -> Result<()> {
         if self.flights.is_empty() {
             self.mark = None;
         }
@@ -255,7 +261,7 @@ impl<'a> Scheduler<'a> {
         let Some(flight) = self.flights.pop_front() else {
             return self.finish(on_event);
         };
-        let collected = self.backend.collect(flight.ticket)?;
+        let collected = self.backend.collect_async(flight.ticket).await?;
         let now = Instant::now();
         if let Some(mark) = self.mark.filter(|_| flight.decode) {
             let each = (now - mark) / flight.steps as u32;
@@ -463,8 +469,18 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Appends `tokens` to an idle slot and hands out the logits of each, row by row, as `[rows][vocabulary]`.
+    /// [`Scheduler::logits_async`], on a thread that may wait.
     pub fn logits(&mut self, slot: u32, tokens: &[u32], on_rows: &mut dyn FnMut(&[f32])) -> Result<()> {
+        block_on(self.logits_async(slot, tokens, on_rows))
+    }
+
+    /// Appends `tokens` to an idle slot and hands out the logits of each, row by row, as `[rows][vocabulary]`.
+    pub async fn logits_async(
+        &mut self,
+        slot: u32,
+        tokens: &[u32],
+        on_rows: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
         let held = self.slots[slot as usize].tokens.len();
         self.fits(held, tokens)?;
         self.slots[slot as usize].tokens.extend(tokens);
@@ -483,7 +499,7 @@ impl<'a> Scheduler<'a> {
                 steps: 1,
             };
             let ticket = self.backend.submit(&batch)?;
-            on_rows(&self.backend.collect(ticket)?.logits);
+            on_rows(&self.backend.collect_async(ticket).await?.logits);
             let s = &mut self.slots[slot as usize];
             (s.submitted, s.computed, s.states) = (end, end, Some(end));
         }

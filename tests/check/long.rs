@@ -7,7 +7,7 @@ use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
-use crate::tiny_model::Llama;
+use crate::tiny_model::{Llama, gpt_oss, llama4};
 use crate::{Outcome, agrees, run_from};
 
 /// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from a span of 128 to the next.
@@ -18,7 +18,7 @@ fn before(head_dim: usize) -> u32 {
 const DECODED: usize = 4;
 /// Kernel, what is in it, what is put in its place.
 const MUTATIONS: &[(&str, &str, &str)] = &[
-    ("attend_partial", "* SCALE;", "* SCALE * 1.02;"),
+    ("attend_partial", "score_scale(row.z);", "score_scale(row.z) * 1.02;"),
     ("attend_combine", "ends[k].y", "ends[k].y * 1.05"),
     ("attend_combine", "found.y;", "found.y * 1.05;"),
     ("attend_combine", "/ SPAN;", "/ SPAN + 1u;"),
@@ -49,9 +49,19 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             held(bytes, before, &target, Precision::Fast, Masks::default())
         }));
     }
+    // What spans know nothing of: sinks, and where chunks and windows begin.
+    let sinks: &'static [u8] = gpt_oss(&base()).leak();
+    let chunks = llama4(&Llama { layers: 4, ..base() }, 1000).leak();
+    for (name, bytes) in [("sinks and windows", sinks), ("chunks of 1,000", chunks)] {
+        let (target, name) =
+            (target.clone(), format!("{name}, decoded from position 1022 on {}", target.label));
+        trials.push(Trial::test(name, move || held(bytes, before(32), &target, Precision::Fast, HARDWARE)));
+    }
     let large = Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() };
     let bytes: &'static [u8] = large.file().leak();
-    for &mutation in MUTATIONS {
+    let of_sinks = ("attend_combine", "total += exp(sinks[h] - largest);", "total += 0.0;");
+    let of_large = MUTATIONS.iter().map(|&mutation| (mutation, bytes, before(large.head_dim)));
+    for (mutation, bytes, before) in of_large.chain([(of_sinks, sinks, before(32))]) {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         trials.push(Trial::test(name, move || {
@@ -60,7 +70,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
                 let masks = Masks { mutation: Some(mutation), ..masks };
                 let options = Options { masks, ..target.options(Precision::Fast) };
                 let file = Gguf::from_static("tiny", bytes)?;
-                let report = run_from(file, &options, 160, before(large.head_dim), DECODED)?;
+                let report = run_from(file, &options, 160, before, DECODED)?;
                 if report.failed() > 0 {
                     return Ok(());
                 }

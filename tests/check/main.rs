@@ -13,6 +13,7 @@ mod gguf_file;
 mod golden;
 mod kv;
 mod long;
+mod many;
 mod memory;
 mod mutation;
 mod profile;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             golden::trials,
             kv::trials,
             long::trials,
+            many::trials,
             mutation::trials,
             memory::trials,
             profile::trials,

@@ -7,8 +7,9 @@ use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
+use crate::fixtures::fixtures;
 use crate::run;
-use crate::tiny_model::{Gpt2, Hybrid, Llama};
+use crate::tiny_model::{Gpt2, Hybrid, Llama, gpt_oss, llama4, mistral3};
 
 /// Kernel, what is in it, what is put in its place.
 const MUTATIONS: &[(&str, &str, &str)] = &[
@@ -20,7 +21,7 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;"),
     ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y"),
     ("attend", "p0 + lane;", "p0 + lane + 1u;"),
-    ("attend_decode", "return SCALE * sum;", "return SCALE * 1.02 * sum;"),
+    ("attend_decode", "return score_scale(position) * sum;", "return 1.02 * score_scale(position) * sum;"),
     ("attend_decode", "exp(subgroups[t].x - largest) * subgroups[t].y", "subgroups[t].y"),
     ("store", "value_place(page, row.z,", "value_place(page, row.z + 1u,"),
     ("heads", "= turned[i];", "= 1.01 * turned[i];"),
@@ -28,7 +29,7 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("attend", "return start + unit * PAGE", "return start + (unit ^ 1u) * PAGE"),
     ("embed", "FIRST_ROW;", "FIRST_ROW + 1u;"),
     ("add", "a[i] + b[i]", "a[i] + 1.001 * b[i]"),
-    ("gate", "activate(ACT, gate[i])", "gate[i]"),
+    ("gate", "activate(ACT, gates_of(gate[i]))", "gate[i]"),
     ("unary", "0.044715", "0.05"),
     ("embed", "127.0 / largest", "63.0 / largest"),
     ("copy", "127.0 / largest", "63.0 / largest"),
@@ -54,6 +55,36 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("gated_norm", "* activate_one(0u, z[start + c])", "* z[start + c]"),
     ("gated_norm", "group % WEIGHT_GROUPS", "0u"),
     ("part", "FIRST + n", "n"),
+    ("matmul_int8", "u0 += CHUNK", "u0 += CHUNK + 1u"),
+    ("matmul_int8", "sum *= row_scales[share + i]", "sum *= row_scales[share]"),
+    ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
+    ("matmul_matrix", "value += added;", "value -= added;"),
+    ("matmul_matrix", "activate(ACT, value) * factor", "value * factor"),
+    ("halves", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.05 * EPS + 1e-2"),
+    ("attend_matrix", "p <= vec4(own.z)", "p < vec4(own.z)"),
+    ("attend_matrix", "tile_put((PAGE + t / FOURS) * LINE", "tile_put((PAGE + (t / FOURS ^ 1u)) * LINE"),
+    ("attend", "total = 1.0;", "total = 0.9;"),
+    ("attend_decode", "total = exp(sinks[h] - largest);", "total = 0.0;"),
+    ("gate", "vec4<f32>(LIMIT)) + SHIFT", "vec4<f32>(LIMIT))"),
+    ("attend", "last - last % max(CHUNK, 1u)", "0u"),
+    ("attend_decode", "last - last % max(CHUNK, 1u)", "0u"),
+    ("attend", "+ GROWTH_AHEAD", "+ GROWTH_AHEAD + 1u"),
+    ("attend_decode", "GROWTH * log(1.0", "GROWTH * log(1.1"),
+    ("heads", "return 1.0;", "return 1.01;"),
+];
+/// The same, and the golden model that comes to it.
+const OF_MODELS: &[(&str, &str, &str, &str)] = &[
+    ("heads", "head[i] * scale, VALUE_NORM", "head[i], VALUE_NORM", "gemma4"),
+    ("heads", "select(0u, KV_HEADS, is_value && SHARED == 1u)", "0u", "gemma4"),
+    ("norm_add", "value *= factor[0];", "value *= 1.01 * factor[0];", "gemma4"),
+    ("gate_halves", "up_of(x[at + STRETCH])", "up_of(x[at])", "gemma4-moe"),
+    ("route", "weight *= factors[e];", "", "gemma4-moe"),
+    ("group_matvec", "COLS + n - N;", "n - N;", "deepseek3"),
+    ("group_matvec", "(g - FIRST_GROUP) * N + n", "n", "deepseek3"),
+    ("rms_norm", "if (c < COLS) {", "if (c < COLS + REST) {", "deepseek3"),
+    ("rope", "start + FIRST +", "start +", "deepseek3"),
+    ("expert_matvec", "sum *= route", "sum += 0.0 * route", "llama4"),
+    ("combine", "WEIGHTED == 1u", "WEIGHTED == 2u", "gpt-oss"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -63,13 +94,19 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     let gpt2: &'static [u8] = Gpt2 { context: 128, ..Gpt2::default() }.file().leak();
     let [lfm2, qwen35, granite] = ["lfm2", "qwen35", "granitehybrid"]
         .map(|architecture| Hybrid { architecture, format: "Q8_0" }.file().leak());
+    let small = || Llama { head_dim: 32, ..Llama::default() };
+    let gpt_oss: &'static [u8] = gpt_oss(&small()).leak();
+    let llama4: &'static [u8] = llama4(&Llama { layers: 4, ..small() }, 7).leak();
+    let mistral3: &'static [u8] = mistral3(&small(), 4).leak();
     let trial = |&mutation: &(&'static str, &'static str, &'static str)| {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         Trial::test(name, move || {
-            // Few rows do not come to it.
-            let rows = if mutation.0 == "matmul" { 71 } else { 9 };
-            let masks = Masks { mutation: Some(mutation), ..HARDWARE };
+            // Few rows do not come to these.
+            let matrix = ["matmul_matrix", "attend_matrix", "halves"].contains(&mutation.0);
+            let rows = if matrix || mutation.0.starts_with("matmul") { 71 } else { 9 };
+            let no_coop = mutation.0 == "matmul_int8";
+            let masks = Masks { mutation: Some(mutation), emulated_matrices: matrix, no_coop, ..HARDWARE };
             for (bytes, precision, unfused) in [
                 (llama, Precision::Fast, false),
                 (llama, Precision::F32, true),
@@ -79,6 +116,12 @@ pub fn trials(target: &Target) -> Vec<Trial> {
                 (lfm2, Precision::Fast, false),
                 (qwen35, Precision::Fast, false),
                 (granite, Precision::Fast, false),
+                (gpt_oss, Precision::F32, true),
+                (gpt_oss, Precision::Fast, false),
+                (llama4, Precision::F32, true),
+                (llama4, Precision::Fast, false),
+                (mistral3, Precision::F32, true),
+                (mistral3, Precision::Fast, false),
             ] {
                 let kernels = ["short_conv", "recurrent", "gated_norm", "part"];
                 // Only hybrids come to their kernels, and to no others of their own.
@@ -93,5 +136,19 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             Err("every node agreed".into())
         })
     };
-    MUTATIONS.iter().map(trial).collect()
+    let of_model = |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
+        let (target, path) = (target.clone(), fixtures().join("models").join(model).join("model-f32.gguf"));
+        let name = format!("{kernel} with \"{to}\" is noticed of {model} on {}", target.label);
+        let ignored = !path.is_file();
+        let noticed = move || {
+            let masks = Masks { mutation: Some((kernel, from, to)), ..HARDWARE };
+            let options = Options { masks, ..target.options(Precision::F32) };
+            match run(Gguf::open(&path)?, &options, 500, 9)?.failed() {
+                0 => Err("every node agreed".into()),
+                _ => Ok(()),
+            }
+        };
+        Trial::test(name, noticed).with_ignored_flag(ignored)
+    };
+    MUTATIONS.iter().map(trial).chain(OF_MODELS.iter().map(of_model)).collect()
 }

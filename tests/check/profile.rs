@@ -34,7 +34,7 @@ fn open(target: &Target) -> wgllm::Result<Engine> {
 }
 
 fn none(target: &Target) -> Outcome {
-    match open(target)?.backend.profile(0) {
+    match open(target)?.backend.profile(0, 1) {
         Err(wgllm::Error::Device(what)) if what.contains("no timestamps") => Ok(()),
         other => Err(format!("{other:?}").into()),
     }
@@ -46,7 +46,7 @@ fn all(target: &Target) -> Outcome {
         return Ok(()); // an adapter without timestamps says so itself
     }
     let before = story(&mut engine)?;
-    let near = engine.backend.profile(3)?;
+    let near = engine.backend.profile(3, 1)?;
     let launches = engine.backend.placement().dispatches_per_token;
     covers(&near, launches)?;
     // Every matrix once, and of the embedding a row.
@@ -57,12 +57,12 @@ fn all(target: &Target) -> Outcome {
     // Keys and values of 2 layers, 2 heads of 32, 4 positions, in f16.
     equal("bytes of keys and values", cache(&near), 2 * 2 * 2 * 32 * 4 * 2)?;
 
-    let far = engine.backend.profile(FAR)?;
+    let far = engine.backend.profile(FAR, 1)?;
     equal("bytes of keys and values", cache(&far), 2 * 2 * 2 * 32 * (FAR as u64 + 1) * 2)?;
     // Attention in spans, and a dispatch in each of the 2 layers that joins them.
     covers(&far, launches + 2)?;
     equal("what is generated", story(&mut engine)?, before)?;
-    match engine.backend.profile(1152) {
+    match engine.backend.profile(1152, 1) {
         Err(wgllm::Error::Usage(_)) => Ok(()),
         other => Err(format!("a profile past the context: {other:?}").into()),
     }

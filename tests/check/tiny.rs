@@ -8,7 +8,7 @@ use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
 use crate::gguf_file::GgufFile;
-use crate::tiny_model::{Gpt2, HYBRIDS, Hybrid, Llama};
+use crate::tiny_model::{Gpt2, HYBRIDS, Hybrid, Llama, gpt_oss, llama4, mistral3};
 use crate::{Outcome, agrees, masks, run};
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -110,6 +110,10 @@ fn models() -> Vec<(String, GgufFile, u32)> {
             Llama { kv_formats: [Some("F16"), Some("Q4_0")], ..wide() },
         ),
     ];
+    let four = || Llama { layers: 4, ..base() };
+    models.push(("gpt-oss without experts".into(), gpt_oss(&base()), 160));
+    models.push(("llama4 in chunks of 7".into(), llama4(&four(), 7), 160));
+    models.push(("mistral3 whose scores grow every 4 positions".into(), mistral3(&base(), 4), 160));
     models
         .extend(shapes.map(|(name, model)| (format!("llama with {name}"), model.file(), model.vocab as u32)));
     models

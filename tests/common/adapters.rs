@@ -9,6 +9,8 @@ use wgllm::gpu::{self, Api, Masks};
 /// No mask; and what users' hardware runs is what software adapters run here.
 pub const HARDWARE: Masks = Masks {
     no_subgroups: false,
+    no_coop: false,
+    emulated_matrices: false,
     claimed_subgroup: None,
     max_workgroup: None,
     max_binding: None,

@@ -2,7 +2,7 @@
 //! below, equal and one above.
 
 use wgllm::formats::{FORMATS, Format};
-use wgllm::ops::{AttentionShape, Pairing, RopeShape};
+use wgllm::ops::{AttentionShape, Pairing, RopeShape, Temperature};
 
 /// Rows of a step.
 pub const ROWS: &[usize] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 32, 33, 64, 65, 257];
@@ -87,7 +87,10 @@ pub fn attention() -> Vec<AttentionShape> {
         // Some with sharp scores: a softmax of few positions.
         let scale = if i % 4 == 1 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
         let softcap = if i % 5 == 4 { 2.0 } else { 0.0 };
-        AttentionShape { heads, kv_heads, head_dim, scale, window, softcap }
+        // Some in chunks, of which some end in the middle of a page, and some with scores that grow.
+        let chunk = if i % 4 == 2 { [32, 7][i / 4 % 2] } else { 0 };
+        let temperature = (i % 3 == 2).then_some(Temperature { scale: 0.3, length: 9, ahead: i as u32 % 2 });
+        AttentionShape { heads, kv_heads, head_dim, scale, temperature, window, chunk, softcap }
     };
     cases.into_iter().enumerate().map(shape).collect()
 }

@@ -124,6 +124,45 @@ impl Llama {
     }
 }
 
+/// The same file as one of another architecture.
+pub fn called(mut file: GgufFile, architecture: &str) -> GgufFile {
+    for (key, _) in &mut file.metadata {
+        if let Some(rest) = key.strip_prefix(b"llama.") {
+            *key = [architecture.as_bytes(), b".", rest].concat();
+        }
+    }
+    file.set("general.architecture", architecture);
+    file
+}
+
+/// A Llama as gpt-oss without experts: sinks, windows in every second layer, clamped gates.
+pub fn gpt_oss(llama: &Llama) -> GgufFile {
+    let mut file = called(llama.file(), "gpt-oss");
+    file.set("gpt-oss.attention.sliding_window", 5u32);
+    for block in 0..llama.layers {
+        vector(&mut file, &format!("blk.{block}.attn_sinks.weight"), llama.heads, 1.0);
+        let norm = format!("blk.{block}.ffn_norm.weight");
+        file.find(&norm).name = format!("blk.{block}.post_attention_norm.weight").into();
+    }
+    file
+}
+
+/// A Llama as Llama 4 without experts, in chunks of so many positions.
+pub fn llama4(llama: &Llama, chunk: u32) -> GgufFile {
+    let mut file = called(llama.file(), "llama4");
+    file.set("llama4.interleave_moe_layer_step", 1u32);
+    file.set("llama4.attention.chunk_size", chunk);
+    file
+}
+
+/// A Llama as Ministral 3, whose scores grow every so many positions.
+pub fn mistral3(llama: &Llama, length: u32) -> GgufFile {
+    let mut file = called(llama.file(), "mistral3");
+    file.set("mistral3.attention.temperature_scale", 0.4f32);
+    file.set("mistral3.rope.scaling.original_context_length", length);
+    file
+}
+
 /// A model of the `gpt2` architecture.
 #[derive(Clone, Debug)]
 pub struct Gpt2 {

@@ -15,8 +15,8 @@ use wgllm::formats::{FORMATS, Format};
 use wgllm::graph::{Row, Step};
 use wgllm::memory::{KV_FORMATS, KvFormat};
 use wgllm::ops::{
-    Activation, Add, Attend, AttentionShape, CacheRows, DeltaRule, Gate, GatedNorm, LayerNorm, Linear, Op,
-    Pairing, RmsNorm, Rope, RopeShape, Ssd, States, Unary, Value, WeightRows,
+    Activation, Add, Attend, AttentionShape, CacheRows, Clamp, DeltaRule, Gate, GatedNorm, LayerNorm, Linear,
+    Op, Pairing, RmsNorm, Rope, RopeShape, Ssd, States, Temperature, Unary, Value, WeightRows,
 };
 
 use blocks::{Random, random_blocks};
@@ -108,7 +108,13 @@ fn attention(with: Instructions) -> Result<(), Failed> {
         let scale = if window == 0 { 1.0 } else { 1.0 / (head_dim as f32).sqrt() };
         for (i, &rows) in ROWS.iter().enumerate() {
             let (softcap, bound) = if i % 2 == 0 { (0.0, F32) } else { (20.0, CAPPED) };
-            let op = Op::Attend(Attend(AttentionShape { heads, kv_heads, head_dim, scale, window, softcap }));
+            let chunk = if i % 3 == 2 { 7 } else { 0 };
+            let temperature = (i % 4 == 3).then_some(Temperature { scale: 0.3, length: 9, ahead: 1 });
+            let shape =
+                AttentionShape { heads, kv_heads, head_dim, scale, temperature, window, chunk, softcap };
+            let op = Op::Attend(Attend(shape));
+            let sinks: Vec<f32> = numbers(&mut random, heads).iter().map(|sink| 3.0 * sink).collect();
+            let sinks = Value::Weight(WeightRows { blocks: bytes(&sinks), cols: heads, format: FORMATS[0] });
             let q = numbers(&mut random, rows * heads * head_dim);
             let row = |i: usize| Row { token: 0, slot: (i * 2 / rows) as u32, position: (i * 2) as u32 };
             let step = Step { rows: (0..rows).map(row).collect(), outputs: vec![] };
@@ -120,8 +126,9 @@ fn attention(with: Instructions) -> Result<(), Failed> {
                     let tables = &tables;
                     Value::Cache(CacheRows { words, format, tables, heads: kv_heads, head_dim })
                 };
-                let inputs = [Value::Rows { data: &q, cols: heads * head_dim }, cache(&keys), cache(&values)];
-                hold(with, bound, &op, &step, &inputs, q.len())?;
+                let q_rows = Value::Rows { data: &q, cols: heads * head_dim };
+                let inputs = [q_rows, cache(&keys), cache(&values), sinks];
+                hold(with, bound, &op, &step, &inputs[..3 + i % 2], q.len())?;
             }
         }
     }
@@ -147,7 +154,9 @@ fn elements(with: Instructions) -> Result<(), Failed> {
             let up = numbers(&mut random, rows * cols);
             let inputs = [Value::Rows { data: &x, cols }, Value::Rows { data: &up, cols }];
             for act in Activation::ALL {
-                hold(with, F32, &Op::Gate(Gate { act }), &step(rows), &inputs, x.len())?;
+                hold(with, F32, &Op::Gate(Gate::of(act)), &step(rows), &inputs, x.len())?;
+                let clamp = Some(Clamp { limit: 0.5, shift: 1.0 });
+                hold(with, F32, &Op::Gate(Gate { clamp, ..act.into() }), &step(rows), &inputs, x.len())?;
                 hold(with, F32, &Op::Unary(Unary { act }), &step(rows), &inputs[..1], x.len())?;
             }
         }
@@ -161,23 +170,21 @@ fn by_rows(with: Instructions) -> Result<(), Failed> {
     let cols = 36;
     let (w, b) = (numbers(&mut random, cols), numbers(&mut random, cols));
     let weight = |w| Value::Weight(WeightRows { blocks: bytes(w), cols, format: FORMATS[0] });
-    let rope = RopeShape {
-        head_dim: 12,
-        rotary: 8,
-        base: 1e4,
-        scale: 0.5,
-        pairing: Pairing::Halves,
-        magnitude: 1.0,
-        yarn: None,
-        temperature: None,
-    };
+    let rope = RopeShape { first: 4, rotary: 8, scale: 0.5, ..RopeShape::new(12, 1e4, Pairing::Halves) };
     for &rows in ROWS {
         let (x, y) = (numbers(&mut random, rows * cols), numbers(&mut random, rows * cols));
         let [x, y] = [&x, &y].map(|data| Value::Rows { data, cols });
         let size = rows * cols;
         for step in [step(rows), step(rows + 3)] {
             hold(with, 0.0, &Op::Add(Add), &step, &[x, y], size)?;
-            hold(with, 0.0, &Op::RmsNorm(RmsNorm { eps: 1e-5, groups: 1 }), &step, &[x, weight(&w)], size)?;
+            hold(
+                with,
+                0.0,
+                &Op::RmsNorm(RmsNorm { eps: 1e-5, groups: 1, rest: 0 }),
+                &step,
+                &[x, weight(&w)],
+                size,
+            )?;
             let inputs = [x, weight(&w), weight(&b)];
             hold(with, 0.0, &Op::LayerNorm(LayerNorm { eps: 1e-5 }), &step, &inputs, size)?;
             let norm = GatedNorm { eps: 1e-5, groups: 1, gate_first: rows % 2 == 0 };

@@ -12,6 +12,7 @@ mod forced;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
 mod kv;
+mod mistakes;
 mod models;
 mod q4_k_m;
 mod quant;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     for found in all {
         trials.extend(found(&targets));
     }
+    trials.extend(mistakes::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

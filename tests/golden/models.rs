@@ -97,7 +97,7 @@ fn agrees(path: &Path, target: &Target, precision: Precision) -> Outcome {
     let mut subject = Subject::open(path, target, precision)?;
     let (tolerance, margin) = match precision {
         Precision::F32 => (Tolerance::F32, 0.0),
-        Precision::Fast => (Tolerance::F16_CACHE, FAST_MARGIN),
+        Precision::Fast => (f16_cache(&expected, f16), FAST_MARGIN),
     };
 
     let (logits, cols) = golden(if f16 { "logits-f16.npy" } else { "logits.npy" })?;
@@ -119,6 +119,22 @@ fn agrees(path: &Path, target: &Target, precision: Precision) -> Outcome {
         (&expected["long"]["greedy_ids"], &expected["long"]["greedy_margins"])
     };
     continues("long sequence", &mut subject, &long, tokens, margins, margin)
+}
+
+/// What an F16 cache may differ by. Where it makes llama.cpp choose another expert on this very file, half as much again as it differs by.
+fn f16_cache(expected: &Value, f16: bool) -> Tolerance {
+    let with = &expected["llama_cpp"][if f16 { "f16_weights_f16_kv" } else { "f32_weights_f16_kv" }];
+    let usual = Tolerance::F16_CACHE;
+    match (with["max_abs_logit_diff"].as_f64(), with["rms_diff"].as_f64()) {
+        (Some(largest), Some(rms)) if largest > usual.largest.into() && has_experts(expected) => {
+            Tolerance { largest: 1.5 * largest as f32, rms: (1.5 * rms).max(usual.rms) }
+        }
+        _ => usual,
+    }
+}
+
+fn has_experts(expected: &Value) -> bool {
+    expected["router_min_margin"].is_number()
 }
 
 fn continues(

@@ -5,8 +5,8 @@ use wgllm::formats::FORMATS;
 use wgllm::gpu::Masks;
 use wgllm::graph::{Node, Step};
 use wgllm::ops::{
-    Activation, AttentionShape, DeltaRule, GatedNorm, Index, Pairing, Part, RopeShape, Route, Scoring,
-    ShortConv, Ssd, Temperature, Yarn,
+    Activation, AttentionShape, Clamp, DeltaRule, Gate, GatedNorm, Index, Pairing, Part, RopeShape, Route,
+    Scoring, ShortConv, Ssd, Yarn,
 };
 
 use crate::adapters::HARDWARE;
@@ -26,6 +26,8 @@ pub struct Group {
     pub plan: RuntimeConfig,
     /// What they run with, one by one.
     pub variants: &'static [Variant],
+    /// Whether nodes are computed as in a model, many rows of them by kernels that a node alone does not come to.
+    pub grouped: bool,
 }
 
 /// How to compute, and what of an adapter is not used; and that in words.
@@ -53,12 +55,26 @@ const EVERY: &[Variant] = &[
     ("fast, bounds checked", Precision::Fast, CHECKED),
 ];
 
+/// How many rows are computed.
+const MANY: &[Variant] = &[
+    ("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL }),
+    ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
+    ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
+];
+
 const PLAN: RuntimeConfig = RuntimeConfig::new(300, 1, 270, Precision::F32);
 
 /// All groups.
 pub const GROUPS: &[Group] = &[
     // Alone they are multiplied in f32 whatever the precision.
-    Group { name: "linear", build: linear, steps: steps::by_rows, plan: PLAN, variants: SUBGROUPS },
+    Group {
+        name: "linear",
+        build: linear,
+        steps: steps::by_rows,
+        plan: PLAN,
+        variants: SUBGROUPS,
+        grouped: false,
+    },
     Group {
         name: "linear and embed, 70,001 rows",
         build: vocabulary,
@@ -69,6 +85,7 @@ pub const GROUPS: &[Group] = &[
             ("f32, bindings of 1 MiB", Precision::F32, PARTS),
             ("fast, bindings of 1 MiB", Precision::Fast, PARTS),
         ],
+        grouped: false,
     },
     Group {
         name: "more workgroups than one dimension takes",
@@ -76,14 +93,23 @@ pub const GROUPS: &[Group] = &[
         steps: || vec![steps::all_outputs(31)],
         plan: RuntimeConfig { rows: 60, ..PLAN },
         variants: &[("f32", Precision::F32, ALL)],
+        grouped: false,
     },
-    Group { name: "norms", build: norms, steps: steps::by_kind, plan: PLAN, variants: SUBGROUPS },
+    Group {
+        name: "norms",
+        build: norms,
+        steps: steps::by_kind,
+        plan: PLAN,
+        variants: SUBGROUPS,
+        grouped: false,
+    },
     Group {
         name: "norms of heads",
         build: head_norms,
         steps: steps::by_kind,
         plan: PLAN,
         variants: SUBGROUPS,
+        grouped: false,
     },
     Group {
         name: "experts",
@@ -96,16 +122,32 @@ pub const GROUPS: &[Group] = &[
             ("f32, bounds checked", Precision::F32, CHECKED),
             ("f32, bindings of 1 MiB", Precision::F32, PARTS),
         ],
+        grouped: false,
     },
-    Group { name: "elements", build: elements, steps: steps::by_kind, plan: PLAN, variants: PLAIN },
-    Group { name: "embed and select", build: embed, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
-    Group { name: "rope", build: rope, steps: steps::by_rows, plan: PLAN, variants: PLAIN },
+    Group {
+        name: "elements",
+        build: elements,
+        steps: steps::by_kind,
+        plan: PLAN,
+        variants: PLAIN,
+        grouped: false,
+    },
+    Group {
+        name: "embed and select",
+        build: embed,
+        steps: steps::by_rows,
+        plan: PLAN,
+        variants: PLAIN,
+        grouped: false,
+    },
+    Group { name: "rope", build: rope, steps: steps::by_rows, plan: PLAN, variants: PLAIN, grouped: false },
     Group {
         name: "rope far out",
         build: rope_far,
         steps: steps::by_position,
         plan: RuntimeConfig::new(100_001, 1, 16, Precision::F32),
         variants: PLAIN,
+        grouped: false,
     },
     Group {
         name: "attention",
@@ -113,6 +155,23 @@ pub const GROUPS: &[Group] = &[
         steps: steps::sequences,
         plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
         variants: EVERY,
+        grouped: false,
+    },
+    Group {
+        name: "linear of many rows",
+        build: linear,
+        steps: steps::many_rows,
+        plan: PLAN,
+        variants: MANY,
+        grouped: true,
+    },
+    Group {
+        name: "attention of many rows",
+        build: attention,
+        steps: steps::sequences,
+        plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
+        variants: MANY,
+        grouped: true,
     },
     Group {
         name: "states",
@@ -120,8 +179,16 @@ pub const GROUPS: &[Group] = &[
         steps: steps::sequences,
         plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
         variants: PLAIN,
+        grouped: false,
     },
-    Group { name: "gated norms", build: gated_norms, steps: steps::by_kind, plan: PLAN, variants: SUBGROUPS },
+    Group {
+        name: "gated norms",
+        build: gated_norms,
+        steps: steps::by_kind,
+        plan: PLAN,
+        variants: SUBGROUPS,
+        grouped: false,
+    },
 ];
 
 /// What runs with every pair of formats of keys and values.
@@ -131,6 +198,15 @@ pub const KEPT: Group = Group {
     steps: steps::sequences,
     plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
     variants: SUBGROUPS,
+    grouped: false,
+};
+
+/// And many rows of it.
+pub const KEPT_MANY: Group = Group {
+    name: "attention of many rows to heads of whole blocks",
+    variants: &[("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL })],
+    grouped: true,
+    ..KEPT
 };
 
 /// A node for each number of columns that rows of activations are needed in.
@@ -239,6 +315,8 @@ fn head_norms(s: &mut SmallGraph) {
             let y = s.graph.group_norm(x, weight, heads, 1e-6);
             s.graph.name(y, &format!("rms_norm of {heads} heads of {head_dim}{which}"));
         }
+        let y = s.graph.front_norm(x, w, 1e-6);
+        s.graph.name(y, &format!("rms_norm of the first {head_dim} of {}", heads * head_dim));
     }
 }
 
@@ -249,6 +327,7 @@ fn experts(s: &mut SmallGraph) {
         scoring: Scoring::Softmax,
         normalise: Some(0.0),
         scale: 1.0,
+        factors: false,
         groups: 1,
         groups_used: 1,
     };
@@ -264,27 +343,44 @@ fn experts(s: &mut SmallGraph) {
     for (count, biased, route) in routes {
         let logits = input(s, count);
         let bias = biased.then(|| s.weight(format("F32"), 1, count));
-        let y = s.graph.route(logits, bias, route);
-        s.graph.name(y, &format!("{route:?} of {count}"));
+        let factors = s.table(1, count, |_, random, f| f.fill_with(|| 0.5 + random.unit()));
+        for (factors, which) in [(None, ""), (Some(factors), " with factors")] {
+            let y = s.graph.route(logits, bias, factors, route);
+            s.graph.name(y, &format!("{route:?} of {count}{which}"));
+        }
     }
     let logits = input(s, 8);
-    let route = s.graph.route(logits, None, Route { used: 3, ..plain });
+    let route = s.graph.route(logits, None, None, Route { used: 3, ..plain });
     for (f, &format) in FORMATS.iter().enumerate() {
         let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), [33, 512][f % 2]);
         let w = s.experts(format, [8, rows, cols]);
         let bias = (f % 3 == 0).then(|| s.weight(FORMATS[0], 1, 8 * rows));
         for (x, which) in [(cols, "one x"), (3 * cols, "an x for each")] {
             let x = input(s, x);
-            let y = s.graph.expert_linear(x, w, route, bias);
+            let weighted = f % 4 == 1;
+            let y = s.graph.expert_linear(x, w, route, bias, weighted);
             s.graph.name(y, &format!("expert_linear {} [8, {rows}, {cols}] of {which}", format.name));
-            let y = s.graph.combine(y, route);
+            let y = s.graph.combine(y, route, !weighted);
             s.graph.name(y, &format!("combine 3 of {rows}"));
         }
     }
+    for (f, &format) in FORMATS.iter().enumerate() {
+        let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), [33, 512][f % 2]);
+        let w = s.experts(format, [5, rows, cols]);
+        for (rest, keep) in [(0, false), (12, true), (4, false)] {
+            let x = input(s, 5 * (cols + rest));
+            let y = s.graph.group_linear(x, w, keep);
+            s.graph.name(y, &format!("group_linear {} [5, {rows}, {cols}], rest {rest} {keep}", format.name));
+        }
+    }
+    let w = s.experts(format("F32"), [8, 512, 96]);
+    let x = input(s, 8 * 100);
+    let y = s.graph.group_linear(x, w, true);
+    s.graph.name(y, "group_linear F32 [8, 512, 96]");
     // More than one binding of 1 MiB, cut between experts.
     let w = s.experts(format("F32"), [8, 512, 96]);
     let x = input(s, 96);
-    let y = s.graph.expert_linear(x, w, route, None);
+    let y = s.graph.expert_linear(x, w, route, None, false);
     s.graph.name(y, "expert_linear F32 [8, 512, 96]");
 }
 
@@ -295,14 +391,25 @@ fn elements(s: &mut SmallGraph) {
         s.graph.name(y, &format!("add of {cols}"));
         let y = s.graph.scale(a, -1.5);
         s.graph.name(y, &format!("scale of {cols}"));
+        let w = s.weight(format("F32"), 1, 1);
+        let y = s.graph.scale_by(a, w);
+        s.graph.name(y, &format!("scale of {cols} by a weight"));
         let y = s.graph.softcap(a, 3.0);
         s.graph.name(y, &format!("softcap of {cols}"));
         let one = input(s, 1);
         let y = s.graph.gate(Activation::Sigmoid, one, a);
         s.graph.name(y, &format!("gate of one number a row and {cols}"));
+        let both = input(s, 6 * cols);
+        let clamped = Gate { clamp: Some(Clamp { limit: 0.7, shift: 1.0 }), ..Activation::QuickGelu.into() };
+        let y = s.graph.gate(clamped, a, b);
+        s.graph.name(y, &format!("clamped gate of {cols}"));
+        let y = s.graph.gate_halves(clamped, both, 3);
+        s.graph.name(y, &format!("clamped gate of 3 stretches of twice {cols}"));
         for act in Activation::ALL {
             let y = s.graph.gate(act, a, b);
             s.graph.name(y, &format!("gate {act:?} of {cols}"));
+            let y = s.graph.gate_halves(act, both, 3);
+            s.graph.name(y, &format!("gate {act:?} of 3 stretches of twice {cols}"));
             let y = s.graph.unary(act, a);
             s.graph.name(y, &format!("unary {act:?} of {cols}"));
         }
@@ -342,7 +449,9 @@ fn rope(s: &mut SmallGraph) {
         RopeShape { magnitude: 1.3, yarn: Some(Yarn { original: 32, fast: 32.0, slow: 1.0 }), ..shape },
         false,
     );
-    turn(s, RopeShape { temperature: Some(Temperature { scale: 0.4, original: 16 }), ..shape }, true);
+    turn(s, RopeShape { first: 24, rotary: 40, ..shape }, true);
+    let pairing = Pairing::Neighbours;
+    turn(s, RopeShape { first: 16, rotary: 8, pairing, ..shape }, false);
 }
 
 /// Two shapes: the tables of 100,001 positions are long.
@@ -367,8 +476,12 @@ fn attend(s: &mut SmallGraph, shapes: Vec<AttentionShape>) {
     for shape in shapes {
         let (q_cols, kv_cols) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         let (q, k, v) = (input(s, q_cols), input(s, kv_cols), input(s, kv_cols));
-        let y = s.graph.attention(q, k, v, shape);
-        s.graph.name(y, &format!("{shape:?}"));
+        let caches = s.graph.store(k, v, shape);
+        let sinks = s.table(1, shape.heads, |_, random, sinks| sinks.fill_with(|| 4.0 * random.unit() - 1.0));
+        for (sinks, which) in [(None, ""), (Some(sinks), " with sinks")] {
+            let y = s.graph.attend(q, caches, sinks, shape);
+            s.graph.name(y, &format!("{shape:?}{which}"));
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use wgllm::cpu::Cpu;
 use wgllm::gpu::{self, AdapterLine, Gpu};
 use wgllm::memory::{KV_FORMATS, Kv};
 
-use groups::{GROUPS, Group, KEPT, Variant};
+use groups::{GROUPS, Group, KEPT, KEPT_MANY, Variant};
 
 /// Failing nodes that are shown of a trial.
 const SHOWN: usize = 12;
@@ -39,8 +39,12 @@ fn main() -> std::process::ExitCode {
         }
         for keys in KV_FORMATS {
             for values in KV_FORMATS {
-                for variant in KEPT.variants {
-                    trials.push(trial(adapter, &KEPT, variant, Kv { keys, values }));
+                for kept in [&KEPT, &KEPT_MANY] {
+                    // What masks change does not depend on what the other of the two is kept in.
+                    let all = if keys == values { kept.variants } else { &kept.variants[..1] };
+                    for variant in all {
+                        trials.push(trial(adapter, kept, variant, Kv { keys, values }));
+                    }
                 }
             }
         }
@@ -69,8 +73,8 @@ fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant, kv: Kv) -
     let (file, model) = (&opened.file, &opened.model);
     let device = gpu::choose(None, Some(adapter), masks)?;
     let plan = RuntimeConfig { precision, kv, ..group.plan };
-    // Every node by a dispatch of its own: what fused kernels compute is held to the same references where whole models are.
-    let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, true, &mut |_, _| {})?;
+    // Mostly every node by a dispatch of its own: what fused kernels compute is held to the same references where whole models are.
+    let mut gpu = Gpu::new(device, file.clone(), model.clone(), plan, !group.grouped, &mut |_, _| {})?;
     let mut cpu = Cpu::new(file.clone(), model.clone(), plan)?.by_references();
     let (mut nodes, mut failed) = (0, Vec::new());
     for (label, step) in (group.steps)() {

@@ -17,8 +17,11 @@ pub const LARGE: Range<u32> = 275..279;
 pub const ZERO: Range<u32> = 279..281;
 /// Subnormal and tiny numbers between ordinary ones: an adapter may take the former for zeros.
 pub const TINY: Range<u32> = 281..285;
+/// Far beyond f16, and far below it.
+pub const HUGE: Range<u32> = 285..287;
+pub const FAINT: Range<u32> = 287..289;
 /// Rows of a table.
-pub const TABLE: usize = 285;
+pub const TABLE: usize = 289;
 
 /// The kinds, by name.
 pub const KINDS: &[(&str, Range<u32>)] =
@@ -33,6 +36,8 @@ pub fn activations(r: usize, random: &mut Random, row: &mut [f32]) {
         *x = match () {
             () if EDGES.contains(&r) => sign * [88.0, 87.3, 104.0, 20.0][random.bits() as usize % 4] * near,
             () if LARGE.contains(&r) => sign * 1e4 * near,
+            () if HUGE.contains(&r) => sign * 1e20 * near,
+            () if FAINT.contains(&r) => sign * 1e-20 * near,
             () if ZERO.contains(&r) => sign * 0.0,
             // With a first 1, so that there is something to measure an error by.
             () if TINY.contains(&r) && c == 0 => sign,
@@ -66,6 +71,15 @@ pub fn by_rows() -> Vec<(String, Step)> {
 pub fn few_rows() -> Vec<(String, Step)> {
     let step = |count: usize| Step { rows: rows(&ORDINARY, count, 0, 0), outputs: vec![0] };
     [1, 2, 7, 65].map(|count| (format!("{count} rows"), step(count))).into()
+}
+
+/// Many rows, of every kind of numbers, among them such as f16 has no room for; a few of them are asked for.
+pub fn many_rows() -> Vec<(String, Step)> {
+    let kinds = KINDS.iter().chain(&[("±1e20", HUGE), ("±1e-20", FAINT)]);
+    let step = |count, kind: &Range<u32>| Step { rows: rows(kind, count, 0, 0), outputs: vec![0, 64] };
+    let of_kind = kinds.map(|(name, kind)| (format!("65 rows, {name}"), step(65, kind)));
+    let of_size = [66, 128, 129, 257].map(|count| (format!("{count} rows"), step(count, &ORDINARY)));
+    of_kind.chain(of_size).collect()
 }
 
 /// Some numbers of rows of every kind of numbers.

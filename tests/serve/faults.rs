@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use wgllm::backend::{Backend, DeviceInfo, Limits, Memory, Placement};
 use wgllm::batch::{Batch, Collected, Ticket};
+use wgllm::blocking::Waiting;
 use wgllm::sampler::Sampling;
 use wgllm::{Error, Result};
 
@@ -100,15 +101,17 @@ impl Backend for Faulty {
         }
     }
 
-    fn collect(&mut self, ticket: Ticket) -> Result<Collected> {
-        let mut collected = self.inner.collect(ticket)?;
-        if !self.script.is_empty() {
-            for token in &mut collected.tokens {
-                *token = self.script[self.at];
-                self.at = (self.at + 1) % self.script.len();
+    fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {
+        Box::pin(async move {
+            let mut collected = self.inner.collect_async(ticket).await?;
+            if !self.script.is_empty() {
+                for token in &mut collected.tokens {
+                    *token = self.script[self.at];
+                    self.at = (self.at + 1) % self.script.len();
+                }
             }
-        }
-        Ok(collected)
+            Ok(collected)
+        })
     }
 }
 

@@ -13,7 +13,17 @@ pub fn name(kernel: &str, slots: Slots) -> String {
     let keys = slots.keys.filter(|_| has(kernel, slots.output, "keys"));
     let values = slots.values.filter(|_| has(kernel, slots.output, "values"));
     let subgroups = slots.subgroups.then_some("with subgroups");
-    let parts = [Some(kernel), slots.weight, slots.input, slots.output, slots.copy, keys, values, subgroups];
+    let parts = [
+        Some(kernel),
+        slots.weight,
+        slots.input,
+        slots.output,
+        slots.copy,
+        keys,
+        values,
+        slots.matrix,
+        subgroups,
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -23,6 +33,9 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
     for weight in choices(kernel, None, "weight", "formats") {
         for input in choices(kernel, None, "input", "input") {
             // Activations are int8 where weights are integers.
+            if kernel == "matmul_int8" && input != Some("i8") {
+                continue;
+            }
             if input == Some("i8") && !FORMATS.iter().any(|f| Some(f.wgsl) == weight && f.integer) {
                 continue;
             }
@@ -32,8 +45,9 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
                 for copy in choices(kernel, output, "copy", "copy") {
                     for keys in choices(kernel, output, "keys", cache) {
                         for values in choices(kernel, output, "values", cache) {
-                            for subgroups in [false, true] {
-                                let slots = Slots { weight, input, output, copy, keys, values, subgroups };
+                            for (matrix, subgroups) in units(kernel) {
+                                let slots =
+                                    Slots { weight, input, output, copy, keys, values, matrix, subgroups };
                                 variants.push((kernel, slots));
                             }
                         }
@@ -43,6 +57,14 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
         }
     }
     variants
+}
+
+/// Which matrix units a kernel may use, and whether subgroups: matrix units are those of subgroups, unless they are emulated.
+fn units(kernel: &str) -> Vec<(Option<&'static str>, bool)> {
+    match imports(kernel, "matrix") {
+        true => stems("matrix").map(|stem| (Some(stem), stem != "emulated")).collect(),
+        false => vec![(None, false), (None, true)],
+    }
 }
 
 /// What is in a slot's folder, if the kernel or its output has that slot.

@@ -3,6 +3,7 @@
 //   q[j + 16] − 8 in two's complement (high half): with the low half masked off that is 16 · (q − 8), without a shift
 // weight_scales[unit]: for each block d (f16, low half) and m (f16, high half)
 
+import package::lib::bytes::floats_u8;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8;
 import package::lib::row::row_units;
@@ -32,9 +33,9 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let block = select(u.first, u.second, four >= 8u);
     let high = four / 4u % 2u;
-    let q = unpack4xU8(((block[four % 4u] >> (4u * high)) & LOW_BITS) ^ (high * 0x08080808u));
+    let q = floats_u8(((block[four % 4u] >> (4u * high)) & LOW_BITS) ^ (high * 0x08080808u));
     let s = four / 8u;
-    return u.d[s] * vec4<f32>(q) + u.m[s];
+    return u.d[s] * q + u.m[s];
 }
 
 // Σ w[i] · x[i] over the unit.

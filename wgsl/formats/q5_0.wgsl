@@ -3,6 +3,7 @@
 // weight_headers, for each unit three words: the other bits of the first block, of the second one; then d (f16) of the first block in
 //   the low half, of the second in the high half
 
+import package::lib::bytes::floats_u8;
 import package::lib::five_bits::five_bits;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8;
@@ -32,7 +33,7 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let second = four >= 8u;
     let q = five_bits(select(u.first, u.second, second), select(u.bits.x, u.bits.y, second), four % 8u);
-    return select(u.d.x, u.d.y, second) * (vec4<f32>(unpack4xU8(q)) - 16.0);
+    return select(u.d.x, u.d.y, second) * (floats_u8(q) - 16.0);
 }
 
 // Σ w[i] · x[i] over the unit.

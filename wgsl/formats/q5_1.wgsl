@@ -3,6 +3,7 @@
 // weight_headers[unit]: the other bits of the first block, of the second one; then for each block d (f16, low half) and m (f16, high
 //   half)
 
+import package::lib::bytes::floats_u8;
 import package::lib::five_bits::five_bits;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8;
@@ -35,7 +36,7 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let second = four >= 8u;
     let q = five_bits(select(u.first, u.second, second), select(u.bits.x, u.bits.y, second), four % 8u);
-    return select(u.d.x, u.d.y, second) * vec4<f32>(unpack4xU8(q)) + select(u.m.x, u.m.y, second);
+    return select(u.d.x, u.d.y, second) * floats_u8(q) + select(u.m.x, u.m.y, second);
 }
 
 // Σ w[i] · x[i] over the unit.

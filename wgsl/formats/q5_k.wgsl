@@ -4,6 +4,7 @@
 // weight_headers, for each block 13 words: three for each unit, the other bits of its first sub-block, of its second one, bytes 0–1 its
 //   scales and bytes 2–3 its minimums; then d (f16, low half) and dmin (f16, high half)
 
+import package::lib::bytes::floats_u8;
 import package::lib::five_bits::five_bits;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8;
@@ -41,7 +42,7 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let second = four >= 8u;
     let q = five_bits(select(u.first, u.second, second), select(u.bits.x, u.bits.y, second), four % 8u);
-    return select(u.scale.x, u.scale.y, second) * vec4<f32>(unpack4xU8(q)) - select(u.minimum.x, u.minimum.y, second);
+    return select(u.scale.x, u.scale.y, second) * floats_u8(q) - select(u.minimum.x, u.minimum.y, second);
 }
 
 // Σ w[i] · x[i] over the unit.

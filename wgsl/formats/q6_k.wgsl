@@ -8,6 +8,8 @@
 //   i + 12, so that one shift and one mask place four
 // weight_scales, for each block five words: one for each unit, its 4 scales as int8; then d (f32)
 
+import package::lib::bytes::floats_i8;
+import package::lib::bytes::floats_u8;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8;
 import package::lib::row::row_units;
@@ -45,8 +47,8 @@ fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let group = four / 4u;
     let nibbles = select(u.first, u.second, four >= 8u)[four % 4u];
     let pair = (u.pairs[group] >> (2u * (four % 4u))) & 0x03030303u;
-    let even = vec4<f32>(unpack4xU8((nibbles & LOW_BITS) | (pair << 4u))) - 32.0;
-    let odd = vec4<f32>(unpack4xI8((nibbles & ~LOW_BITS) | (pair << 2u))) / 4.0;
+    let even = floats_u8((nibbles & LOW_BITS) | (pair << 4u)) - 32.0;
+    let odd = floats_i8((nibbles & ~LOW_BITS) | (pair << 2u)) / 4.0;
     return u.scale[group] * select(even, odd, group % 2u == 1u);
 }
 

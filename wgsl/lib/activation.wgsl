@@ -16,8 +16,11 @@ fn activate_one(kind: u32, x: f32) -> f32 {
         case 3u: {
             return max(x, 0.0) * max(x, 0.0); // squared ReLU
         }
-        default: {
+        case 4u: {
             return 1.0 / (1.0 + exp(-x)); // sigmoid
+        }
+        default: {
+            return x / (1.0 + exp(-1.702 * x)); // quick GELU
         }
     }
 }

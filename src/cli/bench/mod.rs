@@ -50,7 +50,7 @@ pub struct Bench {
     /// Form of the results
     #[arg(short, long, value_name = "md|csv|json|jsonl", default_value = "md", value_parser = Format::parse)]
     output: Format,
-    /// Say of each generation where the time of a token goes on the GPU
+    /// Say where the time goes on the GPU: of a token, or of a prompt alone
     #[arg(long)]
     profile: bool,
     #[command(flatten)]
@@ -71,7 +71,7 @@ impl Bench {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
         let tests = self.tests();
-        self.check_profile(&tests)?;
+        self.check_profile()?;
         let context = tests.iter().map(Test::positions).max().unwrap_or(1).max(1);
         let mut output = Output::new(self.output);
         if let Err(quit) = self.measure(&tests, context, &mut output) {
@@ -86,7 +86,7 @@ impl Bench {
     /// Runs all tests on each backend, in a context of so many positions.
     fn measure(&self, tests: &[Test], context: usize, output: &mut Output) -> Result<(), Quit> {
         for &backend in &self.backend {
-            let file = self.model.open()?;
+            let file = self.model.open(&self.reporter)?;
             let options = self.hardware.options(backend, &file)?;
             let slots = self.parallel.iter().copied().max().unwrap_or(1);
             let options = Options { context: Some(context), slots, tokenizer: false, ..options };
@@ -101,7 +101,7 @@ impl Bench {
                 let samples =
                     measure::run(&mut engine, test, self.repetitions, !self.no_warmup, || bar.inc(1))?;
                 let read_bandwidth = report::read_bandwidth(engine.backend.as_mut());
-                let profiled = match self.profile && test.tokens > 0 {
+                let profiled = match self.profile {
                     true => Some(profile(&mut engine, test, &samples)?),
                     false => None,
                 };
@@ -114,12 +114,9 @@ impl Bench {
     }
 
     /// Refuses a profile that there would be nothing of, or no place for.
-    fn check_profile(&self, tests: &[Test]) -> Result<()> {
+    fn check_profile(&self) -> Result<()> {
         if self.profile && self.output == Format::Csv {
             return Err(Error::Usage("--profile is a table of its own: give -o md, json or jsonl".into()));
-        }
-        if self.profile && tests.iter().all(|t| t.tokens == 0) {
-            return Err(Error::Usage("--profile is about generation: give -n above 0".into()));
         }
         Ok(())
     }
@@ -140,7 +137,12 @@ impl Bench {
     }
 }
 
-/// Profiles a step in the middle of what a test generates. The next test begins with a context of its own.
+/// Profiles a step in the middle of what a test generates, or the last one of a prompt. The next test begins with a context of its own.
 fn profile(engine: &mut Engine, test: &Test, samples: &Samples) -> Result<Profiled> {
-    Profiled::measure(engine.backend.as_mut(), test.middle(), measure::median(&samples.token_us))
+    let backend = engine.backend.as_mut();
+    if test.tokens == 0 {
+        let rows = test.prompt.min(engine.plan.rows);
+        return Profiled::measure(backend, test.depth + test.prompt - rows, rows, None);
+    }
+    Profiled::measure(backend, test.middle(), 1, measure::median(&samples.token_us))
 }

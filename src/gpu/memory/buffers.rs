@@ -90,7 +90,7 @@ fn partial_bytes(graph: &Graph, config: RuntimeConfig, attend: Node) -> usize {
 
 impl Buffers {
     /// Allocates what the dispatches of both classes need.
-    pub fn new(
+    pub async fn new(
         device: &Device,
         file: &Gguf,
         graph: &Graph,
@@ -166,8 +166,8 @@ impl Buffers {
             let table = rope.table(plan.context, divisors.as_deref());
             let buffer = buffers.new_scratch(device, "table", table.len() as u64 * 4)?;
             let mut uploader = Uploader::new(device);
-            uploader.write(&buffer, 0, bytemuck::cast_slice(&table))?;
-            uploader.finish()?;
+            uploader.write(&buffer, 0, bytemuck::cast_slice(&table)).await?;
+            uploader.finish().await?;
             made.push((rope, factors, buffer.clone()));
             buffers.tables.insert(node, buffer);
         }

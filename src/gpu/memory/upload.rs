@@ -21,14 +21,14 @@ impl<'a> Uploader<'a> {
     }
 
     /// Copies `data`, a multiple of four bytes, to `buffer` at `offset`.
-    pub fn write(&mut self, buffer: &wgpu::Buffer, offset: u64, data: &[u8]) -> Result<()> {
+    pub async fn write(&mut self, buffer: &wgpu::Buffer, offset: u64, data: &[u8]) -> Result<()> {
         for (i, piece) in data.chunks(PIECE).enumerate() {
-            self.write_piece(buffer, offset + (i * PIECE) as u64, piece)?;
+            self.write_piece(buffer, offset + (i * PIECE) as u64, piece).await?;
         }
         Ok(())
     }
 
-    fn write_piece(&mut self, buffer: &wgpu::Buffer, offset: u64, piece: &[u8]) -> Result<()> {
+    async fn write_piece(&mut self, buffer: &wgpu::Buffer, offset: u64, piece: &[u8]) -> Result<()> {
         if self.ring.len() < RING {
             let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
             self.ring.push((self.device.buffer("staging", PIECE as u64, usage)?, None));
@@ -38,8 +38,8 @@ impl<'a> Uploader<'a> {
         self.next = (slot + 1) % RING;
         let (staging, last) = &mut self.ring[slot];
         let length = piece.len() as u64;
-        staging.map_async(wgpu::MapMode::Write, ..length, |_| {});
-        self.device.wait(last.take())?;
+        let mapped = self.device.map(staging, wgpu::MapMode::Write, length);
+        self.device.wait(last.take(), mapped).await?;
         {
             let unmapped = |e| {
                 Error::Other(format!("{}: a staging buffer cannot be written: {e}", self.device.info.name))
@@ -55,7 +55,7 @@ impl<'a> Uploader<'a> {
     }
 
     /// Waits until everything has arrived.
-    pub fn finish(self) -> Result<()> {
-        self.device.wait(None)
+    pub async fn finish(self) -> Result<()> {
+        self.device.finished().await
     }
 }

@@ -119,7 +119,7 @@ pub struct Weights {
 
 impl Weights {
     /// Uploads everything; `progress` sees bytes done and bytes in all.
-    pub fn upload(
+    pub async fn upload(
         device: &Device,
         file: &Gguf,
         graph: &Graph,
@@ -151,8 +151,9 @@ impl Weights {
                 upload_rows(&mut uploader, file, graph, matrix, rows, &planes, &mut |bytes| {
                     done += bytes;
                     progress(done, total);
-                })?;
-                planes.extend(weights.grid(device, &mut uploader, matrix.format)?);
+                })
+                .await?;
+                planes.extend(weights.grid(device, &mut uploader, matrix.format).await?);
                 parts.push(planes);
             }
             weights.planes.push(parts);
@@ -165,23 +166,23 @@ impl Weights {
             let mut numbers = WeightRows::of(file, w).vector();
             numbers.resize(w.cols.next_multiple_of(8), 0.0);
             let buffer = storage(device, &w.tensor, numbers.len() as u64 * 4)?;
-            uploader.write(&buffer, 0, bytemuck::cast_slice(&numbers))?;
+            uploader.write(&buffer, 0, bytemuck::cast_slice(&numbers)).await?;
             weights.bytes += buffer.size();
             weights.vectors.insert(node, buffer);
         }
         for linears in biases {
             let numbers: Vec<f32> = linears.iter().flat_map(|&l| bias(file, graph, l)).collect();
             let buffer = storage(device, "biases", numbers.len() as u64 * 4)?;
-            uploader.write(&buffer, 0, bytemuck::cast_slice(&numbers))?;
+            uploader.write(&buffer, 0, bytemuck::cast_slice(&numbers)).await?;
             weights.bytes += buffer.size();
             weights.biases.insert(linears[0], buffer);
         }
-        uploader.finish()?;
+        uploader.finish().await?;
         Ok(weights)
     }
 
     /// The buffer of what a format looks up, if it has that: one for all of its tensors.
-    fn grid(
+    async fn grid(
         &mut self,
         device: &Device,
         uploader: &mut Uploader<'_>,
@@ -192,7 +193,7 @@ impl Weights {
             return Ok(Some(buffer.clone()));
         }
         let buffer = storage(device, format.name, grid().len() as u64)?;
-        uploader.write(&buffer, 0, grid())?;
+        uploader.write(&buffer, 0, grid()).await?;
         self.bytes += buffer.size();
         self.grids.insert(format.name, buffer.clone());
         Ok(Some(buffer))
@@ -230,7 +231,7 @@ fn storage(device: &Device, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
 }
 
 /// Repacks and uploads the rows of a part, piece by piece, so that never more than a piece is held.
-fn upload_rows(
+async fn upload_rows(
     uploader: &mut Uploader<'_>,
     file: &Gguf,
     graph: &Graph,
@@ -261,7 +262,7 @@ fn upload_rows(
             (format.repack)(row_of(&sources, start + i, row_bytes), cols, planes);
         });
         for ((buffer, &width), data) in planes.iter().zip(&widths).zip(&out) {
-            uploader.write(buffer, ((start - rows.start) * width) as u64, data)?;
+            uploader.write(buffer, ((start - rows.start) * width) as u64, data).await?;
         }
         progress(((end - start) * row_bytes) as u64);
         start = end;

@@ -5,9 +5,9 @@ use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::op;
 use crate::gpu::plan::lower::writes_copy;
-use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::Node;
-use crate::ops::Op;
+use crate::ops::{AttentionShape, Op, Temperature};
 
 /// Numbers of keys that one workgroup of a head reads faster than spans are joined: 1,024 positions of 64, or 512 of 128.
 const SHORT_NUMBERS: u32 = 64 << 10;
@@ -33,6 +33,22 @@ pub fn fits(s: &Planner<'_>, node: Node) -> bool {
 /// Whether they can write a copy of its value: a workgroup writes whole blocks.
 pub fn writes_copies(s: &Planner<'_>, node: Node) -> bool {
     matches!(op(s.graph, node), Some(Op::Attend(op)) if op.0.head_dim.is_multiple_of(16))
+}
+
+/// The numbers of `wgsl/lib/seen.wgsl`.
+pub fn seen(shape: &AttentionShape) -> [(&'static str, f64); 2] {
+    [("WINDOW", shape.window as f64), ("CHUNK", shape.chunk as f64)]
+}
+
+/// The numbers of `wgsl/lib/score_scale.wgsl`.
+pub fn score_scale(shape: &AttentionShape) -> [(&'static str, f64); 4] {
+    let growth = shape.temperature.unwrap_or(Temperature { scale: 0.0, length: 1, ahead: 0 });
+    [
+        ("SCALE", shape.scale as f64),
+        ("GROWTH", growth.scale as f64),
+        ("GROWTH_LENGTH", growth.length as f64),
+        ("GROWTH_AHEAD", growth.ahead as f64),
+    ]
 }
 
 fn width(s: &Planner<'_>) -> u32 {
@@ -81,11 +97,12 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
         ("HEADS", heads as f64),
         ("STRIDE", g.shape(node).stride() as f64),
         ("FOURS", fours as f64),
-        ("WINDOW", shape.window as f64),
         ("EAGER", eager),
     ];
+    of_all.extend(seen(shape));
     of_all.extend(s.caps.subgroup_constant());
-    let mut of_cache = vec![("KV_HEADS", kv_heads as f64), ("SCALE", shape.scale as f64)];
+    let mut of_cache = vec![("KV_HEADS", kv_heads as f64)];
+    of_cache.extend(score_scale(shape));
     of_cache.extend(kv_layout::constants(g, s.kv, ins[1]));
     let dispatch = |kernel: &'static str, cache: bool, numbers: &[(&'static str, u32)], extent: Extent| {
         let mut constants = of_all.clone();
@@ -94,13 +111,22 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
         Dispatch { kernel, constants, extent }
     };
     let launch = |dispatch: Dispatch, operands: Vec<(u32, Operand)>, nodes: Vec<Node>, last: bool| {
-        let mut launch =
-            Launch { nodes, dispatch, operands, weight: None, slots: s.slots(None), integer: false };
+        let mut launch = Launch {
+            nodes,
+            dispatch,
+            operands,
+            weight: None,
+            slots: s.slots(None),
+            arithmetic: Arithmetic::F32,
+        };
         if last {
             writes_copy(g, copies, node, &mut launch);
         }
         launch
     };
+    // A span knows nothing of the sinks: whoever finishes a head adds them.
+    let sinks = (3, ins.get(3).map_or(Operand::Nothing, |&sinks| Operand::Vector(sinks)));
+    let with_sinks = ("SINKS", ins.len() as u32 - 3);
     let reads = |y: Operand| {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
         vec![
@@ -112,11 +138,10 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
             (8, Operand::Pages),
         ]
     };
-    let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node))];
-    let short = Extent::Spans { x: heads, span: 0, window: 0, from: 0, below: most };
-    let spans =
-        Extent::Spans { x: heads / share, span: SPAN, window: shape.window, from: most, below: u32::MAX };
-    let join = Extent::Spans { x: heads * slices, span: 0, window: 0, from: most, below: u32::MAX };
+    let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node)), sinks];
+    let short = Extent::Spans { x: heads, span: 0, shape: *shape, from: 0, below: most };
+    let spans = Extent::Spans { x: heads / share, span: SPAN, shape: *shape, from: most, below: u32::MAX };
+    let join = Extent::Spans { x: heads * slices, span: 0, shape: *shape, from: most, below: u32::MAX };
     let of_spans = [("PARTS", parts), ("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", span_width)];
     let of_join = [
         ("HEAD_DIM", head_dim),
@@ -124,12 +149,15 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
         ("SLICES", slices),
         ("SINGLE", single),
         ("WORKGROUP", width),
+        with_sinks,
     ];
     let mut all = Vec::new();
     if most > 0 {
-        let of_short = [("HEAD_DIM", head_dim), ("SPAN", most), ("WORKGROUP", width)];
+        let of_short = [("HEAD_DIM", head_dim), ("SPAN", most), ("WORKGROUP", width), with_sinks];
         let dispatch = dispatch("attend_decode", true, &of_short, short);
-        all.push(launch(dispatch, reads(Operand::Value(node)), Vec::new(), true));
+        let mut operands = reads(Operand::Value(node));
+        operands.push(sinks);
+        all.push(launch(dispatch, operands, Vec::new(), true));
     }
     all.extend([
         launch(

@@ -11,6 +11,8 @@ pub enum CopyKind {
     F32,
     /// As int8 with a scale for each 16.
     I8,
+    /// Already normalised, in f16 with a scale for each row (`wgsl/halves.wgsl`): no dispatch that computes a part of a row can write it.
+    F16,
 }
 
 impl CopyKind {
@@ -19,6 +21,7 @@ impl CopyKind {
         match self {
             CopyKind::F32 => "f32",
             CopyKind::I8 => "i8",
+            CopyKind::F16 => "f16",
         }
     }
 
@@ -28,6 +31,7 @@ impl CopyKind {
         let words = match self {
             CopyKind::F32 => 17 * blocks,
             CopyKind::I8 => 24 * cols.div_ceil(64) + blocks,
+            CopyKind::F16 => 32 * cols.div_ceil(64) + 4,
         };
         words.next_multiple_of(4)
     }

@@ -1,6 +1,7 @@
 //! GPU work as plain data: which kernel, with which numbers, over how many workgroups.
 
 use crate::graph::{Rows, Shape, Step};
+use crate::ops::AttentionShape;
 
 /// Workgroups of a 1-D dispatch beyond this many go on in the next y: every adapter takes 65,535 to a dimension.
 /// `wgsl/lib/grid.wgsl` undoes it.
@@ -12,7 +13,7 @@ pub fn fold(count: u32) -> [u32; 2] {
 }
 
 /// How many workgroups a dispatch has, in terms of what a step brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Extent {
     /// `each` for every row, in one dimension, folded; `rows` of the result.
     PerRow {
@@ -55,8 +56,8 @@ pub enum Extent {
         x: u32,
         /// Positions of a span.
         span: u32,
-        /// Positions that a row sees; 0: all.
-        window: u32,
+        /// Which positions a row sees.
+        shape: AttentionShape,
         /// The first position that there are workgroups for.
         from: u32,
         /// The first position that there are none for any more.
@@ -82,19 +83,16 @@ impl Extent {
                 let [x, y] = fold((count(rows) * cols).div_ceil(tile));
                 [x, y, 1]
             }
-            Extent::Spans { x, span, window, from, below } => {
+            Extent::Spans { x, span, shape, from, below } => {
                 let last = step.rows.iter().map(|row| row.position).max();
                 if !last.is_some_and(|last| (from..below).contains(&last)) {
                     return [0; 3];
                 }
-                let spans = |end: u32| {
-                    let first = if window == 0 { 0 } else { end - end.min(window) };
-                    end.div_ceil(span) - first / span
-                };
+                let spans = |position: u32| (position + 1).div_ceil(span) - shape.first_seen(position) / span;
                 let z = if span == 0 {
                     1
                 } else {
-                    step.rows.iter().map(|row| spans(row.position + 1)).max().unwrap_or(0)
+                    step.rows.iter().map(|row| spans(row.position)).max().unwrap_or(0)
                 };
                 [x, step.rows.len() as u32, z]
             }

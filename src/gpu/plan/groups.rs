@@ -52,19 +52,21 @@ pub enum Then {
     Activate(Node),
     /// Of two: an activation function of the first times the second.
     Glu(Node),
-    /// Of three: queries, keys and values.
+    /// Of three, or of two where values are keys before their norms: queries, keys and values.
     Heads(Heads),
 }
 
 /// What stands between the projections of queries, keys and values and the attention to them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heads {
-    /// Norms of each head of queries and keys.
+    /// Norms of each head of queries and keys, both with weights or both without.
     pub norms: Option<[Node; 2]>,
     /// Rotary positions of queries and keys.
     pub ropes: Option<[Node; 2]>,
     /// Whether the norms come behind the rotary positions.
     pub norms_last: bool,
+    /// The norm of each head of values, which has no weight.
+    pub value_norm: Option<Node>,
     /// The writing of keys and values.
     pub stores: [Node; 2],
     /// The attention that reads them.
@@ -78,6 +80,15 @@ pub struct Norm {
     pub norm: Node,
     /// The sum that alone reads it, and what it is added to.
     pub add: Option<[Node; 2]>,
+    /// The product with a number of the file that alone reads the sum.
+    pub scale: Option<Node>,
+}
+
+impl Norm {
+    /// The value that it leaves behind.
+    pub fn value(&self) -> Node {
+        self.scale.or(self.add.map(|[add, _]| add)).unwrap_or(self.norm)
+    }
 }
 
 impl Matmul {
@@ -114,7 +125,7 @@ impl Matmul {
 impl Heads {
     fn nodes(&self) -> impl Iterator<Item = Node> {
         let pairs = [self.norms, self.ropes].into_iter().flatten().flatten();
-        pairs.chain(self.stores)
+        pairs.chain(self.value_norm).chain(self.stores)
     }
 
     /// The queries that attention reads.
@@ -128,7 +139,7 @@ impl Heads {
             Some(Op::Rope(rope)) => rope.0.pairing != Pairing::Neighbours,
             _ => true,
         });
-        self.norms.is_none() && !turns
+        self.norms.is_none() && self.value_norm.is_none() && !turns
     }
 }
 
@@ -137,7 +148,9 @@ impl Group {
     pub fn nodes(&self) -> Vec<Node> {
         match self {
             Group::Matmul(matmul) => matmul.nodes(),
-            Group::Norm(norm) => std::iter::once(norm.norm).chain(norm.add.map(|[add, _]| add)).collect(),
+            Group::Norm(norm) => {
+                [Some(norm.norm), norm.add.map(|[add, _]| add), norm.scale].into_iter().flatten().collect()
+            }
             Group::Attention(node) | Group::Single(node) => vec![*node],
         }
     }
@@ -159,9 +172,10 @@ pub fn groups(g: &Graph) -> Vec<Group> {
             Op::Attend(_) => Group::Attention(node),
             Op::RmsNorm(_) if is_of_rows(g, node) => {
                 let add = only_user(g, node).and_then(|add| Some([add, residual(g, add, node)?]));
-                Group::Norm(Norm { norm: node, add })
+                let scale = add.and_then(|[add, _]| only_user(g, add)).filter(|&user| is_of_file(g, user));
+                Group::Norm(Norm { norm: node, add, scale })
             }
-            Op::LayerNorm(_) => Group::Norm(Norm { norm: node, add: None }),
+            Op::LayerNorm(_) => Group::Norm(Norm { norm: node, add: None, scale: None }),
             _ => Group::Single(node),
         };
         for node in group.nodes() {
@@ -219,17 +233,17 @@ pub fn biases(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
 }
 
 /// The group that a linear begins.
-fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, ([Node; 3], Heads)>) -> Matmul {
+fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) -> Matmul {
     let x = inputs(g, linear)[0];
     let norm = Some(x).filter(|&x| folded(g, x));
     let select = norm.map(|n| inputs(g, n)[0]).filter(|&x| matches!(op(g, x), Some(Op::Select(_))));
     let of = |linears: Vec<Node>, then: Then| Matmul { norm, select, linears, then };
     if let Some((linears, heads)) = heads.get(&linear) {
-        return of(linears.to_vec(), Then::Heads(heads.clone()));
+        return of(linears.clone(), Then::Heads(heads.clone()));
     }
     let Some(user) = only_user(g, linear) else { return of(vec![linear], Then::Keep) };
     match op(g, user) {
-        Some(Op::Gate(_)) => {
+        Some(Op::Gate(gate)) if gate.clamp.is_none() && inputs(g, user).len() == 2 => {
             let both = inputs(g, user);
             let alike = |&l: &Node| {
                 matches!(op(g, l), Some(Op::Linear(_)))
@@ -255,7 +269,7 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, ([Node; 3], Heads)>) ->
 }
 
 /// The projections and what follows them, of each attention whose queries, keys and values come from linears of one value, by the first.
-fn all_heads(g: &Graph) -> HashMap<Node, ([Node; 3], Heads)> {
+fn all_heads(g: &Graph) -> HashMap<Node, (Vec<Node>, Heads)> {
     let mut found = HashMap::new();
     for (node, entry) in g.nodes() {
         if let Some((Op::Attend(_), _)) = entry.op()
@@ -270,31 +284,34 @@ fn all_heads(g: &Graph) -> HashMap<Node, ([Node; 3], Heads)> {
     found
 }
 
-fn heads_of(g: &Graph, attend: Node) -> Option<([Node; 3], Heads)> {
-    let &[q, keys, values] = inputs(g, attend) else { return None };
+fn heads_of(g: &Graph, attend: Node) -> Option<(Vec<Node>, Heads)> {
+    let &[q, keys, values, ..] = inputs(g, attend) else { return None };
     let store = |cache: Node| {
         let mut stores = g.users(cache).iter().copied().filter(|&u| matches!(op(g, u), Some(Op::Store(_))));
         stores.next().filter(|_| stores.next().is_none())
     };
-    // What one layer writes another may read, too: then it is written where it is written.
-    let own = |cache: Node| g.users(cache).len() == 2;
     let stores = [store(keys)?, store(values)?];
     let Some(Op::Attend(attention)) = op(g, attend) else { return None };
     let head_dim = attention.0.head_dim;
-    let chain_q = chain(g, q, attend, head_dim)?;
-    let chain_k = chain(g, inputs(g, stores[0])[0], stores[0], head_dim)?;
-    let v = inputs(g, stores[1])[0];
-    let same = chain_q.order == chain_k.order && own(keys) && own(values);
-    let linears = [chain_q.linear, chain_k.linear, v];
+    let stored = inputs(g, stores[1])[0];
+    let value_norm = Some(stored).filter(|&n| is_unit_of_heads(g, n, attention.0.kv_heads));
+    let v = value_norm.map_or(stored, |norm| inputs(g, norm)[0]);
+    let chain_q = chain(g, q, attend, None, head_dim)?;
+    let chain_k = chain(g, inputs(g, stores[0])[0], stores[0], value_norm, head_dim)?;
+    let same = chain_q.order == chain_k.order;
+    let shared = v == chain_k.linear;
     let x = |l: Node| matches!(op(g, l), Some(Op::Linear(_))).then(|| inputs(g, l)[0]);
     if !same
-        || only_user(g, v) != Some(stores[1])
+        || only_user(g, stored) != Some(stores[1])
+        || !(shared || value_norm.is_none() || only_user(g, v) == value_norm)
         || x(v).is_none()
-        || x(v) != x(linears[0])
-        || x(v) != x(linears[1])
+        || x(v) != x(chain_q.linear)
+        || x(v) != x(chain_k.linear)
     {
         return None;
     }
+    let mut linears = vec![chain_q.linear, chain_k.linear];
+    linears.extend(Some(v).filter(|_| !shared));
     let both = |a: Option<Node>, b: Option<Node>| Some([a?, b?]);
     let ropes = both(chain_q.rope, chain_k.rope);
     if let Some([a, b]) = ropes {
@@ -312,11 +329,18 @@ fn heads_of(g: &Graph, attend: Node) -> Option<([Node; 3], Heads)> {
         Some(Op::RmsNorm(norm)) => Some(norm.eps),
         _ => None,
     };
-    if norms.is_some_and(|[a, b]| eps(a) != eps(b)) {
+    let weighted = |n: Node| inputs(g, n).len() == 2;
+    if norms.is_some_and(|[a, b]| eps(a) != eps(b) || weighted(a) != weighted(b)) {
         return None;
     }
     let norms_last = chain_q.order == [Link::Rope, Link::Norm];
-    Some((linears, Heads { norms, ropes, norms_last, stores, attend }))
+    // Values are normalised where the others are, before anything turns.
+    if let Some(norm) = value_norm
+        && (norms_last || norms.is_none_or(|[q, _]| eps(q) != eps(norm)))
+    {
+        return None;
+    }
+    Some((linears, Heads { norms, ropes, norms_last, value_norm, stores, attend }))
 }
 
 /// What stands between a projection and its reader.
@@ -334,19 +358,27 @@ enum Link {
     Rope,
 }
 
-fn chain(g: &Graph, last: Node, reader: Node, head_dim: usize) -> Option<Chain> {
+/// The projection may have `beside` as a second reader.
+fn chain(g: &Graph, last: Node, reader: Node, beside: Option<Node>, head_dim: usize) -> Option<Chain> {
     let mut chain = Chain { linear: last, norm: None, rope: None, order: Vec::new() };
     let (mut node, mut reader) = (last, reader);
     loop {
-        if only_user(g, node) != Some(reader) {
+        let alone = only_user(g, node) == Some(reader);
+        let projection = matches!(op(g, node), Some(Op::Linear(_)));
+        if !alone && !(projection && g.users(node).iter().all(|&user| user == reader || Some(user) == beside))
+        {
             return None;
         }
         match op(g, node)? {
-            Op::Rope(_) if chain.rope.is_none() => {
+            Op::Rope(rope) if chain.rope.is_none() && rope.0.first == 0 => {
                 chain.rope = Some(node);
                 chain.order.insert(0, Link::Rope);
             }
-            Op::RmsNorm(_) if chain.norm.is_none() && is_of_heads(g, node, head_dim) => {
+            Op::RmsNorm(_)
+                if chain.norm.is_none()
+                    && (is_of_heads(g, node, head_dim)
+                        || is_unit_of_heads(g, node, g.shape(node).cols / head_dim)) =>
+            {
                 chain.norm = Some(node);
                 chain.order.insert(0, Link::Norm);
             }
@@ -366,9 +398,20 @@ fn is_of_heads(g: &Graph, norm: Node, head_dim: usize) -> bool {
     matches!(inputs(g, norm), [_, w] if g.shape(*w).cols == head_dim)
 }
 
+/// Whether a node is a norm of each of `heads` heads without a weight.
+fn is_unit_of_heads(g: &Graph, node: Node, heads: usize) -> bool {
+    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == heads) && inputs(g, node).len() == 1
+}
+
+/// Whether a node is the product with a number of the file.
+fn is_of_file(g: &Graph, node: Node) -> bool {
+    matches!(op(g, node), Some(Op::Scale(scale)) if scale.factor == 1.0) && inputs(g, node).len() == 2
+}
+
 /// Whether a node is an RMS norm of whole rows with a weight.
 fn is_of_rows(g: &Graph, node: Node) -> bool {
-    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == 1) && inputs(g, node).len() == 2
+    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == 1 && norm.rest == 0)
+        && inputs(g, node).len() == 2
 }
 
 /// Whether a node is an RMS norm of whole rows that nobody but linears read.

@@ -1,4 +1,4 @@
-//! From groups to launches, for one row and for few: matvecs whose epilogue is what becomes of their sums, norms, attention.
+//! From groups to launches. For one row and for few they are matvecs whose epilogue is what becomes of their sums, norms, attention.
 //!
 //! Nearly all of them are matvecs. A norm in front of one disappears: who computes the norm's input also writes its scaled copy, maybe
 //! in int8, and the matvec divides by the root mean square at its end (`wgsl/copy/`, `wgsl/input/`).
@@ -7,13 +7,13 @@ use crate::backend::Precision;
 use crate::gpu::link::{Slots, stems};
 use crate::gpu::memory::kv_layout;
 use crate::gpu::memory::weights::weight;
-use crate::gpu::plan::attention;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Group, Heads, Matmul, Norm, Then, inputs, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
-use crate::gpu::plan::matvec;
-use crate::gpu::plan::{Launch, Operand, Planner, RowClass, WeightRead, replace};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
+use crate::gpu::plan::{attention, attention_matrix};
+use crate::gpu::plan::{matmul, matvec};
 use crate::graph::{Graph, Node, Rows};
 use crate::ops::{Op, Pairing};
 
@@ -25,6 +25,18 @@ const WORKGROUP: u32 = 64;
 
 /// Whether a group is computed as one, or node by node.
 pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
+    if s.class == RowClass::Many {
+        return match group {
+            Group::Matmul(m) if of_outputs(s, m) => {
+                let run: Vec<usize> = (0..m.linears.len()).collect();
+                let whole = bundle(s, m, &run).is_some_and(|(_, read)| read.rows.is_multiple_of(2));
+                s.precision == Precision::Fast && runs(s.graph, m).len() == 1 && whole
+            }
+            Group::Matmul(m) => matmul::fits(s, m),
+            Group::Attention(node) => attention_matrix::fits(s, *node),
+            Group::Norm(_) | Group::Single(_) => false,
+        };
+    }
     match group {
         Group::Matmul(m) => {
             let whole = |run: &Vec<usize>| bundle(s, m, run).is_some();
@@ -42,11 +54,16 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
     }
 }
 
+/// Whether a matmul is of output rows, of which there are few in a step of many.
+fn of_outputs(s: &Planner<'_>, m: &Matmul) -> bool {
+    m.select.is_some() || s.graph.shape(m.linears[0]).rows == Rows::Outputs
+}
+
 /// The copies that a group reads.
 pub fn wanted(s: &Planner<'_>, group: &Group) -> Vec<Copy> {
     match group {
         Group::Matmul(m) => runs(s.graph, m).iter().filter_map(|run| read_copy(s, m, run)).collect(),
-        Group::Norm(Norm { norm, add: Some(_) }) => {
+        Group::Norm(Norm { norm, add: Some(_), .. }) => {
             vec![Copy { of: *norm, source: inputs(s.graph, *norm)[0], kind: CopyKind::F32 }]
         }
         _ => Vec::new(),
@@ -55,12 +72,14 @@ pub fn wanted(s: &Planner<'_>, group: &Group) -> Vec<Copy> {
 
 /// The value along with which a group that fits can write a copy.
 pub fn writes_along(s: &Planner<'_>, group: &Group) -> Option<Node> {
+    // Copies of many rows have scales of whole rows.
+    if s.class == RowClass::Many {
+        return None;
+    }
     match group {
         Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Attention(node) => Some(*node).filter(|&n| attention::writes_copies(s, n)),
-        Group::Norm(norm) => {
-            Some(norm.add.map_or(norm.norm, |[add, _]| add)).filter(|&v| s.graph.shape(v).rows == Rows::Step)
-        }
+        Group::Norm(norm) => Some(norm.value()).filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Single(node) => Some(*node).filter(|&n| kernels::plain(s, n).len() == 1),
     }
 }
@@ -70,13 +89,13 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
     match group {
         Group::Matmul(m) => match &m.then {
             Then::Heads(heads) => projections(s, m, heads),
-            _ => vec![matmul(s, copies, m)],
+            _ if s.class == RowClass::Many && !of_outputs(s, m) => vec![matmul::launch(s, m)],
+            _ => vec![matvec(s, copies, m)],
         },
+        Group::Attention(node) if s.class == RowClass::Many => vec![attention_matrix::launch(s, *node)],
         Group::Attention(node) => attention::launches(s, copies, *node),
-        Group::Norm(Norm { norm, add: Some([add, residual]) }) => {
-            vec![norm_add(s, copies, *norm, *add, *residual)]
-        }
-        Group::Norm(Norm { norm: node, add: None }) | Group::Single(node) => {
+        Group::Norm(norm @ Norm { add: Some(add), .. }) => vec![norm_add(s, copies, norm, *add)],
+        Group::Norm(Norm { norm: node, .. }) | Group::Single(node) => {
             let mut launches = kernels::plain(s, *node);
             if let [launch] = &mut launches[..] {
                 writes_copy(s.graph, copies, *node, launch);
@@ -88,6 +107,9 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
 
 /// The launch that makes a copy of a value which is there.
 pub fn feed(s: &Planner<'_>, copy: Copy) -> Launch {
+    if copy.kind == CopyKind::F16 {
+        return matmul::halves(s, copy);
+    }
     let shape = s.graph.shape(copy.source);
     let constants =
         vec![("COLS", shape.cols as f64), ("STRIDE", shape.stride() as f64), ("WORKGROUP", WORKGROUP as f64)];
@@ -99,7 +121,7 @@ pub fn feed(s: &Planner<'_>, copy: Copy) -> Launch {
         operands: vec![(0, Operand::Step), (1, Operand::Value(copy.source))],
         weight: None,
         slots: s.slots(None),
-        integer: false,
+        arithmetic: Arithmetic::F32,
     };
     binds_copy(s.graph, copy, &mut launch);
     launch
@@ -128,8 +150,12 @@ fn binds_copy(g: &Graph, copy: Copy, launch: &mut Launch) {
 }
 
 /// How the weights of a run are multiplied.
-fn kind(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> CopyKind {
+pub fn kind(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> CopyKind {
     let w = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
+    // Weights in f32 are not to be rounded.
+    if s.class == RowClass::Many && s.caps.matrix.is_some() && !of_outputs(s, m) && w.format.name != "F32" {
+        return CopyKind::F16;
+    }
     match w.format.integer && s.precision == Precision::Fast && w.cols.is_multiple_of(32) {
         true => CopyKind::I8,
         false => CopyKind::F32,
@@ -137,7 +163,7 @@ fn kind(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> CopyKind {
 }
 
 /// The copy that a run reads; none where it reads a value as it is.
-fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
+pub fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
     let kind = kind(s, m, run);
     let x = m.x(s.graph);
     match (m.norm, kind) {
@@ -145,13 +171,13 @@ fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
             let source = inputs(s.graph, m.select.unwrap_or(norm))[0];
             Some(Copy { of: norm, source, kind })
         }
-        (None, CopyKind::I8) => Some(Copy { of: x, source: x, kind }),
+        (None, CopyKind::I8 | CopyKind::F16) => Some(Copy { of: x, source: x, kind }),
         (None, CopyKind::F32) => None,
     }
 }
 
 /// The weights of a run, if they follow each other in one part of one matrix.
-fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, WeightRead)> {
+pub fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, WeightRead)> {
     let weights: Vec<Node> = run.iter().map(|&i| inputs(s.graph, m.linears[i])[1]).collect();
     let (at, first) = *s.layout.place.get(&weights[0])?;
     let matrix = &s.layout.matrices[at];
@@ -162,7 +188,8 @@ fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, WeightRe
         }
         rows += weight(s.graph, *node).rows;
     }
-    let whole = matrix.parts() == 1 && rows.is_multiple_of(2);
+    // A matvec takes rows in pairs.
+    let whole = matrix.parts() == 1 && (s.class == RowClass::Many || rows.is_multiple_of(2));
     whole.then_some((first, WeightRead { matrix: at, part: 0, rows }))
 }
 
@@ -218,12 +245,12 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
         operands: vec![(0, Operand::Step), (1, x)],
         weight: Some(read),
         slots,
-        integer: kind == CopyKind::I8,
+        arithmetic: if kind == CopyKind::I8 { Arithmetic::Int8 } else { Arithmetic::F32 },
     }
 }
 
 /// The biases of a group's linears, one behind the other, and whether there are any.
-fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
+pub fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
     let bias = |&l: &Node| inputs(g, l).get(2).copied();
     match &m.linears[..] {
         all if all.iter().all(|l| bias(l).is_none()) => (Operand::Nothing, 0.0),
@@ -233,7 +260,7 @@ fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
 }
 
 /// The launch of a group of one run.
-fn matmul(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
+fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
     let g = s.graph;
     let run: Vec<usize> = (0..m.linears.len()).collect();
     let pairs = if let Then::Glu(_) = m.then { GLU_PAIRS } else { PAIRS };
@@ -278,7 +305,7 @@ fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
     // A sum has one neighbour: formats that round more numbers together are written by whoever sees whole heads.
     let in_pairs =
         [s.kv.keys, s.kv.values].iter().all(|format| stems("cache_pair").any(|s| s == format.name));
-    if heads.are_neighbours(g) && has_bias == 0.0 && in_pairs {
+    if heads.are_neighbours(g) && has_bias == 0.0 && in_pairs && s.class != RowClass::Many {
         return runs(g, m).iter().map(|run| stored(s, m, heads, run)).collect();
     }
     let rows: Vec<usize> = m.linears.iter().map(|&l| weight(g, inputs(g, l)[1]).rows).collect();
@@ -286,16 +313,25 @@ fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
     let scratch = Operand::Heads(m.linears[0]);
     let mut launches = Vec::new();
     for run in runs(g, m) {
-        let mut launch = product(s, m, &run, PAIRS);
         let first = rows[..run[0]].iter().sum::<usize>() as f64;
+        if s.class == RowClass::Many {
+            launches.push(matmul::projection(s, m, &run, scratch, [first, stride]));
+            continue;
+        }
+        let mut launch = product(s, m, &run, PAIRS);
         launch.dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
         launch.operands.extend([(2, scratch), (3, bias)]);
         launch.slots.output = Some("plain");
         launch.slots.copy = Some("none");
         launches.push(launch);
     }
-    let integer = launches.iter().any(|l| l.integer);
-    launches.push(Launch { nodes: m.nodes(), integer, ..behind(s, heads, scratch, stride) });
+    // Of the launches of one group the one that costs most is told, as `check` sees them together.
+    let arithmetic = launches.iter().map(|l| l.arithmetic).max_by_key(|a| *a as u32).unwrap_or_default();
+    launches.push(Launch {
+        nodes: m.nodes(),
+        arithmetic,
+        ..behind(s, heads, scratch, stride, m.linears.len() == 2)
+    });
     launches
 }
 
@@ -343,8 +379,9 @@ fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
     launch
 }
 
-/// What follows the projections: norms of each head, rotary positions, and the writing of keys and values.
-fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Launch {
+/// What follows the projections: norms of each head, rotary positions, and the writing of keys and values; `shared`: values are made of what keys
+/// are made of.
+fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64, shared: bool) -> Launch {
     let g = s.graph;
     let Some(Op::Attend(attend)) = op(g, heads.attend) else { panic!("heads are attended to") };
     let (shape, queries) = (&attend.0, heads.queries(g));
@@ -367,11 +404,12 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Laun
             pair_step = rotary / 2;
         }
     }
-    let (mut norms, mut norm, mut eps) = ([Operand::Nothing; 2], 0, 0.0);
+    let (mut norms, mut norm, mut eps, mut weighted) = ([Operand::Nothing; 2], 0, 0.0, false);
     if let Some([q, k]) = heads.norms
         && let Some(Op::RmsNorm(op)) = op(g, q)
     {
-        norms = [q, k].map(|n| Operand::Vector(inputs(g, n)[1]));
+        weighted = inputs(g, q).len() == 2;
+        norms = [q, k].map(|n| inputs(g, n).get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w)));
         norm = 1 + heads.norms_last as u32;
         eps = op.eps as f64;
     }
@@ -380,6 +418,9 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Laun
         ("PAIR_STEP", pair_step as f64),
         ("NORM", norm as f64),
         ("EPS", eps),
+        ("WEIGHTED", weighted as u32 as f64),
+        ("VALUE_NORM", heads.value_norm.is_some() as u32 as f64),
+        ("SHARED", shared as u32 as f64),
     ]);
     let each = (shape.heads + 2 * shape.kv_heads) as u32;
     let extent = Extent::PerRow { rows: Rows::Step, each };
@@ -395,25 +436,35 @@ fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64) -> Laun
         (8, Operand::Pages),
     ];
     let dispatch = Dispatch { kernel: "heads", constants, extent };
-    Launch { nodes: Vec::new(), dispatch, operands, weight: None, slots: s.slots(None), integer: false }
+    Launch {
+        nodes: Vec::new(),
+        dispatch,
+        operands,
+        weight: None,
+        slots: s.slots(None),
+        arithmetic: Arithmetic::F32,
+    }
 }
 
 /// A norm and the residual that it is added to.
-fn norm_add(s: &Planner<'_>, copies: &Copies, norm: Node, add: Node, residual: Node) -> Launch {
+fn norm_add(s: &Planner<'_>, copies: &Copies, group: &Norm, [add, residual]: [Node; 2]) -> Launch {
     let g = s.graph;
+    let (norm, value) = (group.norm, group.value());
     let Some(Op::RmsNorm(rms)) = op(g, norm) else { panic!("only RMS norms are added to a residual") };
     let shape = g.shape(add);
+    let factor = group.scale.map_or(Operand::Nothing, |scale| Operand::Vector(inputs(g, scale)[1]));
     let copy = Copy { of: norm, source: inputs(g, norm)[0], kind: CopyKind::F32 };
     let constants = vec![
         ("COLS", shape.cols as f64),
         ("X_STRIDE", copy.kind.stride(shape.cols) as f64),
         ("STRIDE", shape.stride() as f64),
         ("EPS", rms.eps as f64),
+        ("SCALED", group.scale.is_some() as u32 as f64),
         ("WORKGROUP", WORKGROUP as f64),
     ];
     let each = (shape.cols as u32).div_ceil(WORKGROUP);
     let mut launch = Launch {
-        nodes: vec![norm, add],
+        nodes: [Some(norm), Some(add), group.scale].into_iter().flatten().collect(),
         dispatch: Dispatch {
             kernel: "norm_add",
             constants,
@@ -422,13 +473,14 @@ fn norm_add(s: &Planner<'_>, copies: &Copies, norm: Node, add: Node, residual: N
         operands: vec![
             (0, Operand::Step),
             (1, Operand::ActivationCopy(copy)),
-            (2, Operand::Value(add)),
+            (2, Operand::Value(value)),
             (3, Operand::Value(residual)),
+            (4, factor),
         ],
         weight: None,
         slots: s.slots(None),
-        integer: false,
+        arithmetic: Arithmetic::F32,
     };
-    writes_copy(g, copies, add, &mut launch);
+    writes_copy(g, copies, value, &mut launch);
     launch
 }

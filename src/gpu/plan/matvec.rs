@@ -84,6 +84,7 @@ mod tests {
             subgroups: true,
             subgroup_size: subgroup,
             subgroup_size_fixed: true,
+            matrix: None,
             invocations,
             software,
             workgroup_bytes: 32 << 10,

@@ -2,11 +2,13 @@
 //! Nothing here needs a GPU.
 
 pub mod attention;
+pub mod attention_matrix;
 pub mod copies;
 pub mod dispatch;
 pub mod groups;
 pub mod kernels;
 pub mod lower;
+pub mod matmul;
 pub mod matvec;
 
 use std::collections::HashSet;
@@ -97,8 +99,20 @@ pub struct Launch {
     pub weight: Option<WeightRead>,
     /// What the slots stand for.
     pub slots: Slots,
-    /// Whether it computes with activations in int8, which costs more than rounding.
-    pub integer: bool,
+    /// In what it multiplies.
+    pub arithmetic: Arithmetic,
+}
+
+/// In what the products of a dispatch are computed; sums are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// As the reference does.
+    #[default]
+    F32,
+    /// With activations and weights rounded to f16, for matrix units.
+    F16,
+    /// With activations rounded to int8, which costs more than that.
+    Int8,
 }
 
 impl Launch {
@@ -139,14 +153,13 @@ impl Planner<'_> {
     /// What the slots stand for in a kernel that reads weights of `format`.
     pub fn slots(&self, weight: Option<&'static str>) -> Slots {
         let (keys, values) = (Some(self.kv.keys.name), Some(self.kv.values.name));
-        let subgroups = self.caps.subgroups;
-        Slots { weight, input: None, output: None, copy: None, keys, values, subgroups }
+        Slots { weight, keys, values, subgroups: self.caps.subgroups, ..Slots::NONE }
     }
 }
 
 /// The launches of a step, in order. `unfused`: every node by launches of its own.
 pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
-    if unfused || s.class == RowClass::Many {
+    if unfused {
         let computed = s.graph.nodes().filter(|(_, e)| e.op().is_some());
         return computed.flat_map(|(node, _)| kernels::plain(s, node)).collect();
     }
@@ -214,7 +227,14 @@ pub fn parts(
             make(Held { rows, first: start - first, at: start - held.start, format: matrix.format });
         let slots = s.slots(Some(matrix.format.wgsl));
         let weight = Some(WeightRead { matrix: at, part, rows });
-        launches.push(Launch { nodes: Vec::new(), dispatch, operands, weight, slots, integer: false });
+        launches.push(Launch {
+            nodes: Vec::new(),
+            dispatch,
+            operands,
+            weight,
+            slots,
+            arithmetic: Arithmetic::F32,
+        });
     }
     if let Some(last) = launches.last_mut() {
         last.nodes.push(node);

@@ -2,6 +2,7 @@
 
 pub mod bandwidth;
 pub mod launch;
+pub mod matrix_test;
 pub mod profile;
 pub mod readback;
 pub mod sampler;

@@ -1,4 +1,4 @@
-//! Where the time of a decode step goes, from timestamps that the device takes itself.
+//! Where the time of a step goes, from timestamps that the device takes itself.
 //!
 //! Timestamps stand at the ends of passes: within a pass they cost several µs each, and not every device has them there. So every
 //! group of like dispatches is run in a pass of its own, all layers of it one after the other, and the whole step in another. Dispatches
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{DispatchGroup, Profile, no_profile};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::gpu::plan::{Launch, Operand, RowClass};
+use crate::gpu::plan::{Launch, Operand};
 use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
 use crate::graph::{Node, Row, Step};
@@ -36,42 +36,47 @@ pub fn check(gpu: &Gpu) -> Result<()> {
     }
 }
 
-/// Measures the decode step at `position`. What is in the caches there is overwritten.
-pub fn profile(gpu: &Gpu, position: u32) -> Result<Profile> {
+/// Measures a step of `rows` rows from `position` on, of which the last one is asked for. What is in the caches there is overwritten.
+pub async fn profile(gpu: &Gpu, position: u32, rows: usize) -> Result<Profile> {
     check(gpu)?;
-    if position as usize >= gpu.config.context {
-        let context = gpu.config.context;
-        return Err(Error::Usage(format!("position {position} is not in a context of {context}")));
+    let last = position as usize + rows.max(1) - 1;
+    if last >= gpu.config.context || rows > gpu.config.rows {
+        let (context, most) = (gpu.config.context, gpu.config.rows);
+        let what =
+            format!("position {last} is not in a context of {context}, or {rows} rows are more than {most}");
+        return Err(Error::Usage(what));
     }
-    let step = Step { rows: vec![Row { token: 0, slot: 0, position }], outputs: vec![0] };
+    let row = |i: usize| Row { token: 0, slot: 0, position: position + i as u32 };
+    let rows = rows.max(1);
+    let step = Step { rows: (0..rows).map(row).collect(), outputs: vec![rows as u32 - 1] };
+    let class = gpu.class_of(&step);
     let groups = groups(gpu, &step);
-    let whole: Vec<&BoundLaunch> = gpu.bound[RowClass::One as usize]
-        .iter()
-        .chain(gpu.sampler.greedy(RowClass::One).map(|(_, stage)| stage))
-        .collect();
+    let whole: Vec<&BoundLaunch> =
+        gpu.bound[class as usize].iter().chain(gpu.sampler.greedy(class).map(|(_, stage)| stage)).collect();
     // The whole step, nothing, and the groups. The sampler is the last of them: it moves the position on.
     let mut passes: Vec<&[&BoundLaunch]> = vec![&whole, &[]];
     passes.extend(groups.iter().map(|g| g.stages.as_slice()));
 
-    let repeats = warm_up(gpu, &step, &passes)?;
+    let repeats = warm_up(gpu, &step, &passes).await?;
     let most = wgpu::QUERY_SET_MAX_QUERIES as usize / (2 * passes.len());
-    let times = times(gpu, &step, &passes, repeats.min(most))?;
+    let times = times(gpu, &step, &passes, repeats.min(most)).await?;
     let pass_us = times[1];
     // What a pass takes by itself is not the dispatches': a step has one pass, whatever the number of groups.
     let own = |us: f64| (us - pass_us).max(0.0);
     let told = groups.into_iter().zip(&times[2..]).map(|(g, &us)| DispatchGroup { us: own(us), ..g.told });
-    Ok(Profile { position, groups: told.collect(), step_us: own(times[0]), pass_us })
+    Ok(Profile { position, rows, groups: told.collect(), step_us: own(times[0]), pass_us })
 }
 
 /// The dispatches of a step, like with like: of one kernel, over weights of one form, for the same node of each layer.
 fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
-    let launches = gpu.launches[RowClass::One as usize].iter().map(|p| tell(gpu, p, step));
-    let sampler = gpu.sampler.greedy(RowClass::One).map(|(kernel, stage)| {
+    let class = gpu.class_of(step);
+    let launches = gpu.launches[class as usize].iter().map(|p| tell(gpu, p, step));
+    let sampler = gpu.sampler.greedy(class).map(|(kernel, stage)| {
         let node = "sampler".into();
         (DispatchGroup { kernel: kernel.into(), node, count: 1, ..DispatchGroup::default() }, stage)
     });
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for (told, stage) in launches.zip(&gpu.bound[RowClass::One as usize]).chain(sampler) {
+    for (told, stage) in launches.zip(&gpu.bound[class as usize]).chain(sampler) {
         if !stage.runs(step) {
             continue;
         }
@@ -81,6 +86,7 @@ fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
                 group.told.count += 1;
                 group.told.weight_bytes += told.weight_bytes;
                 group.told.cache_bytes += told.cache_bytes;
+                group.told.operations += told.operations;
                 group.stages.push(stage);
             }
             None => groups.push(Group { told, stages: vec![stage] }),
@@ -100,12 +106,14 @@ fn tell(gpu: &Gpu, p: &Launch, step: &Step) -> DispatchGroup {
         told.format = format.name;
         told.shape = [w.rows, cols];
         told.weight_bytes = (w.rows * row) as u64;
+        let of = |n: &Node| gpu.model.graph.shape(*n).rows_in(step);
+        let rows = p.nodes.last().map_or(step.rows.len(), of);
+        told.operations = if p.dispatch.kernel == "embed" { 0 } else { (2 * w.rows * cols * rows) as u64 };
     }
     if let Some(shape) = attends(gpu, p)
         && let Some(row) = step.rows.last()
     {
-        let seen = row.position as usize + 1;
-        let positions = if shape.window > 0 { seen.min(shape.window as usize) } else { seen };
+        let positions = (row.position + 1 - shape.first_seen(row.position)) as usize;
         // Each key and each value once, however many heads share it.
         let kv = gpu.config.kv;
         let head = kv.keys.bytes(shape.head_dim) + kv.values.bytes(shape.head_dim);
@@ -143,17 +151,17 @@ fn node(gpu: &Gpu, p: &Launch) -> String {
 }
 
 /// Keeps the device busy until its clocks are up; the number of repeats that a measurement has time for.
-fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> {
+async fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> {
     let start = Instant::now();
     loop {
         let once = Instant::now();
         let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
-        gpu.write_step(RowClass::One, step);
+        gpu.write_step(gpu.class_of(step), step);
         for stages in passes {
             encode(&mut encoder, step, stages, None);
         }
-        let submitted = gpu.device.queue.submit([encoder.finish()]);
-        gpu.device.wait(Some(submitted))?;
+        gpu.device.queue.submit([encoder.finish()]);
+        gpu.device.finished().await?;
         if start.elapsed() >= WARM && once > start {
             let repeats = (LONG.as_nanos() / once.elapsed().as_nanos().max(1)) as usize;
             return Ok(repeats.clamp(REPEATS.0, REPEATS.1));
@@ -162,7 +170,7 @@ fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> 
 }
 
 /// The median time of each pass, in µs.
-fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> Result<Vec<f64>> {
+async fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> Result<Vec<f64>> {
     let count = (2 * passes.len() * repeats) as u32;
     let queries = gpu.device.device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("profile"),
@@ -176,7 +184,7 @@ fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> 
     for _ in 0..repeats {
         // The sampler moved the position on: the whole step and the groups both begin where they are told to.
         for part in [&passes[..1], &passes[1..]] {
-            gpu.write_step(RowClass::One, step);
+            gpu.write_step(gpu.class_of(step), step);
             let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
             for stages in part {
                 encode(&mut encoder, step, stages, Some((&queries, next)));
@@ -188,7 +196,7 @@ fn times(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], repeats: usize) -> 
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
     encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
     let stamps: Vec<u64> =
-        bytemuck::pod_collect_to_vec(&readback::copy(&gpu.device, encoder, &resolved, bytes)?);
+        bytemuck::pod_collect_to_vec(&readback::copy(&gpu.device, encoder, &resolved, bytes).await?);
     let tick = gpu.device.queue.get_timestamp_period() as f64 / 1e3;
     let of_pass = |pass: usize| {
         let pairs = stamps.chunks_exact(2).skip(pass).step_by(passes.len());

@@ -5,7 +5,7 @@ use crate::gpu::device::Device;
 use crate::graph::Shape;
 
 /// Submits `encoder` with a copy of the first `bytes` of `buffer` behind it, waits, and returns them.
-pub fn copy(
+pub async fn copy(
     device: &Device,
     mut encoder: wgpu::CommandEncoder,
     buffer: &wgpu::Buffer,
@@ -14,8 +14,8 @@ pub fn copy(
     let staging = staging(device, bytes)?;
     encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
     let submitted = device.queue.submit([encoder.finish()]);
-    staging.map_async(wgpu::MapMode::Read, ..bytes, |_| {});
-    device.wait(Some(submitted))?;
+    let mapped = device.map(&staging, wgpu::MapMode::Read, bytes);
+    device.wait(Some(submitted), mapped).await?;
     read(device, &staging, bytes)
 }
 

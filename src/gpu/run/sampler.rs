@@ -55,8 +55,7 @@ fn sample_part(vocab: u32) -> u32 {
 
 fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
     let subgroups = device.caps.subgroups;
-    let slots =
-        Slots { weight: None, input: None, output: None, copy: None, keys: None, values: None, subgroups };
+    let slots = Slots { subgroups, ..Slots::NONE };
     let part = if kernel.starts_with("argmax") { ARGMAX_PART } else { sample_part(model.vocab_size as u32) };
     let vocab = model.vocab_size;
     let mut constants = Vec::new();

@@ -13,18 +13,10 @@ use crate::graph::{Row, Rows, Step};
 const WORKGROUPS: u32 = 16;
 
 /// The largest subgroup that any of some workgroups ran with.
-pub fn measure(device: &Device) -> Result<u32> {
-    let slots = Slots {
-        weight: None,
-        input: None,
-        output: None,
-        copy: None,
-        keys: None,
-        values: None,
-        subgroups: true,
-    };
+pub async fn measure(device: &Device) -> Result<u32> {
+    let slots = Slots { subgroups: true, ..Slots::NONE };
     let key = Key::new("subgroup_size", slots, &[("WORKGROUP", 64.0), ("SUBGROUP_SIZE", 0.0)])?;
-    let pipelines = Pipelines::make(device, std::slice::from_ref(&key))?;
+    let pipelines = Pipelines::make(device, std::slice::from_ref(&key)).await?;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
     let sizes = device.buffer("subgroup sizes", WORKGROUPS as u64 * 4, usage)?;
     let extent = Extent::PerRow { rows: Rows::Step, each: WORKGROUPS };
@@ -36,7 +28,7 @@ pub fn measure(device: &Device) -> Result<u32> {
         let one = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: Vec::new() };
         launch.encode(&mut pass, &one);
     }
-    let bytes = readback::copy(device, encoder, &sizes, WORKGROUPS as u64 * 4)?;
+    let bytes = readback::copy(device, encoder, &sizes, WORKGROUPS as u64 * 4).await?;
     let sizes: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
     Ok(sizes.into_iter().max().unwrap_or(0).clamp(1, device.caps.subgroup_size))
 }

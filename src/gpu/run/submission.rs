@@ -12,6 +12,7 @@ use crate::gpu::device::Device;
 use crate::gpu::memory::buffers::step_words;
 use crate::gpu::plan::RowClass;
 use crate::gpu::run::readback;
+use crate::gpu::signal::Signal;
 use crate::graph::Step;
 
 /// Batches in flight: while one runs and one waits, a third is encoded.
@@ -28,6 +29,8 @@ struct Flight {
     ticket: u64,
     back: Option<wgpu::Buffer>,
     submitted: wgpu::SubmissionIndex,
+    /// Given when it is done, and what comes back is mapped.
+    done: Signal,
     /// Tokens or logits that come back.
     wanted: Wanted,
 }
@@ -119,10 +122,11 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
         }
     };
     let submitted = gpu.device.queue.submit([encoder.finish()]);
-    if let Some(back) = &back {
-        back.map_async(wgpu::MapMode::Read, .., |_| {});
-    }
-    gpu.flights.flights.push_back(Flight { ticket, back, submitted, wanted });
+    let done = match &back {
+        Some(back) => gpu.device.map(back, wgpu::MapMode::Read, back.size()),
+        None => gpu.device.submitted(),
+    };
+    gpu.flights.flights.push_back(Flight { ticket, back, submitted, done, wanted });
     gpu.device.check()?;
     Ok(Ticket(ticket))
 }
@@ -145,11 +149,11 @@ fn submit_pieces(gpu: &Gpu, step: &Step, resolves: bool) {
     }
 }
 
-/// See [`crate::backend::Backend::collect`].
-pub fn collect(gpu: &mut Gpu, ticket: Ticket) -> Result<Collected> {
+/// See [`crate::backend::Backend::collect_async`].
+pub async fn collect(gpu: &mut Gpu, ticket: Ticket) -> Result<Collected> {
     while let Some(flight) = gpu.flights.flights.pop_front() {
         let found = flight.ticket == ticket.0;
-        let collected = finish(gpu, flight)?;
+        let collected = finish(gpu, flight).await?;
         if found {
             return Ok(collected);
         }
@@ -158,8 +162,8 @@ pub fn collect(gpu: &mut Gpu, ticket: Ticket) -> Result<Collected> {
 }
 
 /// Waits for a batch and reads what came of it.
-fn finish(gpu: &mut Gpu, flight: Flight) -> Result<Collected> {
-    let waited = gpu.device.wait(Some(flight.submitted));
+async fn finish(gpu: &mut Gpu, flight: Flight) -> Result<Collected> {
+    let waited = gpu.device.wait(Some(flight.submitted), flight.done).await;
     let Some(back) = flight.back else { return waited.map(|()| Collected::default()) };
     let read = waited.and_then(|()| {
         let collected = match flight.wanted {

@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::memory::kv_layout::KvPlaces;
-use crate::gpu::plan::{Launch, Operand, RowClass};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, RowClass};
 use crate::gpu::run::readback;
 use crate::graph::{Node, Step};
 use crate::memory::PAGE;
@@ -22,8 +22,8 @@ pub struct Traced {
     pub states: Vec<(Node, Vec<f32>)>,
     /// Nodes past whose rows it wrote, or in whose cache or states it wrote elsewhere: none, unless a kernel is wrong.
     pub out_of_bounds: Vec<Node>,
-    /// Whether it computes with activations in int8, which costs more than rounding.
-    pub integer: bool,
+    /// In what it multiplies.
+    pub arithmetic: Arithmetic,
 }
 
 /// What a node's buffer holds before it is written: a NaN. Each node has its own, because what reads one hands it on.
@@ -33,18 +33,22 @@ fn guard(node: Node) -> u32 {
 
 impl Gpu {
     /// Runs `step` and hands out what every dispatch computed, in order.
-    pub fn trace(&mut self, step: &Step, see: &mut dyn FnMut(Traced) -> Result<()>) -> Result<()> {
+    pub async fn trace(&mut self, step: &Step, see: &mut dyn FnMut(Traced) -> Result<()>) -> Result<()> {
         let class = self.class_of(step);
         self.write_step(class, step);
         for at in 0..self.bound[class as usize].len() {
             let launches = &self.launches[class as usize][at];
             self.guard_values(class, at);
             let caches = self.caches_written(launches);
-            let before = caches.iter().map(|&(_, c)| self.read(self.buffers.cache(c)));
-            let before = before.collect::<Result<Vec<_>>>()?;
+            let mut before = Vec::new();
+            for &(_, cache) in &caches {
+                before.push(self.read(self.buffers.cache(cache)).await?);
+            }
             let moved = self.states_moved(launches);
-            let stood = moved.iter().map(|&(_, s)| self.read(self.buffers.state(s)));
-            let stood = stood.collect::<Result<Vec<_>>>()?;
+            let mut stood = Vec::new();
+            for &(_, state) in &moved {
+                stood.push(self.read(self.buffers.state(state)).await?);
+            }
             let mut encoder = self.device.device.create_command_encoder(&Default::default());
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -53,7 +57,7 @@ impl Gpu {
             self.device.queue.submit([encoder.finish()]);
             let (mut values, mut states, mut out_of_bounds) = (Vec::new(), Vec::new(), Vec::new());
             for (&(node, state), before) in moved.iter().zip(stood) {
-                let (found, spill) = self.states_after(step, state, &before)?;
+                let (found, spill) = self.states_after(step, state, &before).await?;
                 states.push((node, found));
                 if spill {
                     out_of_bounds.push(node);
@@ -61,8 +65,8 @@ impl Gpu {
             }
             for &node in &launches.nodes {
                 let (value, spill) = match caches.iter().position(|(n, _)| *n == node) {
-                    Some(i) => self.stored(step, caches[i].1, &before[i])?,
-                    None if names(launches, node) => self.value_of(class, step, node)?,
+                    Some(i) => self.stored(step, caches[i].1, &before[i]).await?,
+                    None if names(launches, node) => self.value_of(class, step, node).await?,
                     None => continue, // a value between the nodes of a fused kernel
                 };
                 values.push((node, value));
@@ -70,14 +74,14 @@ impl Gpu {
                     out_of_bounds.push(node);
                 }
             }
-            let integer = launches.integer;
+            let arithmetic = launches.arithmetic;
             see(Traced {
                 kernel: launches.label(),
                 nodes: launches.nodes.clone(),
                 values,
                 states,
                 out_of_bounds,
-                integer,
+                arithmetic,
             })?;
         }
         Ok(())
@@ -112,9 +116,9 @@ impl Gpu {
     }
 
     /// The states of a step's slots, and whether any other slot's have changed since `before`.
-    fn states_after(&self, step: &Step, state: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
+    async fn states_after(&self, step: &Step, state: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
         let bytes = self.model.graph.shape(state).cols * 4;
-        let mut data = self.read(self.buffers.state(state))?;
+        let mut data = self.read(self.buffers.state(state)).await?;
         let mut found = Vec::new();
         for rows in step.runs() {
             let at = step.rows[rows.start].slot as usize * bytes;
@@ -124,29 +128,29 @@ impl Gpu {
         Ok((found, data != before))
     }
 
-    fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
+    async fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
         let encoder = self.device.device.create_command_encoder(&Default::default());
-        readback::copy(&self.device, encoder, buffer, buffer.size())
+        readback::copy(&self.device, encoder, buffer, buffer.size()).await
     }
 
     /// The value of a node, and whether anything behind it was written.
-    fn value_of(&self, class: RowClass, step: &Step, node: Node) -> Result<(Vec<f32>, bool)> {
+    async fn value_of(&self, class: RowClass, step: &Step, node: Node) -> Result<(Vec<f32>, bool)> {
         let shape = self.model.graph.shape(node);
         let rows = shape.rows_in(step);
-        let data = self.read(self.buffers.value(class, node))?;
+        let data = self.read(self.buffers.value(class, node)).await?;
         let (value, behind) = data.split_at(rows * shape.stride() * 4);
         let out_of_bounds = behind.chunks_exact(4).any(|word| word != guard(node).to_le_bytes());
         Ok((readback::rows(value, rows, shape), out_of_bounds))
     }
 
     /// What a step wrote into a cache, and whether anything else there has changed since `before`.
-    fn stored(&self, step: &Step, cache: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
+    async fn stored(&self, step: &Step, cache: Node, before: &[u8]) -> Result<(Vec<f32>, bool)> {
         let graph = &self.model.graph;
         let Some(places) = KvPlaces::of(graph, self.config.kv, cache) else {
             panic!("{} is no cache", graph.entry(cache).label)
         };
         let KvPlaces { format, heads, head_dim, .. } = places;
-        let mut data = self.read(self.buffers.cache(cache))?;
+        let mut data = self.read(self.buffers.cache(cache)).await?;
         let mut out = vec![0.0; step.rows.len() * heads * head_dim];
         let written = step.rows.iter().flat_map(|row| (0..heads).map(move |head| (row, head)));
         for ((row, head), out) in written.zip(out.chunks_exact_mut(head_dim)) {

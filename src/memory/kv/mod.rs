@@ -222,15 +222,7 @@ mod tests {
             };
             let table = graph.weight(weight);
             let x = graph.embed(table, crate::ops::Index::Token);
-            let shape = crate::ops::AttentionShape {
-                heads: 2,
-                kv_heads: 2,
-                head_dim,
-                scale: 1.0,
-                window: 0,
-                softcap: 0.0,
-            };
-            graph.attention(x, x, x, shape);
+            graph.attention(x, x, x, crate::ops::AttentionShape::new(2, 2, head_dim));
             graph
         };
         let both = Kv { keys: &f16::F16, values: &q8_0::Q8_0 };

@@ -1,6 +1,7 @@
 //! `wgsl/attend.wgsl`: attention of any rows, a workgroup for each row and head.
 
 use crate::gpu::memory::kv_layout;
+use crate::gpu::plan::attention::{score_scale, seen};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{operand, single};
 use crate::gpu::plan::{Launch, Operand, Planner};
@@ -19,14 +20,16 @@ pub fn launch(s: &Planner<'_>, node: Node, op: &Attend) -> Launch {
         ("HEADS", shape.heads as f64),
         ("KV_HEADS", shape.kv_heads as f64),
         ("FOURS", shape.head_dim as f64 / 4.0),
-        ("SCALE", shape.scale as f64),
-        ("WINDOW", shape.window as f64),
         ("SOFTCAP", shape.softcap as f64),
+        ("SINKS", (inputs.len() == 4) as u32 as f64),
         ("WORKGROUP", WORKGROUP as f64),
     ];
+    constants.extend(seen(shape));
+    constants.extend(score_scale(shape));
     constants.extend(kv_layout::constants(s.graph, s.kv, inputs[1]));
     let extent = Extent::PerRow { rows: out.rows, each: shape.heads as u32 };
-    let operands = [Operand::Step, operand(s, inputs[0]), Operand::Value(node)];
+    let sinks = inputs.get(3).map_or(Operand::Nothing, |&sinks| Operand::Vector(sinks));
+    let operands = [Operand::Step, operand(s, inputs[0]), Operand::Value(node), sinks];
     let mut launch = single(s, node, Dispatch { kernel: "attend", constants, extent }, &operands);
     let (keys, values) = (operand(s, inputs[1]), operand(s, inputs[2]));
     launch.operands.extend([(4, keys), (5, values), (8, Operand::Pages)]);

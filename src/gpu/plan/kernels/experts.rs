@@ -1,11 +1,12 @@
-//! `wgsl/{route,expert_matvec,combine}.wgsl`: the choice of experts, their products, and the sum of those.
+//! `wgsl/{route,expert_matvec,combine}.wgsl`: the choice of experts, their products, and the sum of those. And
+//! `wgsl/group_matvec.wgsl`: products with matrices that need no choice.
 
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{in_order, output_rows, single};
 use crate::gpu::plan::{Launch, Operand, Planner, parts};
 use crate::graph::Node;
-use crate::ops::{Combine, ExpertLinear, Route, Scoring};
+use crate::ops::{Combine, ExpertLinear, GroupLinear, Route, Scoring};
 
 /// Rows of an expert that a workgroup computes.
 const TASKS: u32 = 8;
@@ -25,7 +26,8 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("NORMALISE", op.normalise.is_some() as u32 as f64),
         ("NORM_EPS", op.normalise.unwrap_or(0.0) as f64),
         ("SCALE", op.scale as f64),
-        ("BIAS", (inputs.len() == 2) as u32 as f64),
+        ("BIAS", op.bias(inputs).is_some() as u32 as f64),
+        ("FACTORS", op.factors as u32 as f64),
         ("GROUPS", op.groups as f64),
         ("GROUPS_USED", op.groups_used as f64),
         ("STRIDE", logits.stride() as f64),
@@ -33,8 +35,9 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("WORKGROUP", WORKGROUP as f64),
         output_rows(out),
     ];
-    let bias = inputs.get(1).map_or(Operand::Nothing, |&b| Operand::Vector(b));
-    let operands = [Operand::Step, Operand::Value(inputs[0]), bias, Operand::Value(node)];
+    let vector = |input: Option<&Node>| input.map_or(Operand::Nothing, |&v| Operand::Vector(v));
+    let (bias, factors) = (vector(op.bias(inputs)), vector(op.factors_of(inputs)));
+    let operands = [Operand::Step, Operand::Value(inputs[0]), bias, Operand::Value(node), factors];
     let extent = Extent::PerRow { rows: out.rows, each: 1 };
     single(s, node, Dispatch { kernel: "route", constants, extent }, &operands)
 }
@@ -61,6 +64,7 @@ pub fn linear(s: &Planner<'_>, node: Node, op: &ExpertLinear) -> Vec<Launch> {
             ("OUT_STRIDE", out.stride() as f64),
             ("BIAS", (inputs.len() == 4) as u32 as f64),
             ("GROUPS", groups as f64),
+            ("WEIGHTED", op.weighted as u32 as f64),
             ("TASKS", TASKS as f64),
             ("WORKGROUP", width as f64),
             output_rows(out),
@@ -77,12 +81,44 @@ pub fn linear(s: &Planner<'_>, node: Node, op: &ExpertLinear) -> Vec<Launch> {
     launches
 }
 
+/// A dispatch for each part of the matrices of a row's stretches.
+pub fn group_linear(s: &Planner<'_>, node: Node, op: &GroupLinear) -> Vec<Launch> {
+    let g = s.graph;
+    let (out, inputs) = (g.shape(node), s.inputs(node));
+    let (x, w) = (g.shape(inputs[0]), g.shape(inputs[1]));
+    let (n, rest) = (op.rows(w), op.rest(x, w));
+    let width = (TASKS * s.caps.subgroup_size).min(s.caps.invocations.min(256)).max(32);
+    let shares = ((n + rest) as u32).div_ceil(TASKS);
+    parts(s, inputs[1], node, |held| {
+        let mut constants = vec![
+            ("COLS", w.cols as f64),
+            ("STRIDE", x.stride() as f64),
+            ("STRETCH", (x.cols / op.groups) as f64),
+            ("N", n as f64),
+            ("REST", rest as f64),
+            ("GROUPS", op.groups as f64),
+            ("FIRST_GROUP", (held.first / n) as f64),
+            ("HELD", (held.rows / n) as f64),
+            ("OUT_STRIDE", out.stride() as f64),
+            ("SHARES", shares as f64),
+            ("TASKS", TASKS as f64),
+            ("WORKGROUP", width as f64),
+            output_rows(out),
+        ];
+        constants.extend(s.caps.subgroup_constant());
+        let extent = Extent::PerRow { rows: out.rows, each: op.groups as u32 * shares };
+        let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(node)];
+        (Dispatch { kernel: "group_matvec", constants, extent }, in_order(&operands))
+    })
+}
+
 /// The dispatch of the weighted sum.
 pub fn combine(s: &Planner<'_>, node: Node, op: &Combine) -> Launch {
     let (out, inputs) = (s.graph.shape(node), s.inputs(node));
     let constants = vec![
         ("N", out.cols as f64),
         ("USED", op.used as f64),
+        ("WEIGHTED", op.weighted as u32 as f64),
         ("STRIDE", s.graph.shape(inputs[0]).stride() as f64),
         ("ROUTE_STRIDE", s.graph.shape(inputs[1]).stride() as f64),
         ("OUT_STRIDE", out.stride() as f64),

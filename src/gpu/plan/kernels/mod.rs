@@ -12,7 +12,7 @@ mod short_conv;
 mod store;
 
 use crate::gpu::plan::dispatch::Dispatch;
-use crate::gpu::plan::{Launch, Operand, Planner};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner};
 use crate::graph::{Kind, Node, Rows, Shape};
 use crate::ops::{Activation, Op};
 
@@ -31,21 +31,14 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Store(_) => vec![store::launch(s, node)],
         Op::Attend(op) => vec![attend::launch(s, node, op)],
         Op::Add(_) => vec![elements::launch(s, node, "add", &[])],
-        Op::Gate(op) => {
-            let gate = s.graph.shape(s.inputs(node)[0]);
-            let numbers = [
-                ("ACT", activation(op.act)),
-                ("GATE_STRIDE", gate.stride() as f64),
-                ("GATE_ONE", (gate.cols < s.graph.shape(node).cols) as u32 as f64),
-            ];
-            vec![elements::launch(s, node, "gate", &numbers)]
-        }
+        Op::Gate(op) => vec![elements::gate(s, node, op)],
         Op::Unary(op) => vec![elements::launch(s, node, "unary", &[("ACT", activation(op.act))])],
-        Op::Scale(op) => vec![elements::launch(s, node, "scale", &[("FACTOR", op.factor as f64)])],
+        Op::Scale(op) => vec![elements::scale(s, node, op)],
         Op::Softcap(op) => vec![elements::launch(s, node, "softcap", &[("CAP", op.cap as f64)])],
         Op::Route(op) => vec![experts::route(s, node, op)],
         Op::ExpertLinear(op) => experts::linear(s, node, op),
         Op::Combine(op) => vec![experts::combine(s, node, op)],
+        Op::GroupLinear(op) => experts::group_linear(s, node, op),
         Op::ShortConv(op) => vec![short_conv::launch(s, node, op)],
         Op::DeltaRule(op) => vec![recurrent::delta_rule(s, node, op)],
         Op::Ssd(op) => vec![recurrent::ssd(s, node, op)],
@@ -62,6 +55,7 @@ pub fn activation(act: Activation) -> f64 {
         Activation::GeluErf => 2.0,
         Activation::SquaredRelu => 3.0,
         Activation::Sigmoid => 4.0,
+        Activation::QuickGelu => 5.0,
     }
 }
 
@@ -73,7 +67,7 @@ fn single(s: &Planner<'_>, node: Node, dispatch: Dispatch, operands: &[Operand])
         operands: in_order(operands),
         weight: None,
         slots: s.slots(None),
-        integer: false,
+        arithmetic: Arithmetic::F32,
     }
 }
 

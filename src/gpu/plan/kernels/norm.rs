@@ -10,8 +10,12 @@ use crate::ops::{GatedNorm, LayerNorm, RmsNorm};
 /// The dispatch of an RMS norm.
 pub fn rms_norm(s: &Planner<'_>, node: Node, op: &RmsNorm) -> Launch {
     let (out, inputs) = (s.graph.shape(node), s.inputs(node));
-    let mut constants = numbers(s, out, out.cols / op.groups, op.eps);
-    constants.extend([("GROUPS", op.groups as f64), ("WEIGHTED", (inputs.len() == 2) as u32 as f64)]);
+    let mut constants = numbers(s, out, out.cols / op.groups - op.rest, op.eps);
+    constants.extend([
+        ("REST", op.rest as f64),
+        ("GROUPS", op.groups as f64),
+        ("WEIGHTED", (inputs.len() == 2) as u32 as f64),
+    ]);
     let extent = Extent::PerRow { rows: out.rows, each: op.groups as u32 };
     let operands = [Operand::Step, Operand::Value(inputs[0]), vector(inputs.get(1)), Operand::Value(node)];
     Launch {

@@ -20,6 +20,7 @@ pub fn launch(s: &Planner<'_>, node: Node, op: &Rope) -> Launch {
         ("COLS", out.cols as f64),
         ("STRIDE", out.stride() as f64),
         ("HEAD_DIM", shape.head_dim as f64),
+        ("FIRST", shape.first as f64),
         ("ROTARY", shape.rotary as f64),
         ("PAIR_STEP", pair_step as f64),
     ];

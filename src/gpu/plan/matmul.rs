@@ -1,0 +1,253 @@
+//! Matmuls of many rows on matrix units, or else by integer dot products: how they are cut into tiles, and what becomes of their sums.
+//!
+//! The numbers are what an H200 did best with; benches/README.md has the measurements.
+
+use crate::backend::Precision;
+use crate::gpu::device::{Caps, Matrix};
+use crate::gpu::link::Slots;
+use crate::gpu::plan::copies::{Copy, CopyKind};
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::groups::{Matmul, Then, inputs, op, runs};
+use crate::gpu::plan::kernels::{activation, matvec_constants};
+use crate::gpu::plan::lower::{biases, bundle, kind, read_copy};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, WeightRead};
+use crate::graph::Rows;
+use crate::ops::Op;
+
+/// Rows that tiles are chosen for: those of a step of a long prompt.
+const TYPICAL_ROWS: u32 = 512;
+/// Workgroups that a dispatch should have, if there is a tile small enough: fewer leave processors idle.
+const GROUPS: u32 = 120;
+
+/// Rows of x and of w that a workgroup multiplies by integer dot products (`wgsl/matmul_int8.wgsl`).
+const INTEGER_ROWS: u32 = 32;
+const INTEGER_COLUMNS: u32 = 128;
+
+/// A tile of a workgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of x.
+    pub rows: u32,
+    /// Rows of w.
+    pub columns: u32,
+    /// Columns of both.
+    pub depth: u32,
+    /// Matrices of w's rows that a subgroup multiplies; of x's it has two.
+    pub parts: u32,
+    /// Weights that an invocation decodes at a time, if a unit has as many.
+    pub held: u32,
+}
+
+/// The best first, where they all have enough workgroups. The last one is for 16 KiB of workgroup memory.
+const TILES: [Tile; 4] = [
+    Tile { rows: 128, columns: 128, depth: 64, parts: 4, held: 64 },
+    Tile { rows: 64, columns: 128, depth: 64, parts: 2, held: 64 },
+    Tile { rows: 64, columns: 64, depth: 64, parts: 2, held: 32 },
+    Tile { rows: 32, columns: 64, depth: 32, parts: 2, held: 32 },
+];
+
+impl Tile {
+    /// Invocations of a workgroup.
+    pub fn invocations(&self, caps: &Caps, matrix: Matrix) -> u32 {
+        let size = matrix.size();
+        self.rows / (2 * size) * (self.columns / (self.parts * size)) * matrix.subgroup(caps)
+    }
+
+    /// Bytes of workgroup memory.
+    fn bytes(&self, caps: &Caps, matrix: Matrix) -> u32 {
+        let stage = self.invocations(caps, matrix) / 32 * matrix.size() * matrix.size() * 4;
+        (self.rows + self.columns) * (self.depth + 8) * 2 + stage
+    }
+
+    /// Whether an adapter can run it; an invocation has room for 32 numbers of x and 64 weights.
+    fn fits(&self, caps: &Caps, matrix: Matrix) -> bool {
+        let invocations = self.invocations(caps, matrix);
+        invocations <= caps.invocations
+            && self.rows * self.depth <= 32 * invocations
+            && self.columns * self.depth <= 64 * invocations
+            && self.bytes(caps, matrix) <= caps.workgroup_bytes
+    }
+
+    /// The tile for `columns` rows of w.
+    fn choose(caps: &Caps, matrix: Matrix, columns: u32) -> Option<Tile> {
+        let mut fitting = TILES.into_iter().filter(|tile| tile.fits(caps, matrix)).peekable();
+        let groups = |t: &Tile| columns.div_ceil(t.columns) * TYPICAL_ROWS.div_ceil(t.rows);
+        while let Some(tile) = fitting.next() {
+            if groups(&tile) >= GROUPS || fitting.peek().is_none_or(|next| next.depth < tile.depth) {
+                return Some(tile);
+            }
+        }
+        None
+    }
+}
+
+/// Whether a group's matmul is computed here.
+pub fn fits(s: &Planner<'_>, m: &Matmul) -> bool {
+    let runs = runs(s.graph, m);
+    let copied = |run: &Vec<usize>| kind(s, m, run) != CopyKind::F32 && bundle(s, m, run).is_some();
+    // Where several runs fill a row, each begins at a whole vector.
+    let aligned = m.linears.iter().all(|&l| s.graph.shape(l).cols.is_multiple_of(4));
+    s.precision == Precision::Fast
+        && s.caps.matrix.is_none_or(|matrix| Tile::choose(s.caps, matrix, 1).is_some())
+        && (runs.len() == 1 || matches!(m.then, Then::Heads(_)) && aligned)
+        && runs.iter().all(copied)
+}
+
+/// The launch that makes the f16 copy of a value, or of what a norm makes of it.
+pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
+    let shape = s.graph.shape(copy.source);
+    let norm = copy.norm();
+    let constants = vec![
+        ("COLS", shape.cols as f64),
+        ("STRIDE", shape.stride() as f64),
+        ("OUT_STRIDE", copy.kind.stride(shape.cols) as f64),
+        ("NORM", norm.is_some() as u32 as f64),
+        ("EPS", eps(s, copy)),
+        ("WORKGROUP", s.caps.invocations.min(256) as f64),
+    ];
+    let weight = norm.map_or(Operand::Nothing, |n| Operand::Vector(inputs(s.graph, n)[1]));
+    Launch {
+        nodes: Vec::new(),
+        dispatch: Dispatch {
+            kernel: "halves",
+            constants,
+            extent: Extent::PerRow { rows: shape.rows, each: 1 },
+        },
+        operands: vec![
+            (0, Operand::Step),
+            (1, Operand::Value(copy.source)),
+            (6, weight),
+            (7, Operand::ActivationCopy(copy)),
+        ],
+        weight: None,
+        slots: s.slots(None),
+        arithmetic: Arithmetic::F32,
+    }
+}
+
+/// The launch of a group of one run that leaves one value behind.
+pub fn launch(s: &Planner<'_>, m: &Matmul) -> Launch {
+    let g = s.graph;
+    let Some(value) = m.value() else { panic!("a group of one run has one value") };
+    let (mut then, mut act, mut residual) = (0.0, 0.0, Operand::Nothing);
+    match &m.then {
+        Then::Keep | Then::Heads(_) => {}
+        Then::Add { residual: to, .. } => (then, residual) = (1.0, Operand::Value(*to)),
+        Then::Activate(node) | Then::Glu(node) => {
+            (then, act) = match op(g, *node) {
+                Some(Op::Gate(gate)) => (3.0, activation(gate.act)),
+                Some(Op::Unary(unary)) => (2.0, activation(unary.act)),
+                _ => panic!("an activation is a gate or a function"),
+            };
+        }
+    }
+    let all: Vec<usize> = (0..m.linears.len()).collect();
+    let places = [0.0, g.shape(value).stride() as f64];
+    let mut launch = product(s, m, &all, Operand::Value(value), places);
+    launch.dispatch.constants.extend([("THEN", then), ("ACT", act)]);
+    launch.operands.push((4, residual));
+    launch.nodes = m.nodes();
+    launch
+}
+
+/// The launch of a run whose sums are kept in `scratch`: where the first of them goes in a row, and words from a row to the next.
+pub fn projection(s: &Planner<'_>, m: &Matmul, run: &[usize], scratch: Operand, places: [f64; 2]) -> Launch {
+    let mut launch = product(s, m, run, scratch, places);
+    launch.dispatch.constants.extend([("THEN", 0.0), ("ACT", 0.0)]);
+    launch.operands.push((4, Operand::Nothing));
+    launch
+}
+
+fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], y: Operand, [first, stride]: [f64; 2]) -> Launch {
+    let (Some((first_row, read)), Some(copy)) = (bundle(s, m, run), read_copy(s, m, run)) else {
+        panic!("a group that fits reads a copy, and its weights lie together")
+    };
+    let matrix = &s.layout.matrices[read.matrix];
+    if copy.kind == CopyKind::I8 {
+        return integer_product(s, m, (first_row, read), copy, y, [first, stride]);
+    }
+    let mut dispatch = shape(s.caps, matrix.cols, read.rows, first_row);
+    let (bias, has_bias) = biases(s.graph, m);
+    dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
+    let units = s.caps.matrix;
+    let slots = Slots {
+        matrix: units.map(Matrix::stem),
+        subgroups: s.caps.subgroups && units != Some(Matrix::Emulated),
+        ..s.slots(Some(matrix.format.wgsl))
+    };
+    let x = Operand::ActivationCopy(copy);
+    Launch {
+        nodes: Vec::new(),
+        dispatch,
+        operands: vec![(0, Operand::Step), (1, x), (2, y), (3, bias), (5, x)],
+        weight: Some(read),
+        slots,
+        arithmetic: Arithmetic::F16,
+    }
+}
+
+/// The same by integer dot products.
+fn integer_product(
+    s: &Planner<'_>,
+    m: &Matmul,
+    (first_row, read): (usize, WeightRead),
+    copy: Copy,
+    y: Operand,
+    [first, stride]: [f64; 2],
+) -> Launch {
+    let matrix = &s.layout.matrices[read.matrix];
+    let (bias, has_bias) = biases(s.graph, m);
+    let mut constants = matvec_constants(matrix.cols, read.rows, first_row);
+    constants.extend([
+        ("X_STRIDE", copy.kind.stride(matrix.cols) as f64),
+        ("FIRST_OUT", first),
+        ("OUT_STRIDE", stride),
+        ("BIAS", has_bias),
+        ("NORM", copy.norm().is_some() as u32 as f64),
+        ("EPS", eps(s, copy)),
+    ]);
+    constants.extend(s.caps.subgroup_constant());
+    let each = (read.rows as u32).div_ceil(INTEGER_COLUMNS);
+    let extent = Extent::RowTiles { rows: Rows::Step, tile: INTEGER_ROWS, each };
+    Launch {
+        nodes: Vec::new(),
+        dispatch: Dispatch { kernel: "matmul_int8", constants, extent },
+        operands: vec![(0, Operand::Step), (1, Operand::ActivationCopy(copy)), (2, y), (3, bias)],
+        weight: Some(read),
+        slots: Slots { input: Some("i8"), ..s.slots(Some(matrix.format.wgsl)) },
+        arithmetic: Arithmetic::Int8,
+    }
+}
+
+/// What the norm that a copy stands in for adds to the mean square.
+fn eps(s: &Planner<'_>, copy: Copy) -> f64 {
+    match copy.norm().and_then(|n| op(s.graph, n)) {
+        Some(Op::RmsNorm(norm)) => norm.eps as f64,
+        _ => 0.0,
+    }
+}
+
+/// A dispatch over `rows` rows of `cols` weights from row `first` of what is bound on.
+pub fn shape(caps: &Caps, cols: usize, rows: usize, first: usize) -> Dispatch {
+    let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
+    let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };
+    let mut constants = matvec_constants(cols, rows, first);
+    constants.extend([
+        ("X_STRIDE", CopyKind::F16.stride(cols) as f64),
+        ("ROWS", tile.rows as f64),
+        ("COLUMNS", tile.columns as f64),
+        ("DEPTH", tile.depth as f64),
+        ("PARTS", tile.parts as f64),
+        ("HELD", tile.held as f64),
+        ("WORKGROUP", tile.invocations(caps, matrix) as f64),
+    ]);
+    if matrix != Matrix::Emulated {
+        constants.extend(caps.subgroup_constant());
+    }
+    let each = (rows as u32).div_ceil(tile.columns);
+    Dispatch {
+        kernel: "matmul_matrix",
+        constants,
+        extent: Extent::RowTiles { rows: Rows::Step, tile: tile.rows, each },
+    }
+}

@@ -1,0 +1,90 @@
+//! Steps of many rows: on matrix units, or kernels of theirs with plain arithmetic in their place where there are none, by integer dot products, and in f32.
+
+use libtest_mimic::Trial;
+use wgllm::backend::Precision;
+use wgllm::engine::{Engine, Options};
+use wgllm::formats::FORMATS;
+use wgllm::gguf::Gguf;
+use wgllm::gpu::Masks;
+
+use crate::adapters::{HARDWARE, Target};
+use crate::tiny_model::{Gpt2, Llama};
+use crate::{Outcome, agrees, run};
+
+/// What is left of an adapter, and the precision.
+const WAYS: [(&str, Masks, Precision); 3] = [
+    ("on matrix units", Masks { emulated_matrices: true, ..HARDWARE }, Precision::Fast),
+    ("by integers", Masks { no_coop: true, ..HARDWARE }, Precision::Fast),
+    ("in f32", HARDWARE, Precision::F32),
+];
+
+/// Rows of a step: around the edges of tiles. `check` makes the last five a step of their own.
+const ROWS: [u32; 10] = [65, 66, 95, 96, 127, 128, 129, 191, 257, 513];
+const LAST: u32 = 5;
+
+pub fn trials(target: &Target) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (way, masks, precision) in WAYS {
+        let options = Options { masks, ..target.options(precision) };
+        let of = |name: String, bytes: &'static [u8], rows: &'static [u32]| {
+            let options = options.clone();
+            Trial::test(format!("{name}, many rows {way} on {}", target.label), move || {
+                rows.iter().try_for_each(|rows| {
+                    let report = run(Gguf::from_static("tiny", bytes)?, &options, 160, rows + LAST)?;
+                    agrees(&report).map_err(|e| format!("{rows} rows: {}", e.message().unwrap_or("")).into())
+                })
+            })
+        };
+        let base = || Llama { format: "Q8_0", head_dim: 32, layers: 1, ..Llama::default() };
+        trials.push(of("llama".into(), base().file().leak(), &ROWS));
+        if precision == Precision::F32 {
+            continue;
+        }
+        for format in FORMATS {
+            let wide = Llama { head_dim: 64, ffn: 512, layers: 1, format: format.name, ..Llama::default() };
+            trials.push(of(format!("llama {}", format.name), wide.file().leak(), &ROWS[..1]));
+        }
+        let shapes = [
+            ("2 heads for each of keys", Llama { heads: 4, kv_heads: 2, ..base() }),
+            ("7 heads for each of keys", Llama { heads: 7, kv_heads: 1, width: Some(96), ..base() }),
+            ("biases", Llama { biases: true, ..base() }),
+            ("heads of 16", Llama { head_dim: 16, heads: 8, ..base() }),
+            ("heads of 20", Llama { head_dim: 20, width: Some(64), ..base() }),
+            ("heads of 80", Llama { head_dim: 80, width: Some(64), ..base() }),
+            ("heads of 128", Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() }),
+            ("a feed-forward of 172 in F16", Llama { ffn: 172, format: "F16", ..base() }),
+            (
+                "keys in floats and values in integers",
+                Llama { kv_formats: [Some("F16"), Some("Q4_0")], ..base() },
+            ),
+        ];
+        for (name, model) in shapes {
+            trials.push(of(format!("llama with {name}"), model.file().leak(), &ROWS[..1]));
+        }
+        let gpt2 = Gpt2 { head_dim: 64, context: 128, format: "Q8_0", ..Gpt2::default() };
+        trials.push(of("gpt2".into(), gpt2.file().leak(), &ROWS[..1]));
+    }
+    let distrusted = target.clone();
+    trials.push(Trial::test(
+        format!("matrix units that fail their test are not used on {}", target.label),
+        move || distrust(&distrusted),
+    ));
+    trials
+}
+
+/// A wrong product is told, and what follows is computed without matrix units.
+fn distrust(target: &Target) -> Outcome {
+    let mutation = Some(("matrix_test", "C_PLACE + 4u * k * C_LINE", "C_PLACE"));
+    let masks = Masks { emulated_matrices: true, mutation, ..HARDWARE };
+    let options = Options { masks, ..target.options(Precision::Fast) };
+    let bytes: &'static [u8] = Llama { format: "Q8_0", head_dim: 32, ..Llama::default() }.file().leak();
+    let engine = Engine::with_file(Gguf::from_static("tiny", bytes)?, &options, &mut |_, _| {})?;
+    if !engine.notes.iter().any(|note| note.contains("failed a test")) {
+        return Err(format!("nothing was said of it: {:?}", engine.notes).into());
+    }
+    let report = run(Gguf::from_static("tiny", bytes)?, &options, 160, 71)?;
+    match report.nodes.iter().find(|n| n.kernel.contains("matrix")) {
+        Some(n) => Err(format!("{} was computed by {}", n.node, n.kernel).into()),
+        None => agrees(&report),
+    }
+}

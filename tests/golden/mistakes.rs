@@ -1,0 +1,335 @@
+//! What the fixtures say of single mistakes (`sensitivity`): a graph with that one mistake in it has logits that are as far from the golden ones as
+//! that. So each feature is one that the golden logits notice.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use wgllm::backend::{Backend, Precision, RuntimeConfig};
+use wgllm::cpu::Cpu;
+use wgllm::gguf::Gguf;
+use wgllm::graph::{Graph, Kind, Node, Row, Step};
+use wgllm::models::Model;
+use wgllm::ops::{Activation, AttentionShape, Gate, Op, Pairing, Unary};
+
+use crate::Outcome;
+use crate::fixtures::{entries, fixtures, ids, json, npy, unknown};
+
+/// How far from the fixture's number one may be: it has four digits, and computed in float32.
+const NEAR: f64 = 5e-3;
+
+/// What moves the logits by another number here, for it was made of a configuration and not of a graph: where the base is another, so are the
+/// factors that a converter has made of it, and a mistake may have been one of some layers. These are to be noticed.
+const OTHERWISE: &[(&str, &str)] = &[
+    ("exaone4", "rope base x1.5"),
+    ("llama4", "rope on every layer"),
+    ("exaone4-swa", "no qk norm"),
+    ("gemma3", "rope base x1.5"),
+    ("gemma3", "no sliding window"),
+    ("llama3-rope", "rope base x1.5"),
+];
+/// What is noticed: ten times the tolerance of logits.
+const NOTICED: f64 = 1e-2;
+
+/// A node as it is about to be added: its label, its op, its inputs.
+struct Of<'a> {
+    /// In the graph without a mistake.
+    graph: &'a Graph,
+    node: Node,
+    label: &'a str,
+    op: Op,
+    inputs: Vec<Node>,
+}
+
+/// Adds a node with a mistake to a graph, or the node as it is; what stands for it from then on.
+type Mistake = fn(&mut Graph, Of<'_>) -> Node;
+
+/// The mistakes that are known here, by the names that the fixtures give them.
+const MISTAKES: &[(&str, Mistake)] = &[
+    ("rope base x1.5", |g, of| ropes(g, of, |op| op.0.base *= 1.5)),
+    ("rope scaling ignored", |g, mut of| {
+        if let Op::Rope(_) = of.op {
+            of.inputs.truncate(1);
+        }
+        ropes(g, of, unscaled)
+    }),
+    ("rope scaling ignored (and mscale)", |g, mut of| {
+        if let Op::Attend(op) = &mut of.op {
+            // Nope and rope of the fixtures, 16 and 8.
+            op.0.scale = 1.0 / 24f32.sqrt();
+        }
+        ropes(g, of, unscaled)
+    }),
+    ("yarn attention factor 1", |g, of| ropes(g, of, |op| op.0.magnitude = 1.0)),
+    ("rotary pairs as halves", |g, of| ropes(g, of, |op| op.0.pairing = Pairing::Halves)),
+    ("rotary pairs as halves instead of neighbours", |g, of| {
+        ropes(g, of, |op| op.0.pairing = Pairing::Halves)
+    }),
+    ("full rotary", |g, of| ropes(g, of, |op| op.0.rotary = op.0.head_dim)),
+    ("global rope over the whole head", |g, mut of| {
+        if let Op::Rope(_) = of.op {
+            of.inputs.truncate(1);
+        }
+        of.add(g)
+    }),
+    ("local rope base = global", |g, of| ropes(g, of, |op| op.0.base = 1e6)),
+    ("attention scale halved", |g, of| attends(g, of, |op| op.0.scale *= 0.5)),
+    ("attention scale 1/sqrt(head_dim)", |g, of| {
+        attends(g, of, |op| op.0.scale = 1.0 / (op.0.head_dim as f32).sqrt())
+    }),
+    ("softmax scale without mscale^2", |g, of| attends(g, of, |op| op.0.scale = 1.0 / 24f32.sqrt())),
+    ("scale by the nope width only", |g, of| attends(g, of, |op| op.0.scale *= (24f32 / 16.0).sqrt())),
+    ("no sliding window", |g, of| attends(g, of, |op| op.0.window = 0)),
+    ("window one larger", |g, of| attends(g, of, |op| op.0.window += (op.0.window > 0) as u32)),
+    ("window on the other layers", |g, of| attends(g, of, |op| op.0.window = 8 - op.0.window)),
+    ("no attention softcap", |g, of| attends(g, of, |op| op.0.softcap = 0.0)),
+    ("no Q temperature", |g, of| attends(g, of, |op| op.0.temperature = None)),
+    ("no sinks", |g, mut of| {
+        if let Op::Attend(_) = of.op {
+            of.inputs.truncate(3);
+        }
+        of.add(g)
+    }),
+    ("no clamp of the gate and up", |g, of| {
+        gates(g, of, |op| op.clamp.iter_mut().for_each(|clamp| clamp.limit = f32::INFINITY))
+    }),
+    ("alpha 1 instead of 1.702", |g, of| gates(g, of, |op| op.act = Activation::Silu)),
+    ("gelu instead of silu", |g, of| acts(g, of, Activation::Silu, Activation::Gelu)),
+    ("silu gate instead of gelu", |g, of| match of.is("gate") {
+        true => acts(g, of, Activation::Gelu, Activation::Silu),
+        false => of.add(g),
+    }),
+    ("gelu erf instead of tanh", |g, of| acts(g, of, Activation::Gelu, Activation::GeluErf)),
+    ("unit qk-norm weights", |g, mut of| {
+        if of.is("attn_q_norm") || of.is("attn_k_norm") {
+            of.inputs.truncate(1);
+        }
+        of.add(g)
+    }),
+    ("no qk norm", |g, of| without(g, of, &["attn_q_norm", "attn_k_norm"])),
+    ("no shared expert", |g, of| without(g, of, &["all_experts"])),
+    ("no softcap", |g, of| if let Op::Softcap(_) = of.op { of.inputs[0] } else { of.add(g) }),
+    ("no final softcap", |g, of| if let Op::Softcap(_) = of.op { of.inputs[0] } else { of.add(g) }),
+    ("no embedding scale", |g, of| without(g, of, &["embedding"])),
+    ("no embedding multiplier", |g, of| without(g, of, &["embedding"])),
+    ("no residual multiplier", |g, of| without(g, of, &["attn_scaled", "ffn_scaled"])),
+    ("no logits scaling", |g, of| without(g, of, &["logits"])),
+    ("no logit scale", |g, of| without(g, of, &["logits"])),
+    ("no QKV biases", |g, of| without_bias(g, of, &["attn_q", "attn_k", "attn_v"])),
+    ("no qkv bias", |g, of| without_bias(g, of, &["attn_q", "attn_k", "attn_v"])),
+    ("no attention biases", |g, of| without_bias(g, of, &["attn_q", "attn_k", "attn_v", "attn_output"])),
+    ("no output bias", |g, of| without_bias(g, of, &["output"])),
+    ("no routed scaling", |g, of| routes(g, of, |op, _| op.scale = 1.0)),
+    ("no selection bias", |g, of| routes(g, of, |_, inputs| inputs.truncate(1))),
+    ("no renormalisation of the top-k", |g, of| routes(g, of, |op, _| op.normalise = None)),
+    ("top-k renormalised", |g, of| routes(g, of, |op, _| op.normalise = Some(0.0))),
+    ("no norm of the compressed kv", |g, of| without(g, of, &["attn_kv_a_norm"])),
+    ("no norm of the compressed q", |g, of| without(g, of, &["attn_q_a_norm"])),
+    ("no post norms", |g, of| without(g, of, &["post_attention_norm", "post_ffw_norm"])),
+    ("no v norm", |g, of| without(g, of, &["attn_v_norm"])),
+    ("layer scalars 1", |g, of| without(g, of, &["layer_output_scale"])),
+    ("no per-layer inputs", |g, of| without(g, of, &["input_residual"])),
+    ("per-layer embeddings unscaled", |g, of| without(g, of, &["per_layer_embedding"])),
+    ("per-layer projection unscaled", |g, of| without(g, of, &["per_layer_projection"])),
+    ("per-layer inputs added without 1/sqrt(2)", |g, of| without(g, of, &["per_layer_inputs"])),
+    ("router without 1/sqrt(hidden)", |g, of| without(g, of, &["ffn_gate_inp_scaled"])),
+    ("router scale 1", |g, mut of| {
+        if of.is("ffn_gate_inp_norm") {
+            of.inputs.truncate(1);
+        }
+        of.add(g)
+    }),
+    ("expert scales 1", |g, of| {
+        routes(g, of, |op, inputs| {
+            op.factors = false;
+            inputs.truncate(1);
+        })
+    }),
+    ("dense MLP missing", |g, of| if of.is("all_experts") { of.inputs[1] } else { of.add(g) }),
+    ("no norm biases", |g, mut of| {
+        if let Op::LayerNorm(_) = of.op {
+            of.inputs.truncate(2);
+        }
+        of.add(g)
+    }),
+    ("no biases", |g, mut of| {
+        if let Op::Linear(_) | Op::LayerNorm(_) = of.op {
+            of.inputs.truncate(2);
+        }
+        of.add(g)
+    }),
+    ("no yarn", |g, of| ropes(g, of, unscaled)),
+    ("yarn as plain linear", |g, of| ropes(g, of, |op| (op.0.yarn, op.0.magnitude) = (None, 1.0))),
+    ("yarn on the sliding layers too", |g, mut of| {
+        let mut all = of.graph.nodes().filter_map(|(_, entry)| entry.op());
+        let scaled = |(op, _): (&Op, _)| match op {
+            Op::Rope(rope) => rope.0.yarn.map(|_| rope.0),
+            _ => None,
+        };
+        if let (Op::Rope(op), Some(rope)) = (&mut of.op, all.find_map(scaled)) {
+            op.0 = rope;
+        }
+        of.add(g)
+    }),
+    ("beta_fast 16", |g, of| ropes(g, of, |op| op.0.yarn.iter_mut().for_each(|yarn| yarn.fast = 16.0))),
+    ("yarn attention factor 1 + 0.1 ln(factor)", |g, of| {
+        ropes(g, of, |op| op.0.magnitude = 1.0 - 0.1 * op.0.scale.ln())
+    }),
+    ("attention factor 1", |g, of| ropes(g, of, |op| op.0.magnitude = 1.0)),
+    ("window 16", |g, of| attends(g, of, |op| op.0.window = 16)),
+    ("shared expert ungated (1/2)", |g, of| match of.is("shared_expert") {
+        true => g.scale(of.inputs[1], 0.5),
+        false => of.add(g),
+    }),
+    ("rope on every layer", |g, of| {
+        let (original, node) = (of.graph, of.node);
+        let queries = |user: &Node| matches!(original.entry(*user).op(), Some((Op::Attend(_), inputs)) if inputs[0] == node);
+        let keys = |user: &Node| original.entry(*user).label.ends_with("store_k");
+        let placed = original.users(node).iter().any(|user| queries(user) || keys(user));
+        let turned = matches!(of.op, Op::Rope(_));
+        let mut ropes = original.nodes().filter_map(|(_, entry)| entry.op());
+        let rope = ropes.find_map(|(op, _)| if let Op::Rope(rope) = op { Some(rope.0) } else { None });
+        let y = of.add(g);
+        match rope {
+            Some(rope) if placed && !turned => g.rope(y, None, rope),
+            _ => y,
+        }
+    }),
+    ("groups ignored", |g, of| routes(g, of, |op, _| (op.groups, op.groups_used) = (1, 1))),
+];
+
+impl Of<'_> {
+    /// Whether this is the node of a layer, or of none, that is called `name`.
+    fn is(&self, name: &str) -> bool {
+        self.label == name || (self.label.starts_with("blk.") && self.label.rsplit('.').next() == Some(name))
+    }
+
+    fn add(self, g: &mut Graph) -> Node {
+        let node = g.op(self.op, &self.inputs);
+        g.name(node, self.label)
+    }
+}
+
+fn unscaled(op: &mut wgllm::ops::Rope) {
+    (op.0.yarn, op.0.scale, op.0.magnitude) = (None, 1.0, 1.0);
+}
+
+fn ropes(g: &mut Graph, mut of: Of<'_>, change: fn(&mut wgllm::ops::Rope)) -> Node {
+    if let Op::Rope(op) = &mut of.op {
+        change(op);
+    }
+    of.add(g)
+}
+
+fn attends(g: &mut Graph, mut of: Of<'_>, change: fn(&mut wgllm::ops::Attend)) -> Node {
+    if let Op::Attend(op) = &mut of.op {
+        change(op);
+    }
+    of.add(g)
+}
+
+fn gates(g: &mut Graph, mut of: Of<'_>, change: fn(&mut Gate)) -> Node {
+    if let Op::Gate(op) = &mut of.op {
+        change(op);
+    }
+    of.add(g)
+}
+
+fn routes(g: &mut Graph, mut of: Of<'_>, change: fn(&mut wgllm::ops::Route, &mut Vec<Node>)) -> Node {
+    if let Op::Route(op) = &mut of.op {
+        change(op, &mut of.inputs);
+    }
+    of.add(g)
+}
+
+/// Another activation function.
+fn acts(g: &mut Graph, mut of: Of<'_>, from: Activation, to: Activation) -> Node {
+    match &mut of.op {
+        Op::Gate(Gate { act, .. }) | Op::Unary(Unary { act }) if *act == from => *act = to,
+        _ => {}
+    }
+    of.add(g)
+}
+
+/// What a node is made from stands for it.
+fn without(g: &mut Graph, of: Of<'_>, names: &[&str]) -> Node {
+    if names.iter().any(|name| of.is(name)) { of.inputs[0] } else { of.add(g) }
+}
+
+fn without_bias(g: &mut Graph, mut of: Of<'_>, names: &[&str]) -> Node {
+    if matches!(of.op, Op::Linear(_)) && names.iter().any(|name| of.is(name)) {
+        of.inputs.truncate(2);
+    }
+    of.add(g)
+}
+
+/// A trial for each mistake of each model; one that is ignored where the mistake is none of those above.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for folder in entries(&fixtures().join("models")) {
+        let path = folder.join("model-f32.gguf");
+        let Ok(expected) = json(&folder.join("expected.json")) else { continue };
+        if unknown(&path).is_some() {
+            continue;
+        }
+        let model = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for (name, moves) in expected["sensitivity"].as_object().into_iter().flatten() {
+            let Some(moves) = moves[0].as_f64() else { continue };
+            let mistake = MISTAKES.iter().find(|(known, _)| known == name).map(|(_, mistake)| *mistake);
+            let (what, path) = (format!("{model} notices: {name}"), path.clone());
+            let moves = if OTHERWISE.contains(&(&model, name)) { None } else { Some(moves) };
+            trials.push(match mistake {
+                Some(mistake) => Trial::test(what, move || notices(&path, mistake, moves)),
+                None => Trial::test(format!("{what} (no such mistake is written down)"), || Ok(()))
+                    .with_ignored_flag(true),
+            });
+        }
+    }
+    trials
+}
+
+/// `moves`: by how much logits are apart, where that is known.
+fn notices(path: &Path, mistake: Mistake, moves: Option<f64>) -> Outcome {
+    let expected = json(&path.with_file_name("expected.json"))?;
+    let prompt = ids(&expected["prompt"]["ids"])?;
+    let (golden, _) = npy(&path.with_file_name("logits.npy"))?;
+    let file = Arc::new(Gguf::open(path)?);
+    let model = Model::from_gguf(&file, None)?;
+    let model = Arc::new(Model { graph: with(mistake, &model.graph), ..model });
+    let plan = RuntimeConfig::new(prompt.len(), 1, prompt.len(), Precision::F32);
+    let row = |(position, &token): (usize, &u32)| Row { token, slot: 0, position: position as u32 };
+    let rows: Vec<Row> = prompt.iter().enumerate().map(row).collect();
+    let outputs = (0..rows.len() as u32).collect();
+    let found = Cpu::new(file, model, plan)?.step(&Step { rows, outputs })?;
+    let apart = found.iter().zip(&golden).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    match moves {
+        Some(moves) if (apart - moves).abs() > NEAR * moves.max(1.0) => {
+            Err(format!("logits are {apart} apart, expected {moves}").into())
+        }
+        None if apart < NOTICED => {
+            Err(format!("logits are {apart} apart, expected {NOTICED} at least").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same graph with a mistake.
+fn with(mistake: Mistake, graph: &Graph) -> Graph {
+    let mut g = Graph::new();
+    let mut made: Vec<Node> = Vec::new();
+    for (node, entry) in graph.nodes() {
+        made.push(match &entry.kind {
+            Kind::Weight(weight) => g.weight(weight.clone()),
+            Kind::Cache(cache) => {
+                let heads = entry.shape.cols / cache.head_dim;
+                g.cache(&entry.label, cache.holds, AttentionShape::new(heads, heads, cache.head_dim))
+            }
+            Kind::State(state) => g.state(&entry.label, state.kind),
+            Kind::Op { op, inputs } => {
+                let inputs = inputs.iter().map(|input| made[input.0]).collect();
+                mistake(&mut g, Of { graph, node, label: &entry.label, op: op.clone(), inputs })
+            }
+        });
+    }
+    g
+}

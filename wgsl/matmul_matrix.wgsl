@@ -1,0 +1,297 @@
+// y[r, n] = Σ over c of x[r, c] · w[n, c], for many rows on matrix units, and what becomes of it: THEN.
+//
+// x comes in f16 with a scale for each row (halves.wgsl); a tile of it, and one of w as its decoder gives it, lie in workgroup memory, rows padded
+// by eight so that neighbours fall into different banks. A subgroup sums up 2 × PARTS matrices. The next tiles are asked for
+// before these are multiplied.
+
+import package::lib::activation::activate;
+import package::lib::grid::flat;
+import package::lib::invocation::Invocation;
+import package::lib::row::row_units;
+import package::matrix::Eight;
+import package::weight::Unit;
+
+override COLS: u32 = 64u;
+override N: u32 = 64u;            // rows of w that this dispatch multiplies
+override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
+override FIRST_OUT: u32 = 0u;     // where its result goes in a row of y, a multiple of four
+override OUT_STRIDE: u32 = 64u;
+override X_STRIDE: u32 = 36u;     // words from a row of x to the next
+override BIAS: u32 = 0u;
+override THEN: u32 = 0u;          // 0: kept, 1: added to a residual, 2: activated, 3: of the first half of w activated, times that of the second
+override ACT: u32 = 0u;
+override ROWS: u32 = 32u;         // rows of x in a tile
+override COLUMNS: u32 = 64u;      // rows of w in a tile
+override DEPTH: u32 = 32u;        // columns of both
+override PARTS: u32 = 2u;         // matrices of w's rows that a subgroup multiplies: 2 or 4
+override WORKGROUP: u32 = 64u;    // ROWS / (2 · SIZE) · COLUMNS / (PARTS · SIZE) subgroups
+
+@group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<Eight>;             // [rows, X_STRIDE]
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;   // [rows, OUT_STRIDE]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;            // [N], or anything
+@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;  // [rows, OUT_STRIDE], or anything
+@group(0) @binding(5) var<storage, read> x_words: array<f32>;         // x once more, for its scales
+
+override HELD: u32 = 32u;         // weights that an invocation decodes at a time, if a unit has as many
+
+override PART: u32 = min(UNIT, HELD);
+override LINE: u32 = DEPTH / 4u + 2u;     // vectors from a row of a tile to the next
+override TILE_FOURS: u32 = (ROWS + COLUMNS) * LINE;
+override STAGE_FOURS: u32 = WORKGROUP / 32u * SIZE * SIZE / 4u;
+override X_RUNS: u32 = ROWS * DEPTH / 8u;
+override W_RUNS: u32 = COLUMNS * DEPTH / PART;
+override X_LOADS: u32 = (X_RUNS + WORKGROUP - 1u) / WORKGROUP;
+override W_LOADS: u32 = (W_RUNS + WORKGROUP - 1u) / WORKGROUP;
+override OWN_N: u32 = N / select(1u, 2u, THEN == 3u);                 // results of a row
+override OWN_COLUMNS: u32 = COLUMNS / select(1u, 2u, THEN == 3u);     // results of a tile's row
+
+// Row and first column of run t of a tile's weights, which an invocation decodes. Whole units are read by neighbours, parts of one by one.
+fn run_of(t: u32) -> vec2<u32> {
+    if (PART < UNIT) {
+        return vec2(t % COLUMNS, t / COLUMNS * PART);
+    }
+    return vec2(t / (DEPTH / PART), t % (DEPTH / PART) * PART);
+}
+
+// The row of w, in what is bound, that is column `column` of a tile; past the last one, that one once more.
+fn weight_row(n0: u32, column: u32) -> u32 {
+    if (THEN == 3u) {
+        let n = min(n0 + column / (2u * SIZE) * SIZE + column % SIZE, N / 2u - 1u);
+        return FIRST_ROW + n + column / SIZE % 2u * (N / 2u);
+    }
+    return FIRST_ROW + min(n0 + column, N - 1u);
+}
+
+var<workgroup> row_scales: array<f32, ROWS>;
+
+// What an invocation holds of the next tiles. Places are numbers known when the pipeline is made, or they would not stay in registers.
+var<private> x_held: array<Eight, 4>;
+var<private> w_held: array<Unit, 8>;
+
+fn fetch_x(i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
+    if (i < X_LOADS) {
+        let t = min(i * WORKGROUP + local, X_RUNS - 1u);
+        let r = min(r0 + t / (DEPTH / 8u), rows - 1u);
+        x_held[i] = x[r * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
+    }
+}
+
+fn fetch_w(i: u32, n0: u32, c0: u32, local: u32) {
+    if (i < W_LOADS) {
+        let at = run_of(min(i * WORKGROUP + local, W_RUNS - 1u));
+        // Past the end of a row x is zero.
+        w_held[i] = load_unit(weight_row(n0, at.x), min((c0 + at.y) / UNIT, row_units() - 1u));
+    }
+}
+
+fn fetch(r0: u32, n0: u32, rows: u32, c0: u32, local: u32) {
+    fetch_w(0u, n0, c0, local);
+    fetch_w(1u, n0, c0, local);
+    fetch_w(2u, n0, c0, local);
+    fetch_w(3u, n0, c0, local);
+    fetch_w(4u, n0, c0, local);
+    fetch_w(5u, n0, c0, local);
+    fetch_w(6u, n0, c0, local);
+    fetch_w(7u, n0, c0, local);
+    fetch_x(0u, r0, rows, c0, local);
+    fetch_x(1u, r0, rows, c0, local);
+    fetch_x(2u, r0, rows, c0, local);
+    fetch_x(3u, r0, rows, c0, local);
+}
+
+fn put_x(i: u32, local: u32) {
+    let t = i * WORKGROUP + local;
+    if (i < X_LOADS && t < X_RUNS) {
+        tile_put_eight(t / (DEPTH / 8u) * LINE + t % (DEPTH / 8u) * 2u, x_held[i]);
+    }
+}
+
+// Weights 4·first and on of a unit: decoders are quick where they know which they are asked for.
+fn put_part(place: u32, u: Unit, first: u32) {
+    tile_put(place, unit_weights(u, first));
+    tile_put(place + 1u, unit_weights(u, first + 1u));
+    if (UNIT > 8u) {
+        tile_put(place + 2u, unit_weights(u, first + 2u));
+        tile_put(place + 3u, unit_weights(u, first + 3u));
+        tile_put(place + 4u, unit_weights(u, first + 4u));
+        tile_put(place + 5u, unit_weights(u, first + 5u));
+        tile_put(place + 6u, unit_weights(u, first + 6u));
+        tile_put(place + 7u, unit_weights(u, first + 7u));
+    }
+}
+
+fn put_w(i: u32, c0: u32, local: u32) {
+    let t = i * WORKGROUP + local;
+    if (i < W_LOADS && t < W_RUNS) {
+        let at = run_of(t);
+        let place = (ROWS + at.x) * LINE + at.y / 4u;
+        if (PART == UNIT || (c0 + at.y) % UNIT == 0u) {
+            put_part(place, w_held[i], 0u);
+        }
+        if (UNIT > 32u && (PART == UNIT || (c0 + at.y) % UNIT != 0u)) {
+            put_part(place + PART / 64u * 8u, w_held[i], 8u);
+        }
+    }
+}
+
+fn put(c0: u32, local: u32) {
+    put_w(0u, c0, local);
+    put_w(1u, c0, local);
+    put_w(2u, c0, local);
+    put_w(3u, c0, local);
+    put_w(4u, c0, local);
+    put_w(5u, c0, local);
+    put_w(6u, c0, local);
+    put_w(7u, c0, local);
+    put_x(0u, local);
+    put_x(1u, local);
+    put_x(2u, local);
+    put_x(3u, local);
+}
+
+// Adds the products of SIZE columns of both tiles.
+fn multiply(left: u32, right: u32, sums: ptr<function, array<Sums, 8>>) {
+    let a0 = load_left(left, LINE);
+    let a1 = load_left(left + SIZE * LINE, LINE);
+    let b0 = load_right(right, LINE);
+    (*sums)[0] = multiply_add(a0, b0, (*sums)[0]);
+    (*sums)[4] = multiply_add(a1, b0, (*sums)[4]);
+    let b1 = load_right(right + SIZE * LINE, LINE);
+    (*sums)[1] = multiply_add(a0, b1, (*sums)[1]);
+    (*sums)[5] = multiply_add(a1, b1, (*sums)[5]);
+    if (PARTS > 2u) {
+        let b2 = load_right(right + 2u * SIZE * LINE, LINE);
+        (*sums)[2] = multiply_add(a0, b2, (*sums)[2]);
+        (*sums)[6] = multiply_add(a1, b2, (*sums)[6]);
+        let b3 = load_right(right + 3u * SIZE * LINE, LINE);
+        (*sums)[3] = multiply_add(a0, b3, (*sums)[3]);
+        (*sums)[7] = multiply_add(a1, b3, (*sums)[7]);
+    }
+}
+
+// Makes y[r, n] to y[r, n + 3] of their sums, and of a gate those of `second`; `added` is what is added.
+fn finish(r: u32, n: u32, scale: f32, sum: vec4<f32>, second: vec4<f32>, added: vec4<f32>) {
+    var value = sum * scale;
+    let last = OWN_N - 1u;
+    if (BIAS != 0u) {
+        let at = FIRST_OUT + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
+        value += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+    }
+    if (THEN == 1u) {
+        value += added;
+    } else if (THEN == 2u) {
+        value = activate(ACT, value);
+    } else if (THEN == 3u) {
+        var factor = second * scale;
+        if (BIAS != 0u) {
+            let at = OWN_N + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
+            factor += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+        }
+        value = activate(ACT, value) * factor;
+    }
+    y[(r * OUT_STRIDE + FIRST_OUT + n) / 4u] = value;
+}
+
+// What is added to the matrix whose first result is y[r, n], asked for while the one before it is finished.
+var<private> ahead: array<vec4<f32>, 2>;
+
+fn ask(r: u32, n: u32, rows: u32, at: Invocation) {
+    if (THEN == 1u) {
+        let stride = lanes_of(at);
+        let e = vec2(lane_of(at), lane_of(at) + stride) % (SIZE * SIZE / 4u);
+        let row = min(vec2(r) + e / (SIZE / 4u), vec2(rows - 1u));
+        let place = (row * OUT_STRIDE + FIRST_OUT + min(vec2(n) + e % (SIZE / 4u) * 4u, vec2((OWN_N - 1u) / 4u * 4u))) / 4u;
+        ahead[0] = residual[place.x];
+        ahead[1] = residual[place.y];
+    }
+}
+
+// The e-th four numbers of the matrices whose first result is y[r, n].
+fn finish_four(e: u32, gate: vec4<f32>, added: vec4<f32>, r: u32, n: u32, r0: u32, rows: u32, at: Invocation) {
+    let row = r + e / (SIZE / 4u);
+    let column = n + e % (SIZE / 4u) * 4u;
+    if (e < SIZE * SIZE / 4u && row < rows && column < OWN_N) {
+        let sum = staged(subgroup_of(at) * SIZE * SIZE / 4u + e);
+        finish(row, column, row_scales[row - r0], select(sum, gate, vec4(THEN == 3u)), sum, added);
+    }
+}
+
+// The matrices `first` and, of a gate, `second`, whose first result is y[r, n]; next.xy are those of the matrix that follows.
+fn finish_matrix(first: Sums, second: Sums, r: u32, n: u32, next: vec2<u32>, r0: u32, rows: u32, at: Invocation) {
+    let own = subgroup_of(at) * SIZE * SIZE / 4u;
+    let added = ahead;
+    ask(next.x, next.y, rows, at);
+    var gates: array<vec4<f32>, 2>;
+    let e = lane_of(at);
+    stage_sums(first, own, SIZE / 4u);
+    workgroupBarrier();
+    if (THEN == 3u) {
+        gates[0] = staged(own + e % (SIZE * SIZE / 4u));
+        gates[1] = staged(own + (e + lanes_of(at)) % (SIZE * SIZE / 4u));
+        workgroupBarrier();
+        stage_sums(second, own, SIZE / 4u);
+        workgroupBarrier();
+    }
+    finish_four(e, gates[0], added[0], r, n, r0, rows, at);
+    finish_four(e + lanes_of(at), gates[1], added[1], r, n, r0, rows, at);
+    workgroupBarrier();
+}
+
+fn run(group_id: vec3<u32>, at: Invocation) {
+    matrix_begin(at.local);
+    let rows = step[0].x;
+    let tiles = max((rows + ROWS - 1u) / ROWS, 1u);
+    let group = flat(group_id);
+    let r0 = group % tiles * ROWS;
+    let n0 = min(group / tiles, (N + COLUMNS - 1u) / COLUMNS - 1u) * OWN_COLUMNS;
+    // The subgroup's rows and columns of the tile.
+    let across = COLUMNS / (PARTS * SIZE);
+    let row = subgroup_of(at) / across * 2u * SIZE;
+    let column = subgroup_of(at) % across * PARTS * SIZE;
+    var sums: array<Sums, 8>;
+    for (var i = at.local; i < ROWS; i += WORKGROUP) {
+        row_scales[i] = x_words[min(r0 + i, rows - 1u) * X_STRIDE + X_STRIDE - 4u];
+    }
+    fetch(r0, n0, rows, 0u, at.local);
+    for (var c0 = 0u; c0 < COLS; c0 += DEPTH) {
+        workgroupBarrier();
+        put(c0, at.local);
+        workgroupBarrier();
+        if (c0 + DEPTH < COLS) {
+            fetch(r0, n0, rows, c0 + DEPTH, at.local);
+        }
+        for (var c = 0u; c < DEPTH / 4u; c += SIZE) {
+            multiply(row * LINE + c, (ROWS + column) * LINE + c, &sums);
+            multiply(row * LINE + c + SIZE / 4u, (ROWS + column) * LINE + c + SIZE / 4u, &sums);
+            if (DEPTH > 2u * SIZE) {
+                multiply(row * LINE + c + SIZE / 2u, (ROWS + column) * LINE + c + SIZE / 2u, &sums);
+                multiply(row * LINE + c + SIZE * 3u / 4u, (ROWS + column) * LINE + c + SIZE * 3u / 4u, &sums);
+            }
+        }
+    }
+    let r = r0 + row;
+    if (THEN == 3u) {
+        let n = n0 + column / 2u;
+        let none = vec2(r, n);
+        finish_matrix(sums[0], sums[1], r, n, none, r0, rows, at);
+        finish_matrix(sums[4], sums[5], r + SIZE, n, none, r0, rows, at);
+        if (PARTS > 2u) {
+            finish_matrix(sums[2], sums[3], r, n + SIZE, none, r0, rows, at);
+            finish_matrix(sums[6], sums[7], r + SIZE, n + SIZE, none, r0, rows, at);
+        }
+        return;
+    }
+    let n = n0 + column;
+    ask(r, n, rows, at);
+    finish_matrix(sums[0], sums[0], r, n, vec2(r, n + SIZE), r0, rows, at);
+    finish_matrix(sums[1], sums[1], r, n + SIZE, vec2(r + SIZE, n), r0, rows, at);
+    finish_matrix(sums[4], sums[4], r + SIZE, n, vec2(r + SIZE, n + SIZE), r0, rows, at);
+    finish_matrix(sums[5], sums[5], r + SIZE, n + SIZE, vec2(r, n + 2u * SIZE), r0, rows, at);
+    if (PARTS > 2u) {
+        finish_matrix(sums[2], sums[2], r, n + 2u * SIZE, vec2(r, n + 3u * SIZE), r0, rows, at);
+        finish_matrix(sums[3], sums[3], r, n + 3u * SIZE, vec2(r + SIZE, n + 2u * SIZE), r0, rows, at);
+        finish_matrix(sums[6], sums[6], r + SIZE, n + 2u * SIZE, vec2(r + SIZE, n + 3u * SIZE), r0, rows, at);
+        finish_matrix(sums[7], sums[7], r + SIZE, n + 3u * SIZE, vec2(r, n), r0, rows, at);
+    }
+}
