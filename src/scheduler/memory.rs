@@ -149,17 +149,20 @@ impl Scheduler<'_> {
             };
             let table = self.pages.table(slot as u32);
             let grown = Pages::of(to.min(self.config.context)).saturating_sub(table.len());
-            grown + usize::from(self.pages.is_shared(slot as u32, s.submitted / PAGE))
+            // Where states went back, more than the page that is begun is written once more.
+            let written = s.submitted / PAGE..table.len();
+            grown + written.filter(|&n| self.pages.is_shared(slot as u32, n)).count()
         };
         self.slots.iter().enumerate().map(wanted).sum()
     }
 
     /// Gives a slot pages of its own for `positions`, which will be written.
     pub(super) fn room(&mut self, slot: u32, positions: Range<usize>) -> Result<()> {
-        let begun = positions.start / PAGE;
-        if let Some((page, copy)) = self.pages.own(slot, begun)? {
-            self.backend.copy_page(page, copy)?;
-            self.backend.map_pages(slot, begun, &[copy])?;
+        for n in positions.start / PAGE..Pages::of(positions.end) {
+            if let Some((page, copy)) = self.pages.own(slot, n)? {
+                self.backend.copy_page(page, copy)?;
+                self.backend.map_pages(slot, n, &[copy])?;
+            }
         }
         let first = self.pages.grow(slot, positions.end)?;
         let table = self.pages.table(slot);
