@@ -256,7 +256,7 @@ impl Graph {
         self.nodes.is_empty()
     }
 
-    /// The number of caches; each layer has two.
+    /// The number of caches; each layer with keys and values of its own has two.
     pub fn caches(&self) -> usize {
         self.caches
     }
