@@ -65,7 +65,7 @@ impl AttentionShape {
     /// The first position that a row at `position` sees.
     pub fn first_seen(&self, position: u32) -> u32 {
         let of_window = if self.window == 0 { 0 } else { (position + 1).saturating_sub(self.window) };
-        let of_chunk = if self.chunk == 0 { 0 } else { position / self.chunk * self.chunk };
+        let of_chunk = position.checked_div(self.chunk).map_or(0, |chunks| chunks * self.chunk);
         of_window.max(of_chunk)
     }
 

@@ -365,7 +365,7 @@ fn chain(g: &Graph, last: Node, reader: Node, beside: Option<Node>, head_dim: us
     loop {
         let alone = only_user(g, node) == Some(reader);
         let projection = matches!(op(g, node), Some(Op::Linear(_)));
-        if !alone && !(projection && g.users(node).iter().all(|&user| user == reader || Some(user) == beside))
+        if !(alone || projection && g.users(node).iter().all(|&user| user == reader || Some(user) == beside))
         {
             return None;
         }
