@@ -391,27 +391,32 @@ fn elements(s: &mut SmallGraph) {
         s.graph.name(y, &format!("add of {cols}"));
         let y = s.graph.scale(a, -1.5);
         s.graph.name(y, &format!("scale of {cols}"));
-        let w = s.weight(format("F32"), 1, 1);
-        let y = s.graph.scale_by(a, w);
-        s.graph.name(y, &format!("scale of {cols} by a weight"));
         let y = s.graph.softcap(a, 3.0);
         s.graph.name(y, &format!("softcap of {cols}"));
         let one = input(s, 1);
         let y = s.graph.gate(Activation::Sigmoid, one, a);
         s.graph.name(y, &format!("gate of one number a row and {cols}"));
-        let both = input(s, 6 * cols);
+        for act in Activation::ALL {
+            let y = s.graph.gate(act, a, b);
+            s.graph.name(y, &format!("gate {act:?} of {cols}"));
+            let y = s.graph.unary(act, a);
+            s.graph.name(y, &format!("unary {act:?} of {cols}"));
+        }
+    }
+    // In short rows all numbers may be too small for an adapter.
+    for &cols in cases::ELEMENT_COLS.iter().filter(|&&cols| cols > 3) {
+        let (a, b, both) = (input(s, cols), input(s, cols), input(s, 6 * cols));
+        let w = s.weight(format("F32"), 1, 1);
+        let y = s.graph.scale_by(a, w);
+        s.graph.name(y, &format!("scale of {cols} by a weight"));
         let clamped = Gate { clamp: Some(Clamp { limit: 0.7, shift: 1.0 }), ..Activation::QuickGelu.into() };
         let y = s.graph.gate(clamped, a, b);
         s.graph.name(y, &format!("clamped gate of {cols}"));
         let y = s.graph.gate_halves(clamped, both, 3);
         s.graph.name(y, &format!("clamped gate of 3 stretches of twice {cols}"));
         for act in Activation::ALL {
-            let y = s.graph.gate(act, a, b);
-            s.graph.name(y, &format!("gate {act:?} of {cols}"));
             let y = s.graph.gate_halves(act, both, 3);
             s.graph.name(y, &format!("gate {act:?} of 3 stretches of twice {cols}"));
-            let y = s.graph.unary(act, a);
-            s.graph.name(y, &format!("unary {act:?} of {cols}"));
         }
     }
 }
