@@ -57,7 +57,6 @@ pub fn mistakes() -> Outcome {
         (vec!["bench", "-m", MODEL, "-b", "cpu", "--profile", "-o", "json"], 4, "CPU has no timestamps"),
         (vec!["bench", "-m", MODEL, "-b", "cpu", "--profile"], 4, "CPU has no timestamps"),
         (vec!["bench", "-m", MODEL, "--profile", "-o", "csv"], 2, "give -o md, json or jsonl"),
-        (vec!["bench", "-m", MODEL, "--profile", "-n", "0"], 2, "give -n above 0"),
         (vec!["bench", "-m", MODEL, "-o", "xml"], 2, "known are md, csv, json, jsonl"),
     ];
     let foreign = if cfg!(target_os = "macos") { "dx12" } else { "metal" };
