@@ -219,7 +219,8 @@ impl CallReader {
             self.text.push(c);
             return;
         }
-        let name = self.text.split('[').next().unwrap_or_default().trim().to_owned();
+        let text = std::mem::take(&mut self.text);
+        let name = text.split('[').next().unwrap_or_default().trim().to_owned();
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '"') {
             return tell(Read::NoCall);
         }

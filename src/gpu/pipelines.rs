@@ -295,7 +295,8 @@ mod tests {
     use super::*;
 
     const SLOTS: Slots = Slots { keys: Some("f32"), values: Some("f32"), ..Slots::NONE };
-    const NUMBERS: [(&str, f64); 3] = [("FACTOR", 0.5), ("STRIDE", 8.0), ("OUTPUT_ROWS", 0.0)];
+    const NUMBERS: [(&str, f64); 4] =
+        [("FACTOR", 0.5), ("STRIDE", 8.0), ("OUTPUT_ROWS", 0.0), ("WEIGHTED", 0.0)];
 
     fn refused(numbers: &[(&'static str, f64)]) -> String {
         Key::new("scale", SLOTS, numbers).unwrap_err().to_string()
