@@ -245,7 +245,11 @@ fn hold(
         let bound = entry.op().map_or(0.0, |(op, _)| op.bound());
         let bound = match traced.arithmetic {
             Arithmetic::F32 => bound,
-            Arithmetic::F16 => bound.max(HALF_BOUND),
+            // Keys and values of other formats are rounded to f16 there, besides queries and weights: twice as many roundings.
+            Arithmetic::F16 => match entry.op() {
+                Some((Op::Attend(_), _)) if !cpu.kv().is_f16() => bound.max(2.0 * HALF_BOUND),
+                _ => bound.max(HALF_BOUND),
+            },
             Arithmetic::Int8 => bound.max(INTEGER_BOUND),
         };
         // What is stored is rounded behind that.

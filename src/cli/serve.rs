@@ -135,13 +135,17 @@ impl Serve {
             Ok(Opened { backend: engine.backend, plan: engine.plan, vocab })
         };
         let worker = Worker::start(Box::new(open), capacity)?;
-        let server = Server::new(settings, worker, place);
+        let server = Server::new(settings, worker, place.clone());
         let at = listener.address().map_or_else(|| told(&address), |address| format!("http://{address}"));
         this.reporter.always(format_args!("listening at {at}"));
 
         let failed = runtime.block_on(async {
             let mut failed = None;
-            server.run(&listener, until_end(&server, &mut failed)).await;
+            let ready = || {
+                let name = place.get().map_or("", |served| &served.name);
+                this.reporter.say(format_args!("serving {name} to {} at once", this.parallel));
+            };
+            server.run(&listener, until_end(&server, ready, &mut failed)).await;
             failed
         });
         server.worker().end();
@@ -164,7 +168,6 @@ impl Serve {
         if let Err(error) = &served.template {
             self.reporter.say(format_args!("note: no chats, only completions: {error}"));
         }
-        self.reporter.say(format_args!("serving {} to {} at once", served.name, self.parallel));
         let _ = place.set(Arc::new(served));
         Ok(())
     }
@@ -222,15 +225,21 @@ fn told(address: &Address) -> String {
     }
 }
 
-/// Until the server is told to end, or its model cannot be run.
-async fn until_end(server: &Server, failed: &mut Option<Error>) {
+/// Until the server is told to end, or its model cannot be run; says once that it is ready to answer, and not before it is.
+async fn until_end(server: &Server, ready: impl Fn(), failed: &mut Option<Error>) {
     let failing = async {
+        let mut told = false;
         loop {
             let status = server.worker().status();
-            if status.state() == State::Ended {
-                return status.failure().cloned();
+            match status.state() {
+                State::Ended => return status.failure().cloned(),
+                State::Ready if !told => {
+                    ready();
+                    told = true;
+                }
+                _ => {}
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(if told { 100 } else { 10 })).await;
         }
     };
     tokio::select! {

@@ -24,7 +24,7 @@ use crate::blocking::Waiting;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Cache, Kind, Node, Step};
-use crate::memory::{KvFormat, MemoryKind, PAGE, Snapshots};
+use crate::memory::{Kv, KvFormat, MemoryKind, PAGE, Snapshots};
 use crate::models::Model;
 use crate::ops::{CacheRows, Op, States, Value, WeightRows};
 use crate::sampler::{self, NO_TOKEN, Sampling};
@@ -148,6 +148,11 @@ impl Cpu {
         let graph = &self.model.graph;
         let (Op::Store(_), inputs) = graph.entry(node).op()? else { return None };
         graph.cache_of(inputs[1]).map(|cache| self.config.kv.format(cache.holds))
+    }
+
+    /// How keys and values are kept.
+    pub fn kv(&self) -> Kv {
+        self.config.kv
     }
 
     /// Keeps what a `store` node wrote in its cache.

@@ -21,7 +21,7 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("attend_partial", "score_scale(row.z);", "score_scale(row.z) * 1.02;"),
     ("attend_combine", "ends[k].y", "ends[k].y * 1.05"),
     ("attend_combine", "found.y;", "found.y * 1.05;"),
-    ("attend_combine", "/ SPAN;", "/ SPAN + 1u;"),
+    ("attend_combine", "/ SPAN;", "/ SPAN - 1u;"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {

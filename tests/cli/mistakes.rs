@@ -164,7 +164,7 @@ pub fn bad_files() -> Outcome {
         (
             "unknown",
             tiny_gguf("general.architecture", "mamba"),
-            "architecture \"mamba\" is not known; known are cohere2, ernie4_5",
+            "architecture \"mamba\" is not known; known are cohere2, deepseek2, ernie4_5",
         ),
     ];
     let folder = tempfile::tempdir()?;

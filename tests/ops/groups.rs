@@ -373,10 +373,10 @@ fn experts(s: &mut SmallGraph) {
             s.graph.name(y, &format!("group_linear {} [5, {rows}, {cols}], rest {rest} {keep}", format.name));
         }
     }
-    let w = s.experts(format("F32"), [8, 512, 96]);
-    let x = input(s, 8 * 100);
+    let w = s.experts(format("F32"), [6, 512, 128]);
+    let x = input(s, 6 * 132);
     let y = s.graph.group_linear(x, w, true);
-    s.graph.name(y, "group_linear F32 [8, 512, 96]");
+    s.graph.name(y, "group_linear F32 [6, 512, 128]");
     // More than one binding of 1 MiB, cut between experts.
     let w = s.experts(format("F32"), [8, 512, 96]);
     let x = input(s, 96);
