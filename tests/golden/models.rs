@@ -22,11 +22,11 @@ const FAST_MARGIN: f64 = 0.06;
 pub fn trials(targets: &[Target]) -> Vec<Trial> {
     let folders = entries(&fixtures().join("models"));
     let mut trials = Vec::new();
-    for file in ["model-f32.gguf", "model-f16.gguf"] {
+    // In f32 an adapter meets each graph once: the file in F16 differs in nothing but the decoder.
+    let each = [Precision::F32, Precision::Fast];
+    for (file, precisions) in [("model-f32.gguf", &each[..]), ("model-f16.gguf", &each[1..])] {
         let files = folders.iter().map(|folder| folder.join(file)).filter(|path| path.is_file());
-        trials.extend(
-            files.flat_map(|path| on_all(&path, targets, &[Precision::F32, Precision::Fast], agrees)),
-        );
+        trials.extend(files.flat_map(|path| on_all(&path, targets, precisions, agrees)));
     }
     // Without this, an engine that takes a model for an unknown one would have all its trials ignored.
     for architecture in ARCHITECTURES {

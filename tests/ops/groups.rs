@@ -119,8 +119,7 @@ pub const GROUPS: &[Group] = &[
         variants: &[
             ("f32", Precision::F32, ALL),
             ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
-            ("f32, bounds checked", Precision::F32, CHECKED),
-            ("f32, bindings of 1 MiB", Precision::F32, PARTS),
+            ("f32, bindings of 1 MiB, bounds checked", Precision::F32, Masks { checked: true, ..PARTS }),
         ],
         grouped: false,
     },
