@@ -138,7 +138,7 @@ impl Scheduler<'_> {
         self.pages.of_slots(slots)
     }
 
-    /// Pages that [`Scheduler::advance`] may take, at most. Where fewer are free it may fail with [`Error::OutOfMemory`].
+    /// Pages that [`Scheduler::advance`] may take, at most. Where fewer are free it may fail with [`OutOfMemory`](crate::Error::OutOfMemory).
     pub fn wanted_pages(&self) -> usize {
         let wanted = |(slot, s): (usize, &Slot)| {
             let Some(active) = &s.active else { return 0 };

@@ -1,8 +1,8 @@
 //! HTTP: a model behind the endpoints that OpenAI's clients know. The only code that knows axum; a file for each family of endpoints.
 //!
-//! One thread answers connections; another, the [`Worker`], computes. A request passes the [`gate`], its [`fields`] are read and checked by
-//! name, its prompt is made, and [`generation`] turns what the worker sends into parts, which each endpoint writes in its own way, as
-//! one object or as events ([`sse`]).
+//! One thread answers connections; another, the [`Worker`], computes. A request passes the `gate`, its `fields` are read and checked by
+//! name, its prompt is made, and `generation` turns what the worker sends into parts, which each endpoint writes in its own way, as
+//! one object or as events (`sse`).
 
 mod blocks;
 mod chat;

@@ -1,7 +1,7 @@
 //! A thread that owns a backend and computes what other threads ask of it, side by side: the loop around a [`Scheduler`].
 //!
 //! A [`Job`] is tokens in, how to sample, when to end, a sink for what comes and a way to give up. Jobs wait in the order in which they
-//! came; none overtakes another. What a job computed is kept when it ends, for the next one that begins alike ([`prefixes`]).
+//! came; none overtakes another. What a job computed is kept when it ends, for the next one that begins alike (`prefixes`).
 //! Where positions run out, what is kept goes first, the least recently used before all; then the job that began last waits again and is
 //! computed anew from its tokens. A device that is lost is opened again, and every job goes on from its tokens. Knows tokens, not text.
 
