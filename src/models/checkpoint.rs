@@ -171,7 +171,14 @@ const GEMMA3: Family = Family {
 /// # Errors
 /// [`Error::Model`] names the file and the key, field or tensor that is wrong or not known.
 pub fn open(path: &Path) -> Result<Gguf> {
-    if is_checkpoint(path) { read(Checkpoint::open(path)?) } else { Gguf::open(path) }
+    if is_checkpoint(path) {
+        return read(Checkpoint::open(path)?);
+    }
+    if path.is_dir() {
+        let what = "is a folder, expected a GGUF file or a folder with config.json and safetensors files";
+        return Err(Error::Model(what.into()).in_file(path));
+    }
+    Gguf::open(path)
 }
 
 fn read(checkpoint: Checkpoint) -> Result<Gguf> {
