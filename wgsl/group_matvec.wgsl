@@ -6,8 +6,8 @@
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
 import package::lib::row::row_units;
-import package::lib::row::within_row;
 import package::lib::rows::rows_of;
+import package::lib::unit_product::unit_product;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -26,19 +26,6 @@ override WORKGROUP: u32 = 64u;
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;      // [rows, STRIDE]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;      // [rows, OUT_STRIDE]
-
-// What a unit of a weight's row contributes; x begins at `start`, in vectors.
-fn unit_product(row: u32, unit: u32, start: u32) -> f32 {
-    let weights = load_unit(row, unit);
-    var sum = 0.0;
-    for (var four = 0u; four < UNIT / 4u; four++) {
-        let c = unit * (UNIT / 4u) + four;
-        if (4u * c < COLS) {
-            sum += dot(unit_weights(weights, four), within_row(x[start + c], 4u * c));
-        }
-    }
-    return sum;
-}
 
 fn run(group_id: vec3<u32>, at: Invocation) {
     let group = flat(group_id);
