@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Arithmetic, Gpu, Traced};
 use crate::graph::{Graph, Kind, Node, Row, Step};
+use crate::memory::Kv;
 use crate::models::Model;
 use crate::ops::Op;
 
@@ -247,7 +248,9 @@ fn hold(
             Arithmetic::F32 => bound,
             // Keys and values of other formats are rounded to f16 there, besides queries and weights: twice as many roundings.
             Arithmetic::F16 => match entry.op() {
-                Some((Op::Attend(_), _)) if !cpu.kv().is_f16() => bound.max(2.0 * HALF_BOUND),
+                Some((Op::Attend(_), _)) if cpu.kv() != Kv::of(Precision::Fast) => {
+                    bound.max(2.0 * HALF_BOUND)
+                }
                 _ => bound.max(HALF_BOUND),
             },
             Arithmetic::Int8 => bound.max(INTEGER_BOUND),

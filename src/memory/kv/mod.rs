@@ -104,11 +104,6 @@ impl Kv {
         }
     }
 
-    /// Whether both are kept in f16.
-    pub fn is_f16(&self) -> bool {
-        [self.keys, self.values].iter().all(|format| format.name == "f16")
-    }
-
     /// `f16`, or where they differ `q8_0 and f16`.
     pub fn name(&self) -> String {
         match self.keys == self.values {
