@@ -9,8 +9,8 @@ use crate::formats::{F32, TensorType};
 use crate::gguf::metadata::Metadata;
 use crate::gguf::part::{Bytes, MAX_TENSORS, Part};
 use crate::gguf::reader::Reader;
-use crate::gguf::value::ValueType;
-use crate::gguf::{Gguf, Tensor};
+use crate::gguf::value::{Array, ValueType};
+use crate::gguf::{Gguf, Tensor, Value, writer};
 
 /// Keys and tensors, gathered.
 pub struct Assembly {
@@ -41,47 +41,16 @@ impl Assembly {
         }
     }
 
-    fn key(&mut self, key: &str, kind: ValueType) {
+    /// Adds a key.
+    pub fn key(&mut self, key: &str, value: Value<'_>) {
         self.count += 1;
-        self.text(key);
-        self.keys.extend((kind as u32).to_le_bytes());
-    }
-
-    fn text(&mut self, text: &str) {
-        self.keys.extend((text.len() as u64).to_le_bytes());
-        self.keys.extend(text.as_bytes());
-    }
-
-    /// Adds a key with an integer.
-    pub fn u32(&mut self, key: &str, value: u32) {
-        self.key(key, ValueType::U32);
-        self.keys.extend(value.to_le_bytes());
-    }
-
-    /// Adds a key with a number.
-    pub fn f32(&mut self, key: &str, value: f32) {
-        self.key(key, ValueType::F32);
-        self.keys.extend(value.to_le_bytes());
-    }
-
-    /// Adds a key with a bool.
-    pub fn bool(&mut self, key: &str, value: bool) {
-        self.key(key, ValueType::Bool);
-        self.keys.push(value as u8);
-    }
-
-    /// Adds a key with a text.
-    pub fn str(&mut self, key: &str, value: &str) {
-        self.key(key, ValueType::Str);
-        self.text(value);
+        writer::key(&mut self.keys, key, &value);
     }
 
     /// Adds a key with a list of bools.
     pub fn bools(&mut self, key: &str, values: &[bool]) {
-        self.key(key, ValueType::Array);
-        self.keys.extend((ValueType::Bool as u32).to_le_bytes());
-        self.keys.extend((values.len() as u64).to_le_bytes());
-        self.keys.extend(values.iter().map(|&value| value as u8));
+        let bytes: Vec<u8> = values.iter().map(|&value| value as u8).collect();
+        self.key(key, Value::Array(Array { element: ValueType::Bool, count: values.len(), bytes: &bytes }));
     }
 
     /// Maps a file and gives its number.

@@ -42,10 +42,8 @@ impl<W: Write> Writer<W> {
         head.extend(VERSION.to_le_bytes());
         head.extend((tensors.len() as u64).to_le_bytes());
         head.extend((keys.len() as u64).to_le_bytes());
-        for (key, value) in keys {
-            string(&mut head, key.as_bytes());
-            head.extend((value.value_type() as u32).to_le_bytes());
-            put(&mut head, value);
+        for (name, value) in keys {
+            key(&mut head, name, value);
         }
         let mut offset = 0u64;
         for tensor in tensors {
@@ -95,6 +93,13 @@ impl<W: Write> Writer<W> {
         }
         Ok(())
     }
+}
+
+/// Appends a key and its value.
+pub(super) fn key(out: &mut Vec<u8>, key: &str, value: &Value<'_>) {
+    string(out, key.as_bytes());
+    out.extend((value.value_type() as u32).to_le_bytes());
+    put(out, value);
 }
 
 fn put(out: &mut Vec<u8>, value: &Value<'_>) {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::{Checkpoint, Config, Stored, is_checkpoint};
 use crate::error::{Error, Result};
 use crate::formats;
-use crate::gguf::{Assembly, Gguf, shown};
+use crate::gguf::{Assembly, Gguf, Value as Key, shown};
 
 /// A kind of checkpoint.
 struct Family {
@@ -26,7 +26,7 @@ struct Family {
     /// What its configuration leaves out, as its published code has it.
     defaults: Defaults,
     /// Names of a block's tensors, without `.weight` and `.bias`: theirs, and GGUF's.
-    block: &'static [[&'static str; 2]],
+    block: &'static [&'static [[&'static str; 2]]],
     /// The keys that its relatives lack.
     keys: fn(&Config, &mut Assembly, &Sizes) -> Result<()>,
     /// Whether 1 is added to the weights of norms.
@@ -54,10 +54,8 @@ struct Sizes {
     architecture: &'static str,
 }
 
-const LLAMA: Defaults =
-    Defaults { heads: None, kv_heads: None, head_dim: None, base: 1e4, eps: 1e-6, context: None };
-
-const LLAMA_BLOCK: &[[&str; 2]] = &[
+/// Names that most share.
+const ATTENTION: &[[&str; 2]] = &[
     ["input_layernorm", "attn_norm"],
     ["self_attn.q_proj", "attn_q"],
     ["self_attn.k_proj", "attn_k"],
@@ -65,89 +63,35 @@ const LLAMA_BLOCK: &[[&str; 2]] = &[
     ["self_attn.o_proj", "attn_output"],
     ["self_attn.q_norm", "attn_q_norm"],
     ["self_attn.k_norm", "attn_k_norm"],
-    ["post_attention_layernorm", "ffn_norm"],
-    ["mlp.gate_proj", "ffn_gate"],
-    ["mlp.up_proj", "ffn_up"],
-    ["mlp.down_proj", "ffn_down"],
 ];
+const FEED_FORWARD: &[[&str; 2]] =
+    &[["mlp.gate_proj", "ffn_gate"], ["mlp.up_proj", "ffn_up"], ["mlp.down_proj", "ffn_down"]];
 
-const PHI3_BLOCK: &[[&str; 2]] = &[
-    ["input_layernorm", "attn_norm"],
-    ["self_attn.qkv_proj", "attn_qkv"],
-    ["self_attn.o_proj", "attn_output"],
-    ["post_attention_layernorm", "ffn_norm"],
-    ["mlp.gate_up_proj", "ffn_up"],
-    ["mlp.down_proj", "ffn_down"],
-];
+const LLAMA: Family = Family {
+    model_type: "llama",
+    architecture: "llama",
+    activations: &["silu", "swish"],
+    defaults: Defaults { heads: None, kv_heads: None, head_dim: None, base: 1e4, eps: 1e-6, context: None },
+    block: &[ATTENTION, &[["post_attention_layernorm", "ffn_norm"]], FEED_FORWARD],
+    keys: |_, _, _| Ok(()),
+    norms_lack_one: false,
+};
 
-const GEMMA3_BLOCK: &[[&str; 2]] = &[
-    ["input_layernorm", "attn_norm"],
-    ["self_attn.q_proj", "attn_q"],
-    ["self_attn.k_proj", "attn_k"],
-    ["self_attn.v_proj", "attn_v"],
-    ["self_attn.o_proj", "attn_output"],
-    ["self_attn.q_norm", "attn_q_norm"],
-    ["self_attn.k_norm", "attn_k_norm"],
-    ["post_attention_layernorm", "post_attention_norm"],
-    ["pre_feedforward_layernorm", "ffn_norm"],
-    ["mlp.gate_proj", "ffn_gate"],
-    ["mlp.up_proj", "ffn_up"],
-    ["mlp.down_proj", "ffn_down"],
-    ["post_feedforward_layernorm", "post_ffw_norm"],
-];
-
-const SILU: &[&str] = &["silu", "swish"];
-
-/// Every kind that is known.
-const FAMILIES: &[Family] = &[
-    Family {
-        model_type: "llama",
-        architecture: "llama",
-        activations: SILU,
-        defaults: LLAMA,
-        block: LLAMA_BLOCK,
-        keys: |_, _, _| Ok(()),
-        norms_lack_one: false,
-    },
-    Family {
-        model_type: "mistral",
-        architecture: "llama",
-        activations: SILU,
-        defaults: LLAMA,
-        block: LLAMA_BLOCK,
-        keys: window,
-        norms_lack_one: false,
-    },
-    Family {
-        model_type: "qwen2",
-        architecture: "qwen2",
-        activations: SILU,
-        defaults: LLAMA,
-        block: LLAMA_BLOCK,
-        keys: no_window,
-        norms_lack_one: false,
-    },
-    Family {
-        model_type: "qwen3",
-        architecture: "qwen3",
-        activations: SILU,
-        defaults: Defaults { head_dim: Some(128), ..LLAMA },
-        block: LLAMA_BLOCK,
-        keys: no_window,
-        norms_lack_one: false,
-    },
-    Family {
-        model_type: "phi3",
-        architecture: "phi3",
-        activations: SILU,
-        defaults: Defaults { eps: 1e-5, ..LLAMA },
-        block: PHI3_BLOCK,
-        keys: window,
-        norms_lack_one: false,
-    },
-    Family { model_type: "gemma3_text", ..GEMMA3 },
-    Family { model_type: "gemma3", ..GEMMA3 },
-];
+const PHI3: Family = Family {
+    model_type: "phi3",
+    architecture: "phi3",
+    defaults: Defaults { eps: 1e-5, ..LLAMA.defaults },
+    block: &[&[
+        ["input_layernorm", "attn_norm"],
+        ["self_attn.qkv_proj", "attn_qkv"],
+        ["self_attn.o_proj", "attn_output"],
+        ["post_attention_layernorm", "ffn_norm"],
+        ["mlp.gate_up_proj", "ffn_up"],
+        ["mlp.down_proj", "ffn_down"],
+    ]],
+    keys: window,
+    ..LLAMA
+};
 
 const GEMMA3: Family = Family {
     model_type: "gemma3",
@@ -161,10 +105,35 @@ const GEMMA3: Family = Family {
         eps: 1e-6,
         context: Some(131_072),
     },
-    block: GEMMA3_BLOCK,
+    block: &[
+        ATTENTION,
+        &[
+            ["post_attention_layernorm", "post_attention_norm"],
+            ["pre_feedforward_layernorm", "ffn_norm"],
+            ["post_feedforward_layernorm", "post_ffw_norm"],
+        ],
+        FEED_FORWARD,
+    ],
     keys: gemma3,
     norms_lack_one: true,
 };
+
+/// Every kind that is known.
+const FAMILIES: &[Family] = &[
+    LLAMA,
+    Family { model_type: "mistral", keys: window, ..LLAMA },
+    Family { model_type: "qwen2", architecture: "qwen2", keys: no_window, ..LLAMA },
+    Family {
+        model_type: "qwen3",
+        architecture: "qwen3",
+        defaults: Defaults { head_dim: Some(128), ..LLAMA.defaults },
+        keys: no_window,
+        ..LLAMA
+    },
+    PHI3,
+    Family { model_type: "gemma3_text", ..GEMMA3 },
+    GEMMA3,
+];
 
 /// Opens a model: a GGUF file, or a checkpoint's folder.
 ///
@@ -275,7 +244,7 @@ fn gguf_name(name: &str, family: &Family) -> Option<String> {
     let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
     let layer: u32 = layer.parse().ok()?;
     let (stem, end) = rest.rsplit_once('.').filter(|(_, end)| ["weight", "bias"].contains(end))?;
-    let [_, gguf] = family.block.iter().find(|[theirs, _]| *theirs == stem)?;
+    let [_, gguf] = family.block.iter().copied().flatten().find(|[theirs, _]| *theirs == stem)?;
     Some(format!("blk.{layer}.{gguf}.{end}"))
 }
 
@@ -297,18 +266,18 @@ fn keys(config: &Config, family: &Family, out: &mut Assembly) -> Result<()> {
     let context = need(context, "max_position_embeddings")?;
     let layers = config.need_count("num_hidden_layers")?;
     let rotary = (head_dim as f64 * config.number("partial_rotary_factor")?.unwrap_or(1.0)) as u32;
-    out.str("general.architecture", architecture);
-    out.u32(&key("context_length"), context);
-    out.u32(&key("embedding_length"), width);
-    out.u32(&key("block_count"), layers);
-    out.u32(&key("feed_forward_length"), config.need_count("intermediate_size")?);
-    out.u32(&key("attention.head_count"), heads);
-    out.u32(&key("attention.head_count_kv"), kv_heads);
-    out.u32(&key("attention.key_length"), head_dim);
-    out.u32(&key("attention.value_length"), head_dim);
-    out.u32(&key("rope.dimension_count"), rotary);
+    out.key("general.architecture", Key::Str(architecture.as_bytes()));
+    out.key(&key("context_length"), Key::U32(context));
+    out.key(&key("embedding_length"), Key::U32(width));
+    out.key(&key("block_count"), Key::U32(layers));
+    out.key(&key("feed_forward_length"), Key::U32(config.need_count("intermediate_size")?));
+    out.key(&key("attention.head_count"), Key::U32(heads));
+    out.key(&key("attention.head_count_kv"), Key::U32(kv_heads));
+    out.key(&key("attention.key_length"), Key::U32(head_dim));
+    out.key(&key("attention.value_length"), Key::U32(head_dim));
+    out.key(&key("rope.dimension_count"), Key::U32(rotary));
     let eps = config.number("rms_norm_eps")?.unwrap_or(defaults.eps);
-    out.f32(&key("attention.layer_norm_rms_epsilon"), eps as f32);
+    out.key(&key("attention.layer_norm_rms_epsilon"), Key::F32(eps as f32));
     let sizes = Sizes { layers: layers as usize, width, heads, head_dim, context, architecture };
     rope(config, defaults.base, rotary, out, &sizes)?;
     (family.keys)(config, out, &sizes)
@@ -325,7 +294,7 @@ fn rope(config: &Config, base: f64, rotary: u32, out: &mut Assembly, sizes: &Siz
     };
     let of_base = parameters.as_ref().map_or(Ok(None), |rope| rope.number("rope_theta"))?;
     let base = of_base.or(config.number("rope_theta")?).unwrap_or(base);
-    out.f32(&key("freq_base"), base as f32);
+    out.key(&key("freq_base"), Key::F32(base as f32));
     let Some(scaling) = parameters.map_or_else(|| config.object("rope_scaling"), |rope| Ok(Some(rope)))?
     else {
         return Ok(());
@@ -337,8 +306,8 @@ fn rope(config: &Config, base: f64, rotary: u32, out: &mut Assembly, sizes: &Siz
     match kind {
         "default" => {}
         "linear" => {
-            out.str(&key("scaling.type"), "linear");
-            out.f32(&key("scaling.factor"), need("factor")? as f32);
+            out.key(&key("scaling.type"), Key::Str(b"linear"));
+            out.key(&key("scaling.factor"), Key::F32(need("factor")? as f32));
         }
         "llama3" => {
             let band = Band {
@@ -354,17 +323,17 @@ fn rope(config: &Config, base: f64, rotary: u32, out: &mut Assembly, sizes: &Siz
             for name in ["mscale", "mscale_all_dim"] {
                 scaling.only(name, &[])?;
             }
-            out.str(&key("scaling.type"), "yarn");
-            out.f32(&key("scaling.factor"), need("factor")? as f32);
+            out.key(&key("scaling.type"), Key::Str(b"yarn"));
+            out.key(&key("scaling.factor"), Key::F32(need("factor")? as f32));
             let original = scaling.count("original_max_position_embeddings")?.unwrap_or(sizes.context);
-            out.u32(&key("scaling.original_context_length"), original);
+            out.key(&key("scaling.original_context_length"), Key::U32(original));
             for (theirs, gguf) in [
                 ("beta_fast", "scaling.yarn_beta_fast"),
                 ("beta_slow", "scaling.yarn_beta_slow"),
                 ("attention_factor", "scaling.yarn_attn_factor"),
             ] {
                 if let Some(number) = scaling.number(theirs)? {
-                    out.f32(&key(gguf), number as f32);
+                    out.key(&key(gguf), Key::F32(number as f32));
                 }
             }
         }
@@ -373,13 +342,13 @@ fn rope(config: &Config, base: f64, rotary: u32, out: &mut Assembly, sizes: &Siz
             let original = original.or(scaling.count("original_max_position_embeddings")?);
             let original =
                 original.ok_or_else(|| config.error("original_max_position_embeddings is missing".into()))?;
-            out.u32(&key("scaling.original_context_length"), original);
+            out.key(&key("scaling.original_context_length"), Key::U32(original));
             let grown = scaling.number("factor")?.unwrap_or(sizes.context as f64 / original.max(1) as f64);
             let magnitude = scaling.number("attention_factor")?.unwrap_or(match grown > 1.0 {
                 true => (1.0 + grown.ln() / (original as f64).ln()).sqrt(),
                 false => 1.0,
             });
-            out.f32(&key("scaling.attn_factor"), magnitude as f32);
+            out.key(&key("scaling.attn_factor"), Key::F32(magnitude as f32));
             for (theirs, gguf) in [("short_factor", "short"), ("long_factor", "long")] {
                 let factors = scaling.numbers(theirs)?;
                 let factors =
@@ -422,7 +391,7 @@ fn llama3_factors(base: f64, rotary: u32, band: &Band) -> Vec<f32> {
 /// Mistral's and Phi's window, of all layers.
 fn window(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     if let Some(window) = config.count("sliding_window")? {
-        out.u32(&format!("{}.attention.sliding_window", sizes.architecture), window);
+        out.key(&format!("{}.attention.sliding_window", sizes.architecture), Key::U32(window));
     }
     Ok(())
 }
@@ -440,7 +409,7 @@ fn gemma3(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     // The graph knows it by the number of layers, as GGUF files do not say it.
     let expected = if sizes.layers == 62 { sizes.width / sizes.heads.max(1) } else { sizes.head_dim };
     config.only("query_pre_attn_scalar", &[json!(expected), json!(expected as f64)])?;
-    out.u32("gemma3.attention.sliding_window", config.count("sliding_window")?.unwrap_or(4096));
+    out.key("gemma3.attention.sliding_window", Key::U32(config.count("sliding_window")?.unwrap_or(4096)));
     let windowed: Vec<bool> = match config.words("layer_types")? {
         Some(kinds) => kinds.iter().map(|kind| kind == "sliding_attention").collect(),
         None => {
@@ -455,7 +424,7 @@ fn gemma3(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     };
     let of_windows = windows.map_or(Ok(None), |rope| rope.number("rope_theta"))?;
     let base = of_windows.or(config.number("rope_local_base_freq")?).unwrap_or(1e4);
-    out.f32("gemma3.rope.freq_base_swa", base as f32);
+    out.key("gemma3.rope.freq_base_swa", Key::F32(base as f32));
     Ok(())
 }
 
@@ -497,14 +466,14 @@ impl Extra {
 
     fn write(&self, out: &mut Assembly) {
         if let Some(bos) = self.bos {
-            out.u32("tokenizer.ggml.bos_token_id", bos);
+            out.key("tokenizer.ggml.bos_token_id", Key::U32(bos));
         }
         // GGUF has a key for each reason to end.
         for (key, &id) in ["eos", "eot", "eom"].iter().zip(&self.ends) {
-            out.u32(&format!("tokenizer.ggml.{key}_token_id"), id);
+            out.key(&format!("tokenizer.ggml.{key}_token_id"), Key::U32(id));
         }
         if let Some(template) = &self.template {
-            out.str("tokenizer.chat_template", template);
+            out.key("tokenizer.chat_template", Key::Str(template.as_bytes()));
         }
     }
 }
