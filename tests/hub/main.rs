@@ -3,6 +3,8 @@
 
 mod cached;
 mod cli;
+#[path = "../common/demands.rs"]
+mod demands;
 mod faults;
 mod fetched;
 mod server;
@@ -18,6 +20,8 @@ use wgllm::error::Error;
 use wgllm::hub::{Event, Name, Pulled, Settings, pull};
 
 use server::Server;
+
+use demands::{contains, equal, must};
 
 type Outcome = Result<(), Failed>;
 type Test = (&'static str, fn() -> Outcome);
@@ -113,16 +117,4 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
         state as u8
     };
     std::iter::repeat_with(next).take(length).collect()
-}
-
-fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
-}
-
-fn equal<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Outcome {
-    must(got == expected, || format!("got {got:?}, expected {expected:?}"))
-}
-
-fn contains(text: &str, part: &str) -> Outcome {
-    must(text.contains(part), || format!("no {part:?} in {text:?}"))
 }

@@ -1,6 +1,8 @@
 //! Files made smaller: tensor by tensor the types and the bytes that llama-quantize gives, the same keys, and what cannot be done is said while
 //! what was there stays.
 
+#[path = "../common/demands.rs"]
+mod demands;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 #[path = "../common/gguf_file.rs"]
@@ -17,6 +19,8 @@ use wgllm::gguf::Gguf;
 use wgllm::quantize::{Quantized, Target, quantize};
 
 use fixtures::{files, fixtures, stem};
+
+use demands::{contains, equal, must};
 
 type Outcome = Result<(), Failed>;
 
@@ -94,16 +98,4 @@ fn is_alike(source: &Path, golden: &Path, target: &Target, bytes: bool) -> Outco
         equal((key, found.metadata().u32(key)?), (key, golden.metadata().u32(key)?))?;
     }
     Ok(())
-}
-
-fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
-}
-
-fn equal<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Outcome {
-    must(got == expected, || format!("got {got:?}, expected {expected:?}"))
-}
-
-fn contains(text: &str, part: &str) -> Outcome {
-    must(text.contains(part), || format!("no {part:?} in {text:?}"))
 }

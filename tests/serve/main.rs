@@ -5,6 +5,8 @@ mod adapters;
 mod answers;
 mod calls;
 mod client;
+#[path = "../common/demands.rs"]
+mod demands;
 mod errors;
 mod faults;
 mod forms;
@@ -18,6 +20,8 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use adapters::{Target, adapters, none_here};
+
+use demands::{equal, must};
 
 type Outcome = Result<(), Failed>;
 /// A trial's name, and what it does.
@@ -77,12 +81,4 @@ fn main() -> ExitCode {
     #[cfg(unix)]
     trials.extend(program::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
-}
-
-fn equal<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Outcome {
-    must(got == expected, || format!("got {got:?}, expected {expected:?}"))
 }
