@@ -26,8 +26,9 @@ use small_graph::{SmallGraph, format};
 const BYTES: usize = 400 << 20;
 /// Layers at least and at most: attention at a small depth would need thousands.
 const LAYERS: (usize, usize) = (2, 256);
-/// Rows of the cases that are about prompts.
+/// Rows of the cases that are about prompts, and of those about several sequences.
 const ROWS: usize = 512;
+const FEW: [usize; 3] = [2, 8, 32];
 
 /// How the heads of a model are.
 #[derive(Clone, Copy)]
@@ -69,6 +70,10 @@ const CASES: &[(&str, Block, &[&str])] = &[
     ("matvec 8b", Block::FeedForward { width: 4096, ffn: 14336 }, MATRICES),
     ("matvec 8b", Block::Output { width: 4096, vocab: 128_256 }, MATRICES),
     ("formats 8b", Block::FeedForward { width: 4096, ffn: 14336 }, INTEGERS),
+    ("few 1b", Block::Attention(OF_1B), MATRICES),
+    ("few 1b", Block::FeedForward { width: 2048, ffn: 8192 }, MATRICES),
+    ("few 8b", Block::Attention(OF_8B), MATRICES),
+    ("few 8b", Block::FeedForward { width: 4096, ffn: 14336 }, MATRICES),
     ("matmul 1b", Block::Attention(OF_1B), MATRICES),
     ("matmul 1b", Block::FeedForward { width: 2048, ffn: 8192 }, MATRICES),
     ("matmul 8b", Block::Attention(OF_8B), MATRICES),
@@ -155,8 +160,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         for weights in *formats {
             let case = block.name(name);
             if format!("{case} {weights}").contains(&arguments.filter) {
-                let rows = if name.starts_with("matmul") || name.starts_with("prompt") { ROWS } else { 1 };
-                measure(arguments.device()?, &case, block, weights, rows)?;
+                let counts: &[usize] = match name.split(' ').next() {
+                    Some("matmul" | "prompt") => &[ROWS],
+                    Some("few") => &FEW,
+                    _ => &[1],
+                };
+                for &rows in counts {
+                    let case = if counts.len() > 1 { format!("{case}, {rows} rows") } else { case.clone() };
+                    measure(arguments.device()?, &case, block, weights, rows)?;
+                }
             }
         }
     }
@@ -215,7 +227,7 @@ fn join(a: DispatchGroup, b: DispatchGroup) -> DispatchGroup {
 
 /// Widths of the columns, and which are text.
 const WIDTHS: [(usize, bool); 11] = [
-    (26, true),
+    (32, true),
     (7, true),
     (13, true),
     (24, true),

@@ -26,9 +26,10 @@ const INTEGER_BOUND: f64 = 2e-5;
 const HALF_BOUND: f64 = 1e-6;
 /// What the CPU's own int8 products of many rows may differ by from f32: llama.cpp's bound for its products.
 const CPU_INTEGER_BOUND: f64 = 5e-4;
-/// Rows of a prefill from which on its last few are a step of their own, and how many those are.
-const MANY: usize = 69;
-const FEW: usize = 5;
+/// Rows of a prefill beyond which its last ones are steps of their own, and how many those are.
+const MANY: usize = 79;
+const SEVERAL: usize = 13;
+const FEW: usize = 2;
 /// What the logits of a whole model may differ by in `fast`, as in llama.cpp's comparison of whole graphs.
 const WHOLE_FAST: f64 = 2e-3;
 /// And in `f32`, where only the order of sums differs, some hundred nodes one behind the other.
@@ -162,9 +163,11 @@ fn steps(ids: &[u32], decode: usize) -> Vec<(String, Step)> {
     let row = |position: usize| Row { token: ids[position % ids.len()], slot: 0, position: position as u32 };
     let mut steps = Vec::new();
     if !ids.is_empty() {
-        let few = if ids.len() > MANY { FEW } else { 0 };
-        let (first, rest) = (0..ids.len() - few, ids.len() - few..ids.len());
-        for (label, range) in [("prefill", first), ("few rows", rest)] {
+        let (several, few) = if ids.len() > MANY { (SEVERAL, FEW) } else { (0, 0) };
+        let (first, last) = (ids.len() - several - few, ids.len() - few);
+        for (label, range) in
+            [("prefill", 0..first), ("several rows", first..last), ("few rows", last..ids.len())]
+        {
             let rows: Vec<Row> = range.map(row).collect();
             let outputs = (rows.len().saturating_sub(2)..rows.len()).map(|i| i as u32).collect();
             if !rows.is_empty() {

@@ -1,15 +1,18 @@
 // Rows in f16, as matrix units multiply them: y[r, c] = x[r, c] (· norm[c] / root mean square of row r) / scale[r].
 //
 // The scale is a power of two, so that dividing by it is exact: the largest number of a row comes to lie below 2¹⁵, whatever it is,
-// and none overflows. A row of y is its numbers, zeros up to whole blocks of 64, then its scale and three words of nothing.
+// and none overflows. Behind a row's numbers are zeros up to whole blocks of 64.
 
 import package::lib::grid::flat;
+import package::lib::halves_layout::halves_four;
+import package::lib::halves_layout::halves_scale;
 import package::lib::reduce::workgroup_max_u32;
 import package::lib::reduce::workgroup_sum_f32;
 
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;       // numbers from a row of x to the next
-override OUT_STRIDE: u32 = 36u;   // words from a row of y to the next
+override OUT_STRIDE: u32 = 36u;   // words of a row of y
+override OUTPUT_ROWS: u32 = 0u;   // 1: x and y have a row for each output row, 2: y alone, of a step's rows
 override NORM: u32 = 0u;          // 1: x is normalised
 override EPS: f32 = 1e-5;
 override WORKGROUP: u32 = 256u;
@@ -17,7 +20,7 @@ override WORKGROUP: u32 = 256u;
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;            // [rows, STRIDE]
 @group(0) @binding(6) var<storage, read> norm: array<f32>;               // [COLS], or anything
-@group(0) @binding(7) var<storage, read_write> y: array<vec2<u32>>;      // [rows, OUT_STRIDE]
+@group(0) @binding(7) var<storage, read_write> y: array<vec2<u32>>;      // [rows, OUT_STRIDE], see lib/halves_layout.wgsl
 
 // Numbers 4·four to 4·four + 3 of a row, without what pads it.
 fn weighted(r: u32, four: u32) -> vec4<f32> {
@@ -30,21 +33,36 @@ fn weighted(r: u32, four: u32) -> vec4<f32> {
     return select(vec4<f32>(), v * vec4<f32>(norm[at.x], norm[at.y], norm[at.z], norm[at.w]), c < vec4(COLS));
 }
 
+var<private> largest: u32;
+var<private> squares: f32;
+
+fn put_four(r: u32, four: u32, v: vec4<f32>) {
+    y[halves_four(r, four, OUT_STRIDE)] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
+}
+
+// Takes four numbers into account.
+fn look(r: u32, four: u32) {
+    // As bits positive floats are in order, and what is no number is above all of them.
+    let bits = bitcast<vec4<u32>>(weighted(r, four)) & vec4(0x7fffffffu);
+    largest = max(max(largest, max(bits.x, bits.y)), max(bits.z, bits.w));
+    if (NORM == 1u) {
+        let c = vec4(4u * four) + vec4(0u, 1u, 2u, 3u);
+        let v = select(vec4<f32>(), x[r * (STRIDE / 4u) + four], c < vec4(COLS));
+        squares += dot(v, v);
+    }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let r = min(flat(group_id), max(step[0].x, 1u) - 1u);
+    let r_out = min(flat(group_id), max(select(step[0].x, step[0].y, OUTPUT_ROWS != 0u), 1u) - 1u);
+    let r = select(r_out, step[1u + r_out].w, OUTPUT_ROWS == 2u);
     let fours = (COLS + 3u) / 4u;
-    var largest = 0u;
-    var squares = 0.0;
-    for (var four = lane; four < fours; four += WORKGROUP) {
-        // As bits positive floats are in order, and what is no number is above all of them.
-        let bits = bitcast<vec4<u32>>(weighted(r, four)) & vec4(0x7fffffffu);
-        largest = max(max(largest, max(bits.x, bits.y)), max(bits.z, bits.w));
-        if (NORM == 1u) {
-            let c = vec4(4u * four) + vec4(0u, 1u, 2u, 3u);
-            let v = select(vec4<f32>(), x[r * (STRIDE / 4u) + four], c < vec4(COLS));
-            squares += dot(v, v);
-        }
+    // Full turns are a number known when the pipeline is made: they are unrolled, and all of the row is on its way at once.
+    for (var i = 0u; i < COLS / 4u / WORKGROUP; i++) {
+        look(r, i * WORKGROUP + lane);
+    }
+    if (COLS / 4u / WORKGROUP * WORKGROUP + lane < fours) {
+        look(r, COLS / 4u / WORKGROUP * WORKGROUP + lane);
     }
     largest = workgroup_max_u32(largest, lane);
     var factor = 1.0;
@@ -56,14 +74,18 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     let biased = clamp(largest >> 23u, 27u, 255u);
     let scale = select(bitcast<f32>((biased - 14u) << 23u), 1.0, biased == 255u);
     factor *= select(bitcast<f32>((268u - biased) << 23u), 1.0, biased == 255u);
-    for (var four = lane; four < (COLS + 63u) / 64u * 16u; four += WORKGROUP) {
+    let padded = (COLS + 63u) / 64u * 16u;
+    for (var i = 0u; i < COLS / 4u / WORKGROUP; i++) {
+        put_four(r_out, i * WORKGROUP + lane, weighted(r, i * WORKGROUP + lane) * factor);
+    }
+    for (var four = COLS / 4u / WORKGROUP * WORKGROUP + lane; four < padded; four += WORKGROUP) {
         var v = vec4<f32>();
         if (four < fours) {
             v = weighted(r, four) * factor;
         }
-        y[r * (OUT_STRIDE / 2u) + four] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
+        put_four(r_out, four, v);
     }
     if (lane == 0u) {
-        y[r * (OUT_STRIDE / 2u) + (COLS + 63u) / 64u * 16u] = vec2(bitcast<u32>(scale), 0u);
+        y[halves_scale(r_out, OUT_STRIDE) / 2u] = vec2(bitcast<u32>(scale), 0u);
     }
 }

@@ -4,22 +4,21 @@
 // by eight so that neighbours fall into different banks. A subgroup sums up 2 × PARTS matrices. The next tiles are asked for
 // before these are multiplied.
 
-import package::lib::activation::activate;
 import package::lib::grid::flat;
+import package::lib::halves_layout::halves_four;
+import package::lib::halves_layout::halves_scale;
 import package::lib::invocation::Invocation;
+import package::lib::matmul_finish::finish;
+import package::lib::matmul_finish::weight_row;
 import package::lib::row::row_units;
+import package::lib::unit_tile::put_part;
 import package::matrix::Eight;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
 override N: u32 = 64u;            // rows of w that this dispatch multiplies
 override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
-override FIRST_OUT: u32 = 0u;     // where its result goes in a row of y, a multiple of four
-override OUT_STRIDE: u32 = 64u;
-override X_STRIDE: u32 = 36u;     // words from a row of x to the next
-override BIAS: u32 = 0u;
-override THEN: u32 = 0u;          // 0: kept, 1: added to a residual, 2: activated, 3: of the first half of w activated, times that of the second
-override ACT: u32 = 0u;
+override X_STRIDE: u32 = 36u;     // words of a row of x
 override ROWS: u32 = 32u;         // rows of x in a tile
 override COLUMNS: u32 = 64u;      // rows of w in a tile
 override DEPTH: u32 = 32u;        // columns of both
@@ -27,7 +26,7 @@ override PARTS: u32 = 2u;         // matrices of w's rows that a subgroup multip
 override WORKGROUP: u32 = 64u;    // ROWS / (2 · SIZE) · COLUMNS / (PARTS · SIZE) subgroups
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x: array<Eight>;             // [rows, X_STRIDE]
+@group(0) @binding(1) var<storage, read> x: array<Eight>;             // [rows, X_STRIDE], see lib/halves_layout.wgsl
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;   // [rows, OUT_STRIDE]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // [N], or anything
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;  // [rows, OUT_STRIDE], or anything
@@ -43,8 +42,6 @@ override X_RUNS: u32 = ROWS * DEPTH / 8u;
 override W_RUNS: u32 = COLUMNS * DEPTH / PART;
 override X_LOADS: u32 = (X_RUNS + WORKGROUP - 1u) / WORKGROUP;
 override W_LOADS: u32 = (W_RUNS + WORKGROUP - 1u) / WORKGROUP;
-override OWN_N: u32 = N / select(1u, 2u, THEN == 3u);                 // results of a row
-override OWN_COLUMNS: u32 = COLUMNS / select(1u, 2u, THEN == 3u);     // results of a tile's row
 
 // Row and first column of run t of a tile's weights, which an invocation decodes. Whole units are read by neighbours, parts of one by one.
 fn run_of(t: u32) -> vec2<u32> {
@@ -54,26 +51,22 @@ fn run_of(t: u32) -> vec2<u32> {
     return vec2(t / (DEPTH / PART), t % (DEPTH / PART) * PART);
 }
 
-// The row of w, in what is bound, that is column `column` of a tile; past the last one, that one once more.
-fn weight_row(n0: u32, column: u32) -> u32 {
-    if (THEN == 3u) {
-        let n = min(n0 + column / (2u * SIZE) * SIZE + column % SIZE, N / 2u - 1u);
-        return FIRST_ROW + n + column / SIZE % 2u * (N / 2u);
-    }
-    return FIRST_ROW + min(n0 + column, N - 1u);
-}
-
 var<workgroup> row_scales: array<f32, ROWS>;
 
 // What an invocation holds of the next tiles. Places are numbers known when the pipeline is made, or they would not stay in registers.
 var<private> x_held: array<Eight, 4>;
 var<private> w_held: array<Unit, 8>;
 
+// Row and first column of eight numbers of x: neighbours read a matrix of 16 × 16.
+fn eight_of(t: u32) -> vec2<u32> {
+    let matrix = t / 32u;
+    return vec2(matrix / (DEPTH / 16u) * 16u + t % 32u / 2u, matrix % (DEPTH / 16u) * 16u + t % 2u * 8u);
+}
+
 fn fetch_x(i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
     if (i < X_LOADS) {
-        let t = min(i * WORKGROUP + local, X_RUNS - 1u);
-        let r = min(r0 + t / (DEPTH / 8u), rows - 1u);
-        x_held[i] = x[r * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
+        let at = eight_of(min(i * WORKGROUP + local, X_RUNS - 1u));
+        x_held[i] = x[halves_four(min(r0 + at.x, rows - 1u), (c0 + at.y) / 4u, X_STRIDE) / 2u];
     }
 }
 
@@ -103,21 +96,8 @@ fn fetch(r0: u32, n0: u32, rows: u32, c0: u32, local: u32) {
 fn put_x(i: u32, local: u32) {
     let t = i * WORKGROUP + local;
     if (i < X_LOADS && t < X_RUNS) {
-        tile_put_eight(t / (DEPTH / 8u) * LINE + t % (DEPTH / 8u) * 2u, x_held[i]);
-    }
-}
-
-// Weights 4·first and on of a unit: decoders are quick where they know which they are asked for.
-fn put_part(place: u32, u: Unit, first: u32) {
-    tile_put(place, unit_weights(u, first));
-    tile_put(place + 1u, unit_weights(u, first + 1u));
-    if (UNIT > 8u) {
-        tile_put(place + 2u, unit_weights(u, first + 2u));
-        tile_put(place + 3u, unit_weights(u, first + 3u));
-        tile_put(place + 4u, unit_weights(u, first + 4u));
-        tile_put(place + 5u, unit_weights(u, first + 5u));
-        tile_put(place + 6u, unit_weights(u, first + 6u));
-        tile_put(place + 7u, unit_weights(u, first + 7u));
+        let at = eight_of(t);
+        tile_put_eight(at.x * LINE + at.y / 4u, x_held[i]);
     }
 }
 
@@ -168,29 +148,6 @@ fn multiply(left: u32, right: u32, sums: ptr<function, array<Sums, 8>>) {
         (*sums)[3] = multiply_add(a0, b3, (*sums)[3]);
         (*sums)[7] = multiply_add(a1, b3, (*sums)[7]);
     }
-}
-
-// Makes y[r, n] to y[r, n + 3] of their sums, and of a gate those of `second`; `added` is what is added.
-fn finish(r: u32, n: u32, scale: f32, sum: vec4<f32>, second: vec4<f32>, added: vec4<f32>) {
-    var value = sum * scale;
-    let last = OWN_N - 1u;
-    if (BIAS != 0u) {
-        let at = FIRST_OUT + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
-        value += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
-    }
-    if (THEN == 1u) {
-        value += added;
-    } else if (THEN == 2u) {
-        value = activate(ACT, value);
-    } else if (THEN == 3u) {
-        var factor = second * scale;
-        if (BIAS != 0u) {
-            let at = OWN_N + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
-            factor += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
-        }
-        value = activate(ACT, value) * factor;
-    }
-    y[(r * OUT_STRIDE + FIRST_OUT + n) / 4u] = value;
 }
 
 // What is added to the matrix whose first result is y[r, n], asked for while the one before it is finished.
@@ -251,7 +208,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let column = subgroup_of(at) % across * PARTS * SIZE;
     var sums: array<Sums, 8>;
     for (var i = at.local; i < ROWS; i += WORKGROUP) {
-        row_scales[i] = x_words[min(r0 + i, rows - 1u) * X_STRIDE + X_STRIDE - 4u];
+        row_scales[i] = x_words[halves_scale(min(r0 + i, rows - 1u), X_STRIDE)];
     }
     fetch(r0, n0, rows, 0u, at.local);
     for (var c0 = 0u; c0 < COLS; c0 += DEPTH) {

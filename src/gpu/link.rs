@@ -1,7 +1,7 @@
 //! Links WGSL: `import package::lib::grid::flat;` brings the text of `wgsl/lib/grid.wgsl`, once, after the kernel's own, whose
 //! line numbers stay as they are. Some names are slots, filled for each dispatch: `package::weight` (a tensor's format),
 //! `package::keys` and `package::values` (the KV cache's), `package::input`, `package::output` and `package::copy` (what a matvec reads, what
-//! becomes of its sums, and what the next one reads), and `package::matrix` (the adapter's matrix units). Where there are two files
+//! becomes of its sums, and what the next one reads), and `package::matrix` (the adapter's matrix units; `package::matrix::folder` is what `folder` has for them). Where there are two files
 //! `x_subgroup` and `x_plain`, the adapter decides which `x` is.
 //!
 //! Keys and values may be kept in one format or in two, so that a file of `wgsl/cache/` or `wgsl/cache_pair/` is brought once for each of them:
@@ -151,6 +151,7 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
         ["output"] => slot("output", slots.output),
         ["copy"] => slot("copy", slots.copy),
         ["matrix"] => slot("matrix", slots.matrix),
+        ["matrix", folder] => slot(folder, slots.matrix),
         [role @ ("keys" | "values"), rest @ ..] if rest.len() < 2 => {
             let format = if *role == "keys" { slots.keys } else { slots.values };
             let folder = rest.first().copied().unwrap_or("cache");

@@ -33,7 +33,7 @@ pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
 pub use plan::Arithmetic;
-use plan::{FEW, Launch, Planner, RowClass};
+use plan::{Launch, Planner, RowClass, SEVERAL};
 use run::launch::BoundLaunch;
 use run::sampler::Sampler;
 use run::submission::Flights;
@@ -111,13 +111,17 @@ impl Gpu {
                 unfused,
             )
         };
-        let mut launches = vec![plan(RowClass::One), plan(RowClass::Few), Vec::new()];
-        let room = Room::new(graph, config, outputs, &launches[RowClass::Few as usize]);
+        let mut launches = vec![plan(RowClass::One), plan(RowClass::Few), Vec::new(), Vec::new()];
+        let few = if unfused { SEVERAL } else { plan::few(&device.caps, &layout, config.precision) };
+        let room = Room::new(graph, config, outputs, few, &launches[RowClass::Few as usize]);
         // A class that no step falls into has no launches.
-        if config.rows > room.rows(RowClass::Few) {
-            launches[RowClass::Many as usize] = plan(RowClass::Many);
+        for (class, below) in [(RowClass::Several, RowClass::Few), (RowClass::Many, RowClass::Several)] {
+            if room.rows(class) > room.rows(below) {
+                launches[class as usize] = plan(class);
+                launches[class as usize].retain(|l| l.dispatch.extent.least() <= room.rows(class));
+            }
         }
-        if config.rows < 2 {
+        if room.rows(RowClass::Few) < 2 {
             launches[RowClass::Few as usize].clear();
         }
         let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
@@ -139,7 +143,7 @@ impl Gpu {
             launches[class as usize].iter().map(bound).collect::<Result<Vec<_>>>()
         };
         let bound = RowClass::ALL.into_iter().map(bind).collect::<Result<_>>()?;
-        let ids = outputs.max(FEW * submission::STEPS);
+        let ids = outputs.max(SEVERAL * submission::STEPS);
         let sizes = [config.slots, config.context, ids];
         let sampler = Sampler::new(&device, &model, &pipelines, &buffers, sizes)?;
         let flights = Flights::new(&device, ids)?;
@@ -174,6 +178,7 @@ impl Gpu {
         match step.rows.len() {
             0 | 1 => RowClass::One,
             n if n <= self.buffers.room.rows(RowClass::Few) => RowClass::Few,
+            n if n <= self.buffers.room.rows(RowClass::Several) => RowClass::Several,
             _ => RowClass::Many,
         }
     }
@@ -270,7 +275,7 @@ impl Backend for Gpu {
         Limits {
             rows: self.config.rows,
             outputs: self.outputs,
-            repeated: self.buffers.room.outputs(RowClass::Few),
+            repeated: self.buffers.room.outputs(RowClass::Several),
             steps: submission::STEPS,
             ahead: submission::AHEAD,
             snapshots: self.buffers.snapshots(),

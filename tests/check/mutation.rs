@@ -60,6 +60,9 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
     ("matmul_matrix", "value += added;", "value -= added;"),
     ("matmul_matrix", "activate(ACT, value) * factor", "value * factor"),
+    ("matmul_few", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
+    ("matmul_few", "for (var s = 1u; s < SHARES; s++)", "for (var s = 2u; s < SHARES; s++)"),
+    ("matmul_few", "value = activate(ACT, value) * factor", "value *= factor"),
     ("halves", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.05 * EPS + 1e-2"),
     ("attend_matrix", "vec4(p0 + 4u * i)", "vec4(p0 + 4u * i + 1u)"),
     ("attend_matrix", "tile_put((PAGE + t / FOURS) * LINE", "tile_put((PAGE + (t / FOURS ^ 1u)) * LINE"),
@@ -103,8 +106,12 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         Trial::test(name, move || {
             // Few rows do not come to these.
-            let matrix = ["matmul_matrix", "attend_matrix", "halves"].contains(&mutation.0);
-            let rows = if matrix || mutation.0.starts_with("matmul") { 71 } else { 9 };
+            let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&mutation.0);
+            let rows = match mutation.0 {
+                "matmul_matrix" => 280,
+                kernel if matrix || kernel.starts_with("matmul") => 81,
+                _ => 9,
+            };
             let no_coop = mutation.0 == "matmul_int8";
             let masks = Masks { mutation: Some(mutation), emulated_matrices: matrix, no_coop, ..HARDWARE };
             for (bytes, precision, unfused) in [

@@ -56,8 +56,10 @@ const EVERY: &[Variant] = &[
 ];
 
 /// How many rows are computed.
+const ON_MATRIX_UNITS: Variant =
+    ("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL });
 const MANY: &[Variant] = &[
-    ("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL }),
+    ON_MATRIX_UNITS,
     ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
     ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
 ];
@@ -161,7 +163,18 @@ pub const GROUPS: &[Group] = &[
         build: linear,
         steps: steps::many_rows,
         plan: PLAN,
-        variants: MANY,
+        variants: &[
+            ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
+            ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
+        ],
+        grouped: true,
+    },
+    Group {
+        name: "linear on matrix units",
+        build: linear_of_units,
+        steps: steps::on_matrix_units,
+        plan: RuntimeConfig { slots: 64, ..PLAN },
+        variants: &[ON_MATRIX_UNITS],
         grouped: true,
     },
     Group {
@@ -230,7 +243,26 @@ fn of(inputs: &[(usize, Node)], cols: usize) -> Node {
 }
 
 fn linear(s: &mut SmallGraph) {
-    let cases = cases::linear();
+    let all = linear_of(s, cases::linear());
+    // Weights that are parts of one tensor, and one that spans several bindings of 1 MiB.
+    let q8 = format("Q8_0");
+    let tensor = s.tensor(q8, 45, 64);
+    for (first, n) in [(0, 5), (5, 33), (38, 7)] {
+        let w = s.rows_of(&tensor, q8, first, n, 64);
+        let y = s.graph.linear(of(&all, 64), w, None);
+        s.graph.name(y, &format!("linear of rows {first} to {} of Q8_0 [45, 64]", first + n - 1));
+    }
+}
+
+/// Of each kind of unit some: on matrix units each is multiplied by several kernels.
+fn linear_of_units(s: &mut SmallGraph) {
+    let kinds = ["F16", "Q4_0", "Q8_0", "Q4_K", "Q6_K", "IQ2_XXS"];
+    let cases = cases::linear().into_iter().filter(|c| kinds.contains(&c.format.name) && c.n > 1);
+    linear_of(s, cases.step_by(2).collect());
+}
+
+/// The cases and what they are given.
+fn linear_of(s: &mut SmallGraph, cases: Vec<Linear>) -> Vec<(usize, Node)> {
     let all = inputs(s, cases.iter().map(|c| c.cols));
     let outputs: Vec<(usize, Node)> = all.iter().map(|&(c, x)| (c, s.graph.output_rows(x))).collect();
     let f32 = format("F32");
@@ -243,14 +275,7 @@ fn linear(s: &mut SmallGraph) {
             s.graph.name(y, &format!("linear {} [{n}, {cols}]{with}{which}", format.name));
         }
     }
-    // Weights that are parts of one tensor, and one that spans several bindings of 1 MiB.
-    let q8 = format("Q8_0");
-    let tensor = s.tensor(q8, 45, 64);
-    for (first, n) in [(0, 5), (5, 33), (38, 7)] {
-        let w = s.rows_of(&tensor, q8, first, n, 64);
-        let y = s.graph.linear(of(&all, 64), w, None);
-        s.graph.name(y, &format!("linear of rows {first} to {} of Q8_0 [45, 64]", first + n - 1));
-    }
+    all
 }
 
 fn vocabulary(s: &mut SmallGraph) {

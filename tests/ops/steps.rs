@@ -82,6 +82,23 @@ pub fn many_rows() -> Vec<(String, Step)> {
     of_kind.chain(of_size).collect()
 }
 
+/// The same, and rows around the edges of narrower tiles: of one slot, and each of its own.
+pub fn on_matrix_units() -> Vec<(String, Step)> {
+    let mut steps = many_rows();
+    for count in [2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127] {
+        let outputs: Vec<u32> = (0..count as u32).rev().take(33).collect();
+        steps.push((
+            format!("{count} rows"),
+            Step { rows: rows(&ORDINARY, count, 0, 0), outputs: outputs.clone() },
+        ));
+        if count <= 64 {
+            let of_slots = (0..count).flat_map(|slot| rows(&ORDINARY, 1, slot as u32, slot)).collect();
+            steps.push((format!("{count} rows of as many slots"), Step { rows: of_slots, outputs }));
+        }
+    }
+    steps
+}
+
 /// Some numbers of rows of every kind of numbers.
 pub fn by_kind() -> Vec<(String, Step)> {
     let mut steps = Vec::new();

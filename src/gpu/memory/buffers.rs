@@ -11,7 +11,7 @@ use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
 use crate::gpu::plan::attention;
-use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
+use crate::gpu::plan::{Launch, Operand, RowClass, SEVERAL};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::Snapshots;
 use crate::ops::{Op, Rope, WeightRows};
@@ -42,26 +42,33 @@ pub struct Buffers {
     pub scratch_bytes: u64,
 }
 
-/// What attention of few rows may keep of its spans, in bytes: beyond that fewer rows are few.
+/// What attention of several rows may keep of its spans, in bytes: beyond that fewer rows are several.
 const PARTIALS: usize = 64 << 20;
 
 /// How many rows a step of each class has at most, and how many output rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    rows: [usize; 3],
-    outputs: [usize; 3],
+    rows: [usize; RowClass::ALL.len()],
+    outputs: [usize; RowClass::ALL.len()],
 }
 
 impl Room {
-    /// For batches of `config`, of which `outputs` rows have logits at most.
-    pub fn new(graph: &Graph, config: RuntimeConfig, outputs: usize, few: &[Launch]) -> Room {
-        let partials = few.iter().flat_map(|l| &l.operands).filter_map(|(_, o)| match o {
+    /// For batches of `config`, of which `outputs` rows have logits at most; up to `few` rows are few. `launches` are those of few.
+    pub fn new(
+        graph: &Graph,
+        config: RuntimeConfig,
+        outputs: usize,
+        few: usize,
+        launches: &[Launch],
+    ) -> Room {
+        let partials = launches.iter().flat_map(|l| &l.operands).filter_map(|(_, o)| match o {
             Operand::Partials(node) => Some(partial_bytes(graph, config, *node)),
             _ => None,
         });
         let each = partials.max().unwrap_or(0).max(1);
-        let few = FEW.min(config.rows).min(PARTIALS / each).max(1);
-        Room { rows: [1, few, config.rows], outputs: [1, few.min(outputs), outputs] }
+        let several = SEVERAL.min(config.rows).min(PARTIALS / each).max(1);
+        let rows = [1, few.min(several), several, config.rows];
+        Room { rows, outputs: rows.map(|rows| rows.min(outputs)) }
     }
 
     /// Rows of a step.
@@ -104,7 +111,7 @@ impl Buffers {
                 Operand::Value(node) => rows(node) * graph.shape(node).stride() * 4,
                 Operand::Partials(node) => rows(node) * partial_bytes(graph, plan, node),
                 Operand::ActivationCopy(copy) => {
-                    rows(copy.source) * copy.kind.stride(graph.shape(copy.source).cols) * 4
+                    copy.kind.room(rows(copy.source)) * copy.kind.stride(graph.shape(copy.source).cols) * 4
                 }
                 Operand::Heads(node) => rows(node) * heads_width(graph, node) * 4,
                 _ => 0,

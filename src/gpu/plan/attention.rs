@@ -157,7 +157,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
         let dispatch = dispatch("attend_decode", true, &of_short, short);
         let mut operands = reads(Operand::Value(node));
         operands.push(sinks);
-        all.push(launch(dispatch, operands, Vec::new(), true));
+        all.push(launch(dispatch, operands, vec![node], true));
     }
     all.extend([
         launch(

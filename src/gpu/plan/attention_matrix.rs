@@ -4,7 +4,7 @@ use crate::backend::Precision;
 use crate::gpu::device::Matrix;
 use crate::gpu::link::Slots;
 use crate::gpu::memory::kv_layout;
-use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner};
 use crate::graph::{Node, Rows};
 use crate::memory::PAGE;
@@ -68,7 +68,8 @@ pub fn launch(s: &Planner<'_>, node: Node) -> Launch {
     if !emulated {
         constants.extend(s.caps.subgroup_constant());
     }
-    let extent = Extent::RowTiles { rows: Rows::Step, tile: rows as u32, each: (shape.heads / share) as u32 };
+    let each = (shape.heads / share) as u32;
+    let extent = Extent::RowTiles { rows: Rows::Step, tile: rows as u32, each, within: RowRange::ALL };
     Launch {
         nodes: vec![node],
         dispatch: Dispatch { kernel: "attend_matrix", constants, extent },

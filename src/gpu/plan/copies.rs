@@ -11,7 +11,8 @@ pub enum CopyKind {
     F32,
     /// As int8 with a scale for each 16.
     I8,
-    /// Already normalised, in f16 with a scale for each row (`wgsl/halves.wgsl`): no dispatch that computes a part of a row can write it.
+    /// Already normalised, in f16 with a scale for each row, in matrices of 16 rows (`wgsl/halves.wgsl`): no dispatch that computes a part of a row can
+    /// write it.
     F16,
 }
 
@@ -35,6 +36,11 @@ impl CopyKind {
         };
         words.next_multiple_of(4)
     }
+
+    /// Rows that a copy of `rows` has room for.
+    pub fn room(self, rows: usize) -> usize {
+        if self == CopyKind::F16 { rows.next_multiple_of(16) } else { rows }
+    }
 }
 
 /// A copy: of a value, or of what a norm makes of it.
@@ -42,7 +48,7 @@ impl CopyKind {
 pub struct Copy {
     /// The norm that the copy stands in for, or the value itself.
     pub of: Node,
-    /// The value that it is made from.
+    /// The value that it is made from; of output rows in f16 the choice of them, which nothing else computes.
     pub source: Node,
     /// How it holds its numbers.
     pub kind: CopyKind,
@@ -67,7 +73,7 @@ impl Copies {
     pub fn new(wanted: &[Copy], writes_along: impl Fn(Node) -> bool) -> Copies {
         let mut copies = Copies::default();
         for &copy in wanted {
-            if writes_along(copy.source) {
+            if copy.kind != CopyKind::F16 && writes_along(copy.source) {
                 copies.along.entry(copy.source).or_insert(copy);
             }
         }

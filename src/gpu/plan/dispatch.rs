@@ -30,6 +30,8 @@ pub enum Extent {
         tile: u32,
         /// Workgroups a tile.
         each: u32,
+        /// None for other numbers of rows.
+        within: RowRange,
     },
     /// Tiles of `tile` rows in y, `x` workgroups wide.
     Tiles {
@@ -65,7 +67,29 @@ pub enum Extent {
     },
 }
 
+/// Numbers of rows that a dispatch is for, both ends included: others are for another dispatch of the same nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowRange {
+    /// The least.
+    pub from: u32,
+    /// The most.
+    pub to: u32,
+}
+
+impl RowRange {
+    /// Any number.
+    pub const ALL: RowRange = RowRange { from: 0, to: u32::MAX };
+}
+
 impl Extent {
+    /// Rows that a step must have for there to be anything to do.
+    pub fn least(&self) -> usize {
+        match self {
+            Extent::RowTiles { within, .. } => within.from as usize,
+            _ => 0,
+        }
+    }
+
     /// The number of workgroups in x, y and z.
     pub fn workgroups(&self, step: &Step) -> [u32; 3] {
         let count = |rows: Rows| Shape { rows, cols: 0 }.rows_in(step) as u32;
@@ -74,8 +98,12 @@ impl Extent {
                 let [x, y] = fold(count(rows) * each);
                 [x, y, 1]
             }
-            Extent::RowTiles { rows, tile, each } => {
-                let [x, y] = fold(count(rows).div_ceil(tile) * each);
+            Extent::RowTiles { rows, tile, each, within } => {
+                let count = count(rows);
+                if !(within.from..=within.to).contains(&count) {
+                    return [0; 3];
+                }
+                let [x, y] = fold(count.div_ceil(tile) * each);
                 [x, y, 1]
             }
             Extent::Tiles { rows, tile, x } => [x, count(rows).div_ceil(tile), 1],

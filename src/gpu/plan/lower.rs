@@ -38,8 +38,11 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
         };
     }
     match group {
+        Group::Matmul(m) if matmul::fits(s, m) => true,
         Group::Matmul(m) => {
-            let whole = |run: &Vec<usize>| bundle(s, m, run).is_some();
+            // A matvec takes rows in pairs.
+            let whole =
+                |run: &Vec<usize>| bundle(s, m, run).is_some_and(|(_, read)| read.rows.is_multiple_of(2));
             let runs = runs(s.graph, m);
             runs.iter().all(whole) && (runs.len() == 1 || matches!(m.then, Then::Heads(_)))
         }
@@ -57,6 +60,15 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
 /// Whether a matmul is of output rows, of which there are few in a step of many.
 fn of_outputs(s: &Planner<'_>, m: &Matmul) -> bool {
     m.select.is_some() || s.graph.shape(m.linears[0]).rows == Rows::Outputs
+}
+
+/// Whether a matmul is computed in tiles, and not by matvecs.
+fn tiled(s: &Planner<'_>, m: &Matmul) -> bool {
+    match s.class {
+        RowClass::One | RowClass::Few => false,
+        RowClass::Several => matmul::fits(s, m),
+        RowClass::Many => !of_outputs(s, m),
+    }
 }
 
 /// The copies that a group reads.
@@ -77,6 +89,7 @@ pub fn writes_along(s: &Planner<'_>, group: &Group) -> Option<Node> {
         return None;
     }
     match group {
+        Group::Matmul(m) if tiled(s, m) => None,
         Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Attention(node) => Some(*node).filter(|&n| attention::writes_copies(s, n)),
         Group::Norm(norm) => Some(norm.value()).filter(|&v| s.graph.shape(v).rows == Rows::Step),
@@ -89,7 +102,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
     match group {
         Group::Matmul(m) => match &m.then {
             Then::Heads(heads) => projections(s, m, heads),
-            _ if s.class == RowClass::Many && !of_outputs(s, m) => vec![matmul::launch(s, m)],
+            _ if tiled(s, m) => matmul::launches(s, m),
             _ => vec![matvec(s, copies, m)],
         },
         Group::Attention(node) if s.class == RowClass::Many => vec![attention_matrix::launch(s, *node)],
@@ -153,7 +166,7 @@ fn binds_copy(g: &Graph, copy: Copy, launch: &mut Launch) {
 pub fn kind(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> CopyKind {
     let w = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
     // Weights in f32 are not to be rounded.
-    if s.class == RowClass::Many && s.caps.matrix.is_some() && !of_outputs(s, m) && w.format.name != "F32" {
+    if s.caps.matrix.is_some() && w.format.name != "F32" && tiled(s, m) {
         return CopyKind::F16;
     }
     match w.format.integer && s.precision == Precision::Fast && w.cols.is_multiple_of(32) {
@@ -167,6 +180,7 @@ pub fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
     let kind = kind(s, m, run);
     let x = m.x(s.graph);
     match (m.norm, kind) {
+        (Some(norm), CopyKind::F16) => Some(Copy { of: norm, source: inputs(s.graph, norm)[0], kind }),
         (Some(norm), _) => {
             let source = inputs(s.graph, m.select.unwrap_or(norm))[0];
             Some(Copy { of: norm, source, kind })
@@ -188,9 +202,7 @@ pub fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, Weig
         }
         rows += weight(s.graph, *node).rows;
     }
-    // A matvec takes rows in pairs.
-    let whole = matrix.parts() == 1 && (s.class == RowClass::Many || rows.is_multiple_of(2));
-    whole.then_some((first, WeightRead { matrix: at, part: 0, rows }))
+    (matrix.parts() == 1).then_some((first, WeightRead { matrix: at, part: 0, rows }))
 }
 
 /// A matvec over the weights of a run, without what becomes of its sums.
@@ -227,7 +239,7 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
+    let tile = if s.class == RowClass::One { 1 } else { matvec::tile(matrix.format) };
     matvec::shape(
         s.caps,
         matrix.format,
@@ -305,7 +317,8 @@ fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
     // A sum has one neighbour: formats that round more numbers together are written by whoever sees whole heads.
     let in_pairs =
         [s.kv.keys, s.kv.values].iter().all(|format| stems("cache_pair").any(|s| s == format.name));
-    if heads.are_neighbours(g) && has_bias == 0.0 && in_pairs && s.class != RowClass::Many {
+    let tiled = tiled(s, m);
+    if heads.are_neighbours(g) && has_bias == 0.0 && in_pairs && !tiled {
         return runs(g, m).iter().map(|run| stored(s, m, heads, run)).collect();
     }
     let rows: Vec<usize> = m.linears.iter().map(|&l| weight(g, inputs(g, l)[1]).rows).collect();
@@ -314,8 +327,8 @@ fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
     let mut launches = Vec::new();
     for run in runs(g, m) {
         let first = rows[..run[0]].iter().sum::<usize>() as f64;
-        if s.class == RowClass::Many {
-            launches.push(matmul::projection(s, m, &run, scratch, [first, stride]));
+        if tiled {
+            launches.extend(matmul::projections(s, m, &run, scratch, [first, stride]));
             continue;
         }
         let mut launch = product(s, m, &run, PAIRS);

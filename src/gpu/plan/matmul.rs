@@ -5,12 +5,14 @@
 use crate::backend::Precision;
 use crate::gpu::device::{Caps, Matrix};
 use crate::gpu::link::Slots;
+use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copy, CopyKind};
-use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::gpu::plan::groups::{Matmul, Then, inputs, op, runs};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
-use crate::gpu::plan::lower::{biases, bundle, kind, read_copy};
-use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, WeightRead};
+use crate::gpu::plan::lower::{biases, bundle, read_copy};
+use crate::gpu::plan::matmul_few;
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead};
 use crate::graph::Rows;
 use crate::ops::Op;
 
@@ -84,11 +86,24 @@ impl Tile {
 /// Whether a group's matmul is computed here.
 pub fn fits(s: &Planner<'_>, m: &Matmul) -> bool {
     let runs = runs(s.graph, m);
-    let copied = |run: &Vec<usize>| kind(s, m, run) != CopyKind::F32 && bundle(s, m, run).is_some();
+    let copied = |run: &Vec<usize>| {
+        let w = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
+        let kept = match s.caps.matrix {
+            // Weights in f32 are not to be rounded.
+            Some(_) => w.format.name != "F32",
+            None => w.format.integer && w.cols.is_multiple_of(32),
+        };
+        kept && bundle(s, m, run).is_some()
+    };
+    let tile = match s.class {
+        RowClass::One | RowClass::Few => false,
+        RowClass::Several => matmul_few::fits(s.caps),
+        RowClass::Many => s.caps.matrix.is_none_or(|matrix| Tile::choose(s.caps, matrix, 1).is_some()),
+    };
     // Where several runs fill a row, each begins at a whole vector.
     let aligned = m.linears.iter().all(|&l| s.graph.shape(l).cols.is_multiple_of(4));
     s.precision == Precision::Fast
-        && s.caps.matrix.is_none_or(|matrix| Tile::choose(s.caps, matrix, 1).is_some())
+        && tile
         && (runs.len() == 1 || matches!(m.then, Then::Heads(_)) && aligned)
         && runs.iter().all(copied)
 }
@@ -97,9 +112,21 @@ pub fn fits(s: &Planner<'_>, m: &Matmul) -> bool {
 pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
     let shape = s.graph.shape(copy.source);
     let norm = copy.norm();
+    // Output rows are chosen here.
+    let chosen_from = match op(s.graph, copy.source) {
+        Some(Op::Select(_)) => Some(inputs(s.graph, copy.source)[0]),
+        _ => None,
+    };
+    let output_rows = match (chosen_from, shape.rows) {
+        (Some(_), _) => 2.0,
+        (None, Rows::Outputs) => 1.0,
+        _ => 0.0,
+    };
+    let x = chosen_from.unwrap_or(copy.source);
     let constants = vec![
         ("COLS", shape.cols as f64),
-        ("STRIDE", shape.stride() as f64),
+        ("STRIDE", s.graph.shape(x).stride() as f64),
+        ("OUTPUT_ROWS", output_rows),
         ("OUT_STRIDE", copy.kind.stride(shape.cols) as f64),
         ("NORM", norm.is_some() as u32 as f64),
         ("EPS", eps(s, copy)),
@@ -115,7 +142,7 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
         },
         operands: vec![
             (0, Operand::Step),
-            (1, Operand::Value(copy.source)),
+            (1, Operand::Value(x)),
             (6, weight),
             (7, Operand::ActivationCopy(copy)),
         ],
@@ -125,8 +152,8 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
     }
 }
 
-/// The launch of a group of one run that leaves one value behind.
-pub fn launch(s: &Planner<'_>, m: &Matmul) -> Launch {
+/// The launches of a group of one run that leaves one value behind: one for each kind of tile, of which a step runs one.
+pub fn launches(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
     let g = s.graph;
     let Some(value) = m.value() else { panic!("a group of one run has one value") };
     let (mut then, mut act, mut residual) = (0.0, 0.0, Operand::Nothing);
@@ -143,32 +170,51 @@ pub fn launch(s: &Planner<'_>, m: &Matmul) -> Launch {
     }
     let all: Vec<usize> = (0..m.linears.len()).collect();
     let places = [0.0, g.shape(value).stride() as f64];
-    let mut launch = product(s, m, &all, Operand::Value(value), places);
-    launch.dispatch.constants.extend([("THEN", then), ("ACT", act)]);
-    launch.operands.push((4, residual));
-    launch.nodes = m.nodes();
-    launch
+    let mut launches = products(s, m, &all, Operand::Value(value), places);
+    for launch in &mut launches {
+        launch.dispatch.constants.extend([("THEN", then), ("ACT", act)]);
+        launch.operands.push((4, residual));
+        launch.nodes = m.nodes();
+    }
+    launches
 }
 
-/// The launch of a run whose sums are kept in `scratch`: where the first of them goes in a row, and words from a row to the next.
-pub fn projection(s: &Planner<'_>, m: &Matmul, run: &[usize], scratch: Operand, places: [f64; 2]) -> Launch {
-    let mut launch = product(s, m, run, scratch, places);
-    launch.dispatch.constants.extend([("THEN", 0.0), ("ACT", 0.0)]);
-    launch.operands.push((4, Operand::Nothing));
-    launch
+/// The launches of a run whose sums are kept in `scratch`: where the first of them goes in a row, and words from a row to the next.
+pub fn projections(
+    s: &Planner<'_>,
+    m: &Matmul,
+    run: &[usize],
+    scratch: Operand,
+    places: [f64; 2],
+) -> Vec<Launch> {
+    let mut launches = products(s, m, run, scratch, places);
+    for launch in &mut launches {
+        launch.dispatch.constants.extend([("THEN", 0.0), ("ACT", 0.0)]);
+        launch.operands.push((4, Operand::Nothing));
+    }
+    launches
 }
 
-fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], y: Operand, [first, stride]: [f64; 2]) -> Launch {
+fn products(
+    s: &Planner<'_>,
+    m: &Matmul,
+    run: &[usize],
+    y: Operand,
+    [first, stride]: [f64; 2],
+) -> Vec<Launch> {
     let (Some((first_row, read)), Some(copy)) = (bundle(s, m, run), read_copy(s, m, run)) else {
         panic!("a group that fits reads a copy, and its weights lie together")
     };
     let matrix = &s.layout.matrices[read.matrix];
     if copy.kind == CopyKind::I8 {
-        return integer_product(s, m, (first_row, read), copy, y, [first, stride]);
+        return vec![integer_product(s, m, (first_row, read), copy, y, [first, stride])];
     }
-    let mut dispatch = shape(s.caps, matrix.cols, read.rows, first_row);
+    let rows = s.graph.shape(m.linears[0]).rows;
+    let dispatches = match s.class {
+        RowClass::Several => matmul_few::shapes(s.caps, [matrix.cols, read.rows, first_row], rows),
+        _ => shapes(s.caps, [matrix.cols, read.rows, first_row]),
+    };
     let (bias, has_bias) = biases(s.graph, m);
-    dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
     let units = s.caps.matrix;
     let slots = Slots {
         matrix: units.map(Matrix::stem),
@@ -176,14 +222,18 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], y: Operand, [first, strid
         ..s.slots(Some(matrix.format.wgsl))
     };
     let x = Operand::ActivationCopy(copy);
-    Launch {
-        nodes: Vec::new(),
-        dispatch,
-        operands: vec![(0, Operand::Step), (1, x), (2, y), (3, bias), (5, x)],
-        weight: Some(read),
-        slots,
-        arithmetic: Arithmetic::F16,
-    }
+    let launch = |mut dispatch: Dispatch| {
+        dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
+        Launch {
+            nodes: Vec::new(),
+            dispatch,
+            operands: vec![(0, Operand::Step), (1, x), (2, y), (3, bias), (5, x)],
+            weight: Some(read),
+            slots,
+            arithmetic: Arithmetic::F16,
+        }
+    };
+    dispatches.into_iter().map(launch).collect()
 }
 
 /// The same by integer dot products.
@@ -208,7 +258,7 @@ fn integer_product(
     ]);
     constants.extend(s.caps.subgroup_constant());
     let each = (read.rows as u32).div_ceil(INTEGER_COLUMNS);
-    let extent = Extent::RowTiles { rows: Rows::Step, tile: INTEGER_ROWS, each };
+    let extent = Extent::RowTiles { rows: Rows::Step, tile: INTEGER_ROWS, each, within: RowRange::ALL };
     Launch {
         nodes: Vec::new(),
         dispatch: Dispatch { kernel: "matmul_int8", constants, extent },
@@ -227,8 +277,9 @@ fn eps(s: &Planner<'_>, copy: Copy) -> f64 {
     }
 }
 
-/// A dispatch over `rows` rows of `cols` weights from row `first` of what is bound on.
-pub fn shape(caps: &Caps, cols: usize, rows: usize, first: usize) -> Dispatch {
+/// The dispatches for any number of rows, of which one runs, over `rows` rows of `cols` weights from row `first` of what is bound on.
+fn shapes(caps: &Caps, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
+    let short = matmul_few::short(caps, [cols, rows, first]);
     let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
     let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };
     let mut constants = matvec_constants(cols, rows, first);
@@ -245,9 +296,9 @@ pub fn shape(caps: &Caps, cols: usize, rows: usize, first: usize) -> Dispatch {
         constants.extend(caps.subgroup_constant());
     }
     let each = (rows as u32).div_ceil(tile.columns);
-    Dispatch {
-        kernel: "matmul_matrix",
-        constants,
-        extent: Extent::RowTiles { rows: Rows::Step, tile: tile.rows, each },
-    }
+    let from = if short.is_some() { matmul_few::SHORT + 1 } else { 0 };
+
+    let within = RowRange { from, to: u32::MAX };
+    let extent = Extent::RowTiles { rows: Rows::Step, tile: tile.rows, each, within };
+    short.into_iter().chain([Dispatch { kernel: "matmul_matrix", constants, extent }]).collect()
 }

@@ -4,7 +4,7 @@
 
 use crate::formats::Format;
 use crate::gpu::device::Caps;
-use crate::gpu::plan::dispatch::{Dispatch, Extent};
+use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::graph::Rows;
 
 /// Invocations that a dispatch should have: with fewer the memory waits for requests, with more for sums.
@@ -16,9 +16,16 @@ const LANE_BYTES: [usize; 2] = [64, 128];
 /// Bytes of a large matrix.
 const LARGE: usize = 40 << 20;
 
-/// Rows of x that share a load of weights where there are few. Four were no faster in Q8_0, and slower by a fifth in Q4_K, whose
+/// Rows of x that share a load of weights where there are few, by format: four of Q8_0 are faster, of Q4_K they are slower by a fifth, since its
 /// units then no longer fit into registers (benches/README.md).
-pub const TILE: u32 = 2;
+const TILES: [(&str, u32); 1] = [("Q8_0", 4)];
+/// The same of all other formats.
+const TILE: u32 = 2;
+
+/// Rows of x that share a load of weights of `format`.
+pub fn tile(format: &Format) -> u32 {
+    TILES.iter().find(|(name, _)| *name == format.name).map_or(TILE, |(_, tile)| *tile)
+}
 
 /// Invocations that finish a row (`wgsl/matvec.wgsl`).
 const LINE: u32 = 16;
@@ -60,7 +67,7 @@ pub fn shape(
         && tile == 1
         && 2 * units <= caps.subgroup_size) as u32;
     dispatch.kernel = "matvec";
-    dispatch.extent = Extent::RowTiles { rows: extent, tile, each: groups };
+    dispatch.extent = Extent::RowTiles { rows: extent, tile, each: groups, within: RowRange::ALL };
     dispatch.constants.extend([
         ("TILE", tile as f64),
         ("GROUPS", groups as f64),

@@ -9,6 +9,7 @@ pub mod groups;
 pub mod kernels;
 pub mod lower;
 pub mod matmul;
+pub mod matmul_few;
 pub mod matvec;
 
 use std::collections::HashSet;
@@ -29,18 +30,20 @@ use groups::Group;
 pub enum RowClass {
     /// One: decode.
     One,
-    /// Up to [`FEW`]: several sequences.
+    /// As many as matvecs multiply fastest: see [`few`].
     Few,
+    /// Up to [`SEVERAL`]: many sequences, short prompts.
+    Several,
     /// Any number: prefill.
     Many,
 }
 
-/// Rows of the class between one and many.
-pub const FEW: usize = 64;
+/// Rows up to which a step is not of many.
+pub const SEVERAL: usize = 64;
 
 impl RowClass {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [RowClass; 3] = [RowClass::One, RowClass::Few, RowClass::Many];
+    pub const ALL: [RowClass; 4] = [RowClass::One, RowClass::Few, RowClass::Several, RowClass::Many];
 }
 
 /// What a kernel's binding in group 0 is.
@@ -155,6 +158,19 @@ impl Planner<'_> {
         let (keys, values) = (Some(self.kv.keys.name), Some(self.kv.values.name));
         Slots { weight, keys, values, subgroups: self.caps.subgroups, ..Slots::NONE }
     }
+}
+
+/// Rows up to which a step is of few: all that are not many, unless matrix units are faster.
+pub fn few(caps: &Caps, layout: &Layout, precision: Precision) -> usize {
+    if precision != Precision::Fast || !matmul_few::fits(caps) {
+        return SEVERAL;
+    }
+    let bytes = |format: &Format| -> usize {
+        let of_format = layout.matrices.iter().filter(|m| m.format.id == format.id);
+        of_format.map(|m| m.rows * m.format.row_bytes(m.cols)).sum()
+    };
+    let most = layout.matrices.iter().map(|m| m.format).max_by_key(|format| bytes(format));
+    most.map_or(SEVERAL, matmul_few::by_integers)
 }
 
 /// The launches of a step, in order. `unfused`: every node by launches of its own.

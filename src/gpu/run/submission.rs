@@ -65,8 +65,8 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     let mut step = batch.step(|_| LAST_SAMPLED);
     let class = gpu.class_of(&step);
     if class == RowClass::Many && batch.steps > 1 {
-        let (rows, few) = (batch.rows.len(), gpu.buffers.room.rows(RowClass::Few));
-        return Err(Error::Other(format!("a batch of several steps has {rows} rows, {few} at most")));
+        let (rows, most) = (batch.rows.len(), gpu.buffers.room.rows(RowClass::Several));
+        return Err(Error::Other(format!("a batch of several steps has {rows} rows, {most} at most")));
     }
     gpu.flights.tickets += 1;
     let ticket = gpu.flights.tickets;

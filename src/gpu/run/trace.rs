@@ -39,6 +39,13 @@ impl Gpu {
         for at in 0..self.bound[class as usize].len() {
             let launches = &self.launches[class as usize][at];
             self.guard_values(class, at);
+            // What another dispatch computes in a step of so many rows.
+            let alike = self.launches[class as usize].iter().zip(&self.bound[class as usize]);
+            if !self.bound[class as usize][at].runs(step)
+                && alike.filter(|(l, _)| l.nodes == launches.nodes).any(|(_, b)| b.runs(step))
+            {
+                continue;
+            }
             let caches = self.caches_written(launches);
             let mut before = Vec::new();
             for &(_, cache) in &caches {
