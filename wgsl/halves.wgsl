@@ -33,36 +33,22 @@ fn weighted(r: u32, four: u32) -> vec4<f32> {
     return select(vec4<f32>(), v * vec4<f32>(norm[at.x], norm[at.y], norm[at.z], norm[at.w]), c < vec4(COLS));
 }
 
-var<private> largest: u32;
-var<private> squares: f32;
-
-fn put_four(r: u32, four: u32, v: vec4<f32>) {
-    y[halves_four(r, four, OUT_STRIDE)] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
-}
-
-// Takes four numbers into account.
-fn look(r: u32, four: u32) {
-    // As bits positive floats are in order, and what is no number is above all of them.
-    let bits = bitcast<vec4<u32>>(weighted(r, four)) & vec4(0x7fffffffu);
-    largest = max(max(largest, max(bits.x, bits.y)), max(bits.z, bits.w));
-    if (NORM == 1u) {
-        let c = vec4(4u * four) + vec4(0u, 1u, 2u, 3u);
-        let v = select(vec4<f32>(), x[r * (STRIDE / 4u) + four], c < vec4(COLS));
-        squares += dot(v, v);
-    }
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let r_out = min(flat(group_id), max(select(step[0].x, step[0].y, OUTPUT_ROWS != 0u), 1u) - 1u);
-    let r = select(r_out, step[1u + r_out].w, OUTPUT_ROWS == 2u);
+    let out = min(flat(group_id), max(select(step[0].x, step[0].y, OUTPUT_ROWS != 0u), 1u) - 1u);
+    let r = select(out, step[1u + out].w, OUTPUT_ROWS == 2u);
     let fours = (COLS + 3u) / 4u;
-    // Full turns are a number known when the pipeline is made: they are unrolled, and all of the row is on its way at once.
-    for (var i = 0u; i < COLS / 4u / WORKGROUP; i++) {
-        look(r, i * WORKGROUP + lane);
-    }
-    if (COLS / 4u / WORKGROUP * WORKGROUP + lane < fours) {
-        look(r, COLS / 4u / WORKGROUP * WORKGROUP + lane);
+    var largest = 0u;
+    var squares = 0.0;
+    for (var four = lane; four < fours; four += WORKGROUP) {
+        // As bits positive floats are in order, and what is no number is above all of them.
+        let bits = bitcast<vec4<u32>>(weighted(r, four)) & vec4(0x7fffffffu);
+        largest = max(max(largest, max(bits.x, bits.y)), max(bits.z, bits.w));
+        if (NORM == 1u) {
+            let c = vec4(4u * four) + vec4(0u, 1u, 2u, 3u);
+            let v = select(vec4<f32>(), x[r * (STRIDE / 4u) + four], c < vec4(COLS));
+            squares += dot(v, v);
+        }
     }
     largest = workgroup_max_u32(largest, lane);
     var factor = 1.0;
@@ -74,18 +60,14 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     let biased = clamp(largest >> 23u, 27u, 255u);
     let scale = select(bitcast<f32>((biased - 14u) << 23u), 1.0, biased == 255u);
     factor *= select(bitcast<f32>((268u - biased) << 23u), 1.0, biased == 255u);
-    let padded = (COLS + 63u) / 64u * 16u;
-    for (var i = 0u; i < COLS / 4u / WORKGROUP; i++) {
-        put_four(r_out, i * WORKGROUP + lane, weighted(r, i * WORKGROUP + lane) * factor);
-    }
-    for (var four = COLS / 4u / WORKGROUP * WORKGROUP + lane; four < padded; four += WORKGROUP) {
+    for (var four = lane; four < (COLS + 63u) / 64u * 16u; four += WORKGROUP) {
         var v = vec4<f32>();
         if (four < fours) {
             v = weighted(r, four) * factor;
         }
-        put_four(r_out, four, v);
+        y[halves_four(out, four, OUT_STRIDE)] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
     }
     if (lane == 0u) {
-        y[halves_scale(r_out, OUT_STRIDE) / 2u] = vec2(bitcast<u32>(scale), 0u);
+        y[halves_scale(out, OUT_STRIDE) / 2u] = vec2(bitcast<u32>(scale), 0u);
     }
 }

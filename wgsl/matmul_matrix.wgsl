@@ -57,16 +57,14 @@ var<workgroup> row_scales: array<f32, ROWS>;
 var<private> x_held: array<Eight, 4>;
 var<private> w_held: array<Unit, 8>;
 
-// Row and first column of eight numbers of x: neighbours read a matrix of 16 × 16.
-fn eight_of(t: u32) -> vec2<u32> {
-    let matrix = t / 32u;
-    return vec2(matrix / (DEPTH / 16u) * 16u + t % 32u / 2u, matrix % (DEPTH / 16u) * 16u + t % 2u * 8u);
-}
 
 fn fetch_x(i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
     if (i < X_LOADS) {
-        let at = eight_of(min(i * WORKGROUP + local, X_RUNS - 1u));
-        x_held[i] = x[halves_four(min(r0 + at.x, rows - 1u), (c0 + at.y) / 4u, X_STRIDE) / 2u];
+        // Neighbours read a matrix of 16 × 16. Past the last row is what was there, or the last rows once more.
+        let t = min(i * WORKGROUP + local, X_RUNS - 1u);
+        let matrix = t / 32u;
+        let r = min(r0 + matrix / (DEPTH / 16u) * 16u, (rows - 1u) / 16u * 16u);
+        x_held[i] = x[halves_four(r, c0 / 4u + matrix % (DEPTH / 16u) * 4u, X_STRIDE) / 2u + t % 32u];
     }
 }
 
@@ -96,8 +94,9 @@ fn fetch(r0: u32, n0: u32, rows: u32, c0: u32, local: u32) {
 fn put_x(i: u32, local: u32) {
     let t = i * WORKGROUP + local;
     if (i < X_LOADS && t < X_RUNS) {
-        let at = eight_of(t);
-        tile_put_eight(at.x * LINE + at.y / 4u, x_held[i]);
+        let matrix = t / 32u;
+        let row = matrix / (DEPTH / 16u) * 16u + t % 32u / 2u;
+        tile_put_eight(row * LINE + matrix % (DEPTH / 16u) * 4u + t % 2u * 2u, x_held[i]);
     }
 }
 

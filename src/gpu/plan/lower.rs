@@ -239,7 +239,7 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = if s.class == RowClass::One { 1 } else { matvec::tile(matrix.format) };
+    let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
     matvec::shape(
         s.caps,
         matrix.format,

@@ -12,11 +12,10 @@ use crate::graph::Rows;
 /// Rows of a step of many that these tiles still multiply faster than `matmul_matrix`'s.
 pub const SHORT: u32 = 256;
 
-/// Rows that integer dot products multiply faster, by the format that most of a model's weights have.
-const BY_INTEGERS: [(&str, usize); 1] = [("Q8_0", 12)];
-/// The same of all other formats of integers; those of floats have none.
-const BY_INTEGERS_ELSE: usize = 10;
-const BY_FLOATS: usize = 3;
+/// Rows that matvecs by integer dot products multiply faster, by the weights of a matrix: the smaller they are, the more an operation more costs.
+const BY_INTEGERS: [(usize, usize); 3] = [(32 << 20, 10), (4 << 20, 14), (0, 64)];
+/// The same of matvecs in f32, for formats of floats.
+const BY_FLOATS: usize = 4;
 
 /// Columns of a subgroup, in a row of a tile that is padded by 16 bytes: as in the kernel.
 const SEGMENT: u32 = 64;
@@ -69,10 +68,10 @@ pub fn fits(caps: &Caps) -> bool {
     caps.matrix.is_some_and(|matrix| Tile::choose(caps, matrix, ROWS[0], 1).is_some())
 }
 
-/// Rows up to which a step's matmuls are matvecs, where most weights have `format`.
-pub fn by_integers(format: &Format) -> usize {
-    let other = if format.integer { BY_INTEGERS_ELSE } else { BY_FLOATS };
-    BY_INTEGERS.iter().find(|(name, _)| *name == format.name).map_or(other, |(_, rows)| *rows)
+/// Rows up to which a step's matmuls are matvecs, where most weights have `format` and a matrix has `weights` of them on average.
+pub fn by_matvec(format: &Format, weights: usize) -> usize {
+    let of_size = BY_INTEGERS.iter().find(|(least, _)| weights >= *least).map_or(0, |(_, rows)| *rows);
+    if format.integer { of_size } else { BY_FLOATS }
 }
 
 /// The dispatches for any number of `rows`, of which one runs, over `n` rows of `cols` weights from row `first` of what is bound on.

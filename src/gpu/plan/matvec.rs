@@ -16,16 +16,9 @@ const LANE_BYTES: [usize; 2] = [64, 128];
 /// Bytes of a large matrix.
 const LARGE: usize = 40 << 20;
 
-/// Rows of x that share a load of weights where there are few, by format: four of Q8_0 are faster, of Q4_K they are slower by a fifth, since its
+/// Rows of x that share a load of weights where there are few. Four were no faster in Q8_0, and slower by a fifth in Q4_K, whose
 /// units then no longer fit into registers (benches/README.md).
-const TILES: [(&str, u32); 1] = [("Q8_0", 4)];
-/// The same of all other formats.
-const TILE: u32 = 2;
-
-/// Rows of x that share a load of weights of `format`.
-pub fn tile(format: &Format) -> u32 {
-    TILES.iter().find(|(name, _)| *name == format.name).map_or(TILE, |(_, tile)| *tile)
-}
+pub const TILE: u32 = 2;
 
 /// Invocations that finish a row (`wgsl/matvec.wgsl`).
 const LINE: u32 = 16;

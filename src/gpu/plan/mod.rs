@@ -16,7 +16,7 @@ use std::collections::HashSet;
 
 use crate::backend::Precision;
 use crate::formats::Format;
-use crate::gpu::device::Caps;
+use crate::gpu::device::{Caps, Matrix};
 use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::Layout;
 use crate::gpu::plan::dispatch::Dispatch;
@@ -165,12 +165,16 @@ pub fn few(caps: &Caps, layout: &Layout, precision: Precision) -> usize {
     if precision != Precision::Fast || !matmul_few::fits(caps) {
         return SEVERAL;
     }
-    let bytes = |format: &Format| -> usize {
-        let of_format = layout.matrices.iter().filter(|m| m.format.id == format.id);
-        of_format.map(|m| m.rows * m.format.row_bytes(m.cols)).sum()
+    // For tests, whose matrices are small.
+    if caps.matrix == Some(Matrix::Emulated) {
+        return 3;
+    }
+    let weights = |format: Option<&Format>| -> usize {
+        let all = layout.matrices.iter().filter(|m| format.is_none_or(|format| m.format.id == format.id));
+        all.map(|m| m.rows * m.cols).sum()
     };
-    let most = layout.matrices.iter().map(|m| m.format).max_by_key(|format| bytes(format));
-    most.map_or(SEVERAL, matmul_few::by_integers)
+    let most = layout.matrices.iter().map(|m| m.format).max_by_key(|&format| weights(Some(format)));
+    most.map_or(SEVERAL, |format| matmul_few::by_matvec(format, weights(None) / layout.matrices.len()))
 }
 
 /// The launches of a step, in order. `unfused`: every node by launches of its own.
