@@ -1,7 +1,8 @@
 // Rows in f16, as matrix units multiply them: y[r, c] = x[r, c] (· norm[c] / root mean square of row r) / scale[r].
 //
 // The scale is a power of two, so that dividing by it is exact: the largest number of a row comes to lie below 2¹⁵, whatever it is,
-// and none overflows. Behind a row's numbers are zeros up to whole blocks of 64.
+// and none overflows. A row of y is its numbers, zeros up to whole blocks of 64, then its scale and three words of nothing; or with MATRICES
+// all of that lies as in lib/halves_layout.wgsl.
 
 import package::lib::grid::flat;
 import package::lib::halves_layout::halves_four;
@@ -12,6 +13,7 @@ import package::lib::reduce::workgroup_sum_f32;
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;       // numbers from a row of x to the next
 override OUT_STRIDE: u32 = 36u;   // words of a row of y
+override MATRICES: u32 = 0u;      // 1: y lies in matrices of 16 × 16
 override OUTPUT_ROWS: u32 = 0u;   // 1: x and y have a row for each output row, 2: y alone, of a step's rows
 override NORM: u32 = 0u;          // 1: x is normalised
 override EPS: f32 = 1e-5;
@@ -20,7 +22,7 @@ override WORKGROUP: u32 = 256u;
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;            // [rows, STRIDE]
 @group(0) @binding(6) var<storage, read> norm: array<f32>;               // [COLS], or anything
-@group(0) @binding(7) var<storage, read_write> y: array<vec2<u32>>;      // [rows, OUT_STRIDE], see lib/halves_layout.wgsl
+@group(0) @binding(7) var<storage, read_write> y: array<vec2<u32>>;      // [rows, OUT_STRIDE]
 
 // Numbers 4·four to 4·four + 3 of a row, without what pads it.
 fn weighted(r: u32, four: u32) -> vec4<f32> {
@@ -65,9 +67,10 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         if (four < fours) {
             v = weighted(r, four) * factor;
         }
-        y[halves_four(out, four, OUT_STRIDE)] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
+        y[select(out * (OUT_STRIDE / 2u) + four, halves_four(out, four, OUT_STRIDE), MATRICES == 1u)] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
     }
     if (lane == 0u) {
-        y[halves_scale(out, OUT_STRIDE) / 2u] = vec2(bitcast<u32>(scale), 0u);
+        let behind = out * OUT_STRIDE + (COLS + 63u) / 64u * 32u;
+        y[select(behind, halves_scale(out, OUT_STRIDE), MATRICES == 1u) / 2u] = vec2(bitcast<u32>(scale), 0u);
     }
 }

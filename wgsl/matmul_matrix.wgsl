@@ -5,8 +5,6 @@
 // before these are multiplied.
 
 import package::lib::grid::flat;
-import package::lib::halves_layout::halves_four;
-import package::lib::halves_layout::halves_scale;
 import package::lib::invocation::Invocation;
 import package::lib::matmul_finish::finish;
 import package::lib::matmul_finish::weight_row;
@@ -18,7 +16,7 @@ import package::weight::Unit;
 override COLS: u32 = 64u;
 override N: u32 = 64u;            // rows of w that this dispatch multiplies
 override FIRST_ROW: u32 = 0u;     // the first of them in what is bound
-override X_STRIDE: u32 = 36u;     // words of a row of x
+override X_STRIDE: u32 = 36u;     // words from a row of x to the next
 override ROWS: u32 = 32u;         // rows of x in a tile
 override COLUMNS: u32 = 64u;      // rows of w in a tile
 override DEPTH: u32 = 32u;        // columns of both
@@ -26,7 +24,7 @@ override PARTS: u32 = 2u;         // matrices of w's rows that a subgroup multip
 override WORKGROUP: u32 = 64u;    // ROWS / (2 · SIZE) · COLUMNS / (PARTS · SIZE) subgroups
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> x: array<Eight>;             // [rows, X_STRIDE], see lib/halves_layout.wgsl
+@group(0) @binding(1) var<storage, read> x: array<Eight>;             // [rows, X_STRIDE]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;   // [rows, OUT_STRIDE]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // [N], or anything
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;  // [rows, OUT_STRIDE], or anything
@@ -60,11 +58,9 @@ var<private> w_held: array<Unit, 8>;
 
 fn fetch_x(i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
     if (i < X_LOADS) {
-        // Neighbours read a matrix of 16 × 16. Past the last row is what was there, or the last rows once more.
         let t = min(i * WORKGROUP + local, X_RUNS - 1u);
-        let matrix = t / 32u;
-        let r = min(r0 + matrix / (DEPTH / 16u) * 16u, (rows - 1u) / 16u * 16u);
-        x_held[i] = x[halves_four(r, c0 / 4u + matrix % (DEPTH / 16u) * 4u, X_STRIDE) / 2u + t % 32u];
+        let r = min(r0 + t / (DEPTH / 8u), rows - 1u);
+        x_held[i] = x[r * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
     }
 }
 
@@ -94,9 +90,7 @@ fn fetch(r0: u32, n0: u32, rows: u32, c0: u32, local: u32) {
 fn put_x(i: u32, local: u32) {
     let t = i * WORKGROUP + local;
     if (i < X_LOADS && t < X_RUNS) {
-        let matrix = t / 32u;
-        let row = matrix / (DEPTH / 16u) * 16u + t % 32u / 2u;
-        tile_put_eight(row * LINE + matrix % (DEPTH / 16u) * 4u + t % 2u * 2u, x_held[i]);
+        tile_put_eight(t / (DEPTH / 8u) * LINE + t % (DEPTH / 8u) * 2u, x_held[i]);
     }
 }
 
@@ -207,7 +201,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let column = subgroup_of(at) % across * PARTS * SIZE;
     var sums: array<Sums, 8>;
     for (var i = at.local; i < ROWS; i += WORKGROUP) {
-        row_scales[i] = x_words[halves_scale(min(r0 + i, rows - 1u), X_STRIDE)];
+        row_scales[i] = x_words[min(r0 + i, rows - 1u) * X_STRIDE + X_STRIDE - 4u];
     }
     fetch(r0, n0, rows, 0u, at.local);
     for (var c0 = 0u; c0 < COLS; c0 += DEPTH) {

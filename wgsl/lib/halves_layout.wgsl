@@ -1,4 +1,4 @@
-// How rows in f16 lie (wgsl/halves.wgsl): 16 rows together, matrix after matrix of 16 × 16 numbers, so that a matrix is read in one piece; behind
+// How rows in f16 lie that are multiplied from where they are (wgsl/halves.wgsl): 16 rows together, matrix after matrix of 16 × 16 numbers, so that a matrix is read in one piece; behind
 // them the scales of the 16, each with three words of nothing. `stride` is the words of a row, scale included.
 
 // Numbers 4·four to 4·four + 3 of row r, in vectors of four.

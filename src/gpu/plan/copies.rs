@@ -11,7 +11,7 @@ pub enum CopyKind {
     F32,
     /// As int8 with a scale for each 16.
     I8,
-    /// Already normalised, in f16 with a scale for each row, in matrices of 16 rows (`wgsl/halves.wgsl`): no dispatch that computes a part of a row can
+    /// Already normalised, in f16 with a scale for each row, of few rows in matrices of 16 (`wgsl/halves.wgsl`): no dispatch that computes a part of a row can
     /// write it.
     F16,
 }

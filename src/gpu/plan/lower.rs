@@ -118,8 +118,8 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
     }
 }
 
-/// The launch that makes a copy of a value which is there.
-pub fn feed(s: &Planner<'_>, copy: Copy) -> Launch {
+/// The launches that make a copy of a value which is there.
+pub fn feed(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
     if copy.kind == CopyKind::F16 {
         return matmul::halves(s, copy);
     }
@@ -137,7 +137,7 @@ pub fn feed(s: &Planner<'_>, copy: Copy) -> Launch {
         arithmetic: Arithmetic::F32,
     };
     binds_copy(s.graph, copy, &mut launch);
-    launch
+    vec![launch]
 }
 
 /// Lets a launch that computes `value` write the copy that belongs to it, if there is one.

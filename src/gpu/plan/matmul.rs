@@ -25,6 +25,10 @@ const GROUPS: u32 = 120;
 const INTEGER_ROWS: u32 = 32;
 const INTEGER_COLUMNS: u32 = 128;
 
+/// Steps of many rows that the tiles of `matmul_few` multiply, and those that the ones here do.
+const SHORTER: RowRange = RowRange { from: 0, to: matmul_few::SHORT };
+const LONGER: RowRange = RowRange { from: matmul_few::SHORT + 1, to: u32::MAX };
+
 /// A tile of a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
@@ -108,8 +112,8 @@ pub fn fits(s: &Planner<'_>, m: &Matmul) -> bool {
         && runs.iter().all(copied)
 }
 
-/// The launch that makes the f16 copy of a value, or of what a norm makes of it.
-pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
+/// The launches that make the f16 copy of a value, or of what a norm makes of it: one for each layout, of which a step runs one.
+pub fn halves(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
     let shape = s.graph.shape(copy.source);
     let norm = copy.norm();
     // Output rows are chosen here.
@@ -133,23 +137,33 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
         ("WORKGROUP", s.caps.invocations.min(256) as f64),
     ];
     let weight = norm.map_or(Operand::Nothing, |n| Operand::Vector(inputs(s.graph, n)[1]));
-    Launch {
-        nodes: Vec::new(),
-        dispatch: Dispatch {
-            kernel: "halves",
-            constants,
-            extent: Extent::PerRow { rows: shape.rows, each: 1 },
-        },
-        operands: vec![
-            (0, Operand::Step),
-            (1, Operand::Value(x)),
-            (6, weight),
-            (7, Operand::ActivationCopy(copy)),
-        ],
-        weight: None,
-        slots: s.slots(None),
-        arithmetic: Arithmetic::F32,
-    }
+    let launch = |(matrices, within): (bool, RowRange)| {
+        let mut constants = constants.clone();
+        constants.push(("MATRICES", matrices as u32 as f64));
+        Launch {
+            nodes: Vec::new(),
+            dispatch: Dispatch {
+                kernel: "halves",
+                constants,
+                extent: Extent::RowTiles { rows: shape.rows, tile: 1, each: 1, within },
+            },
+            operands: vec![
+                (0, Operand::Step),
+                (1, Operand::Value(x)),
+                (6, weight),
+                (7, Operand::ActivationCopy(copy)),
+            ],
+            weight: None,
+            slots: s.slots(None),
+            arithmetic: Arithmetic::F32,
+        }
+    };
+    let layouts = match s.class {
+        RowClass::Many if matmul_few::fits(s.caps) => vec![(true, SHORTER), (false, LONGER)],
+        RowClass::Many => vec![(false, RowRange::ALL)],
+        _ => vec![(true, RowRange::ALL)],
+    };
+    layouts.into_iter().map(launch).collect()
 }
 
 /// The launches of a group of one run that leaves one value behind: one for each kind of tile, of which a step runs one.
@@ -279,7 +293,7 @@ fn eps(s: &Planner<'_>, copy: Copy) -> f64 {
 
 /// The dispatches for any number of rows, of which one runs, over `rows` rows of `cols` weights from row `first` of what is bound on.
 fn shapes(caps: &Caps, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
-    let short = matmul_few::short(caps, [cols, rows, first]);
+    let short = matmul_few::short(caps, [cols, rows, first], SHORTER);
     let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
     let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };
     let mut constants = matvec_constants(cols, rows, first);
@@ -296,9 +310,7 @@ fn shapes(caps: &Caps, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
         constants.extend(caps.subgroup_constant());
     }
     let each = (rows as u32).div_ceil(tile.columns);
-    let from = if short.is_some() { matmul_few::SHORT + 1 } else { 0 };
-
-    let within = RowRange { from, to: u32::MAX };
+    let within = if short.is_some() { LONGER } else { RowRange::ALL };
     let extent = Extent::RowTiles { rows: Rows::Step, tile: tile.rows, each, within };
     short.into_iter().chain([Dispatch { kernel: "matmul_matrix", constants, extent }]).collect()
 }

@@ -87,12 +87,11 @@ pub fn shapes(caps: &Caps, [cols, n, first]: [usize; 3], rows: Rows) -> Vec<Disp
     tiles.iter().enumerate().map(of).collect()
 }
 
-/// The dispatch for the shorter ones of steps of many rows.
-pub fn short(caps: &Caps, [cols, n, first]: [usize; 3]) -> Option<Dispatch> {
+/// The dispatch for those steps of many rows that are `within` a range.
+pub fn short(caps: &Caps, [cols, n, first]: [usize; 3], within: RowRange) -> Option<Dispatch> {
     let matrix = caps.matrix?;
     let tile = |&rows: &u32| Tile::choose(caps, matrix, rows, n as u32);
     let tile = ROWS.iter().rev().find_map(tile)?;
-    let within = RowRange { from: 0, to: SHORT };
     Some(shape(caps, matrix, tile, [cols, n, first], Rows::Step, within))
 }
 

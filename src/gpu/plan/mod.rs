@@ -205,7 +205,7 @@ pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
         };
         for copy in reads {
             if !copies.is_along(&copy) && fed.insert(copy) {
-                launches.push(lower::feed(s, copy));
+                launches.extend(lower::feed(s, copy));
             }
         }
         launches.extend(lower::launches(s, &copies, group));
