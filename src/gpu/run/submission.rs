@@ -133,8 +133,8 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
 
 /// Submits a step of many rows in pieces: on a small GPU a whole one takes seconds, and some systems end a driver after two.
 fn submit_pieces(gpu: &Gpu, step: &Step, resolves: bool) {
-    let launches = &gpu.bound[RowClass::Many as usize];
-    for (i, piece) in launches.chunks(PIECE).enumerate() {
+    let launches = gpu.bound[RowClass::Many as usize].iter().filter(|launch| launch.runs(step));
+    for (i, piece) in launches.collect::<Vec<_>>().chunks(PIECE).enumerate() {
         let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
