@@ -1,8 +1,10 @@
 //! Runs the same graph on wgpu.
 //!
-//! `plan` turns the graph into launches (by `fuse`'s patterns or node by node by `kernels`), as plain data; `pipelines`, `weights` and `buffers` make what they
+//! `plan` turns the graph into launches (by groups, or node by node by `kernels`), as plain data; `pipelines` and `memory` make what they
 //! name; a bound `launch` is a dispatch with all of it; `submission` encodes batches ahead of their results, `sampler` what chooses their tokens; `trace` and `profile` look on.
 
+mod adapter;
+mod caps;
 mod device;
 mod link;
 mod memory;
@@ -26,9 +28,9 @@ use memory::buffers::{Buffers, Room, step_words};
 use plan::groups;
 use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
-pub use device::{
-    AdapterLine, Api, Caps, Device, Masks, adapters, adapters_async, best, best_async, choose, choose_async,
-};
+pub use adapter::{AdapterLine, Api, adapters, adapters_async, best, best_async, choose, choose_async};
+pub use caps::{Caps, Masks};
+pub use device::Device;
 pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;

@@ -3,7 +3,7 @@
 //! The numbers are what an H200 did best with; benches/README.md has the measurements.
 
 use crate::backend::Precision;
-use crate::gpu::device::{Caps, Matrix};
+use crate::gpu::caps::{Caps, Matrix};
 use crate::gpu::link::Slots;
 use crate::gpu::plan::copies::{Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};

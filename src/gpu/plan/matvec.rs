@@ -3,7 +3,7 @@
 //! The numbers are what an H100 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
 
 use crate::formats::Format;
-use crate::gpu::device::Caps;
+use crate::gpu::caps::Caps;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::graph::Rows;
 

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 
 use crate::backend::Precision;
 use crate::formats::Format;
-use crate::gpu::device::Caps;
+use crate::gpu::caps::Caps;
 use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::Layout;
 use crate::gpu::plan::dispatch::Dispatch;
