@@ -251,7 +251,10 @@ impl<'s> Generation<'s> {
             Update::Finished(finish) => {
                 // The end token was computed like any other.
                 self.usage.completion += usize::from(finish == Finish::Stopped);
-                let reason = if finish == Finish::Stopped { Reason::Stop } else { Reason::Length };
+                let reason = match finish {
+                    Finish::Stopped | Finish::Complete => Reason::Stop,
+                    Finish::Length | Finish::Context => Reason::Length,
+                };
                 self.finish(n, reason);
             }
             Update::Failed(error) => return Err(error.into()),
