@@ -105,7 +105,20 @@ impl Cpu {
         let slots = (0..config.slots).map(slot).collect();
         let kernels = Some(Kernels::new(Instructions::best(), config.precision));
         let (held, done) = (Vec::new(), VecDeque::new());
-        Ok(Cpu { file, model, config, kernels, caches, states, snapshots, tables, slots, tickets: 0, held, done })
+        Ok(Cpu {
+            file,
+            model,
+            config,
+            kernels,
+            caches,
+            states,
+            snapshots,
+            tables,
+            slots,
+            tickets: 0,
+            held,
+            done,
+        })
     }
 
     /// The same, with each node computed by its op's own reference: slow, and what everything else is held to.

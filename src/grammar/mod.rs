@@ -146,7 +146,9 @@ impl Grammars {
     pub fn check(&self, language: &Language) -> Result<()> {
         language.check_size()?;
         match language {
-            Language::JsonSchema(schema) => schema::check(schema, &|language| self.parser(&language.clone().into())),
+            Language::JsonSchema(schema) => {
+                schema::check(schema, &|language| self.parser(&language.clone().into()))
+            }
             _ => self.parser(&language.clone().into()).map(drop).map_err(Error::Usage),
         }
     }
@@ -202,13 +204,16 @@ struct Answer(Parser);
 impl Matcher for Answer {
     fn mask(&mut self) -> Result<TokenMask> {
         let mask = self.0.compute_mask_or_eos();
-        let mask = mask.map_err(|e| Error::Other(format!("the grammar cannot go on: {}", plain(&e.to_string()))))?;
+        let mask =
+            mask.map_err(|e| Error::Other(format!("the grammar cannot go on: {}", plain(&e.to_string()))))?;
         Ok(TokenMask::from_words(mask.as_slice()))
     }
 
     fn push(&mut self, token: u32) -> Result<()> {
         let taken = self.0.consume_token(token);
-        taken.map_err(|e| Error::Other(format!("token {token} is not in the grammar: {}", plain(&e.to_string()))))
+        taken.map_err(|e| {
+            Error::Other(format!("token {token} is not in the grammar: {}", plain(&e.to_string())))
+        })
     }
 
     fn is_complete(&self) -> bool {

@@ -36,9 +36,13 @@ pub(super) struct Thinking {
 #[derive(Debug)]
 enum Place {
     /// So many of the tokens that begin a thought have come; where it is none, the answer may begin instead.
-    Opening { told: usize },
+    Opening {
+        told: usize,
+    },
     /// In a thought, of which this came last.
-    Thought { tail: Vec<u8> },
+    Thought {
+        tail: Vec<u8>,
+    },
     Answer,
 }
 

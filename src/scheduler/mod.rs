@@ -223,7 +223,8 @@ impl<'a> Scheduler<'a> {
             let taken = s.tokens[prompt..].iter().try_for_each(|&token| matcher.push(token));
             broken = taken.err().map(|error| error.to_string());
         }
-        s.active = Some(Active { sampling, limit, drawn: 0, handed: 0, prompt, told: false, matcher, broken });
+        s.active =
+            Some(Active { sampling, limit, drawn: 0, handed: 0, prompt, told: false, matcher, broken });
         if again {
             self.go_back(slot, self.slots[slot as usize].tokens.len() - 1);
         }
