@@ -29,6 +29,8 @@ pub enum Then {
     Logits,
     /// A token is sampled from each, as its slot was told to ([`crate::backend::Backend::set_slot`]).
     Sample,
+    /// The same, once it is known which tokens may come ([`crate::backend::Backend::sample`]): of one step.
+    SampleMasked,
 }
 
 /// Rows that are computed together. Rows of one slot follow each other in the order of their positions.

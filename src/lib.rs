@@ -35,12 +35,15 @@ pub mod cancel;
 pub mod chat;
 pub mod check;
 pub mod checkpoint;
+pub mod constraint;
 pub mod cpu;
 pub mod engine;
 pub mod error;
 pub mod formats;
 pub mod gguf;
 pub mod gpu;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 pub mod graph;
 pub mod hub;
 pub mod logprobs;

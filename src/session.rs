@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::backend::{Backend, RuntimeConfig};
 use crate::blocking::block_on;
 use crate::cancel::Cancel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sampler::{Sampling, no_token};
 use crate::scheduler::{Event, Request, Scheduler};
 
@@ -199,6 +199,10 @@ impl<'a> Session<'a> {
                 }
                 Event::NoToken => {
                     finished = Some(Err(no_token()));
+                    true
+                }
+                Event::Failed(what) => {
+                    finished = Some(Err(Error::Other(what)));
                     true
                 }
             };

@@ -308,7 +308,7 @@ impl Run {
 /// A generation's end, as JSON says it.
 fn reason(finish: Finish) -> &'static str {
     match finish {
-        Finish::Stopped => "stop",
+        Finish::Stopped | Finish::Complete => "stop",
         Finish::Length => "length",
         Finish::Context => "context",
     }

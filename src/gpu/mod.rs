@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig};
 use crate::batch::{Batch, Collected, Ticket};
 use crate::blocking::{Waiting, block_on};
+use crate::constraint::TokenMask;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
@@ -311,6 +312,10 @@ impl Backend for Gpu {
 
     fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
         submission::submit(self, batch)
+    }
+
+    fn sample(&mut self, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()> {
+        submission::sample(self, ticket, masks)
     }
 
     fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {

@@ -13,9 +13,12 @@ mod memory;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use rayon::iter::{ParallelBridge, ParallelIterator};
+
 use crate::backend::{Backend, Limits, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Input, Then, Ticket};
 use crate::blocking::block_on;
+use crate::constraint::{Constraint, Matcher, TokenMask};
 use crate::error::{Error, Result};
 use crate::logprobs::Logprobs;
 use crate::memory::{Pages, Snapshots};
@@ -33,6 +36,8 @@ pub enum Finish {
     Context,
     /// The caller broke off: an end token, a stop string, Ctrl-C.
     Stopped,
+    /// The constraint lets nothing come behind it.
+    Complete,
 }
 
 /// What happened in a slot.
@@ -46,6 +51,8 @@ pub enum Event {
     Finished(Finish),
     /// Every logit was NaN, so that there is no next token ([`sampler::no_token`]); the slot takes another request.
     NoToken,
+    /// The constraint cannot go on, and why; the slot takes another request.
+    Failed(String),
 }
 
 /// What is appended to a sequence, and what is wanted behind it.
@@ -88,6 +95,23 @@ struct Active {
     prompt: usize,
     /// Whether the backend knows how to sample for the slot.
     told: bool,
+    /// Where the sequence stands in what it keeps to.
+    matcher: Option<Box<dyn Matcher>>,
+    /// Why that cannot go on.
+    broken: Option<String>,
+}
+
+impl Active {
+    /// The tokens that may come next; none where all may, or where that cannot be known.
+    fn mask(&mut self) -> Option<TokenMask> {
+        match self.matcher.as_mut()?.mask() {
+            Ok(mask) => Some(mask),
+            Err(error) => {
+                self.broken = Some(error.to_string());
+                None
+            }
+        }
+    }
 }
 
 /// A batch in flight.
@@ -193,8 +217,14 @@ impl<'a> Scheduler<'a> {
         let again = s.submitted == s.tokens.len() && request.limit != Some(0);
         let limit = request.limit.unwrap_or(usize::MAX);
         let prompt = s.tokens.len().saturating_sub(generated);
+        let (sampling, mut broken) = (request.sampling, None);
+        let mut matcher = sampling.constraint.as_ref().map(Constraint::start);
+        if let Some(matcher) = &mut matcher {
+            let taken = s.tokens[prompt..].iter().try_for_each(|&token| matcher.push(token));
+            broken = taken.err().map(|error| error.to_string());
+        }
         s.active =
-            Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, prompt, told: false });
+            Some(Active { sampling, limit, drawn: 0, handed: 0, prompt, told: false, matcher, broken });
         if again {
             self.go_back(slot, self.slots[slot as usize].tokens.len() - 1);
         }
@@ -302,7 +332,13 @@ impl<'a> Scheduler<'a> {
         active.told = false;
         let position = s.submitted as u32 - 1;
         let generated = s.tokens.get(active.prompt..).unwrap_or_default();
-        let token = sampler::sample_adjusted(logits, &s.tokens, generated, &active.sampling, position);
+        let masked = active.mask().map(|mask| {
+            let mut left = logits.to_vec();
+            mask.apply(&mut left);
+            left
+        });
+        let left = masked.as_deref().unwrap_or(logits);
+        let token = sampler::sample_adjusted(left, &s.tokens, generated, &active.sampling, position);
         let token = token.unwrap_or(NO_TOKEN);
         if let Some(top) = active.sampling.logprobs
             && token != NO_TOKEN
@@ -316,17 +352,24 @@ impl<'a> Scheduler<'a> {
     fn hand_out(&mut self, slot: u32, token: u32, on_event: &mut dyn FnMut(u32, Event) -> bool) {
         let s = &mut self.slots[slot as usize];
         let Some(active) = &mut s.active else { return };
-        if token == NO_TOKEN {
-            self.stop(slot);
-            on_event(slot, Event::NoToken);
-            return;
-        }
-        s.tokens.push(token);
-        active.handed += 1;
-        if !on_event(slot, Event::Token(token)) {
-            self.stop(slot);
-            on_event(slot, Event::Finished(Finish::Stopped));
-        }
+        let ended = if let Some(broken) = active.broken.take() {
+            Event::Failed(broken)
+        } else if token == NO_TOKEN {
+            Event::NoToken
+        } else {
+            s.tokens.push(token);
+            active.handed += 1;
+            match on_event(slot, Event::Token(token)) {
+                false => Event::Finished(Finish::Stopped),
+                true => match active.matcher.as_mut().map(|matcher| (matcher.push(token), matcher)) {
+                    Some((Err(error), _)) => Event::Failed(error.to_string()),
+                    Some((Ok(()), matcher)) if matcher.is_complete() => Event::Finished(Finish::Complete),
+                    _ => return,
+                },
+            }
+        };
+        self.stop(slot);
+        on_event(slot, ended);
     }
 
     /// Tells of the requests that have all they can have.
@@ -368,10 +411,13 @@ impl<'a> Scheduler<'a> {
         // What is sampled here must be known before anything behind it is computed.
         let sampled_here = |s: &Slot| s.active.as_ref().is_some_and(|a| a.sampling.is_for_host());
         let on_host = self.slots.iter().any(sampled_here);
-        if on_host && !self.flights.is_empty() {
+        // So it is with what a mask depends on; only the logits stay where they are.
+        let masked = |s: &Slot| s.active.as_ref().is_some_and(|a| a.matcher.is_some());
+        let one_by_one = on_host || self.slots.iter().any(masked);
+        if one_by_one && !self.flights.is_empty() {
             return Ok(None);
         }
-        let steps = match prompts || on_host || count > self.limits.repeated {
+        let steps = match prompts || one_by_one || count > self.limits.repeated {
             true => 1,
             false => {
                 self.slots.iter().filter(decoding).map(|s| self.left(s)).min().unwrap_or(1).min(self.steps)
@@ -405,8 +451,23 @@ impl<'a> Scheduler<'a> {
             }
         }
         self.turn = (self.turn + 1) % self.slots.len();
+        let masked = |&(slot, _): &(u32, u64)| masked(&self.slots[slot as usize]);
+        if then == Then::Sample && flight.outputs.iter().any(masked) {
+            batch.then = Then::SampleMasked;
+        }
         flight.ticket = self.backend.submit(&batch)?;
+        if batch.then == Then::SampleMasked {
+            let masks = self.masks(&flight.outputs);
+            self.backend.sample(&flight.ticket, &masks)?;
+        }
         Ok(Some(flight))
+    }
+
+    /// The masks of those slots of a batch's outputs that have any, found while the backend computes.
+    fn masks(&mut self, outputs: &[(u32, u64)]) -> Vec<(u32, TokenMask)> {
+        let sampled = |(slot, _): &(u32, &mut Slot)| outputs.iter().any(|(of, _)| of == slot);
+        let slots = (0..).zip(&mut self.slots).filter(sampled);
+        slots.par_bridge().filter_map(|(slot, s)| Some((slot, s.active.as_mut()?.mask()?))).collect()
     }
 
     /// Steps that a slot may still take.

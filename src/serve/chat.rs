@@ -8,11 +8,10 @@ use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::failure::{Failure, json_response};
-use super::fields::Fields;
 use super::generation::{Generation, Part, Prompt, Reason, Started, TokenLogprob, Usage, Wanted};
 use super::params::{Params, fresh_id};
 use super::served::Served;
-use super::{App, conversation, sse};
+use super::{App, constrained, conversation, sse};
 
 /// What asks for something that is not there.
 const UNSUPPORTED: &[&str] = &["functions", "function_call", "audio", "prediction", "web_search_options"];
@@ -32,15 +31,16 @@ pub async fn completions(State(app): State<Arc<App>>, request: Request) -> Resul
         (false, Some(_)) => return Err(Failure::field("top_logprobs", "needs 'logprobs': true")),
         (false, None) => {}
     }
-    response_format(&mut fields)?;
+    let format = constrained::output_format(&mut fields)?;
     for name in UNSUPPORTED {
         fields.refuse(name, "is not supported")?;
     }
     if fields.list("modalities")?.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
         return Err(Failure::unsupported("modalities", "asks for more than text"));
     }
-    let asked = conversation::read(&mut fields, &served)?;
-    let (calls, one_call) = (asked.calls, asked.one_call);
+    let mut asked = conversation::read(&mut fields, &served)?;
+    asked.structure.format = format;
+    let (calls, one_call) = (asked.calls, asked.structure.one_call);
     let prompt = app.prompt(served.clone(), asked, &entry).await?;
     let shape = Shape { id: fresh_id("chatcmpl-", 24), created: app.now(), model: served.name.clone() };
     let (stream, include_usage) = (params.stream, params.include_usage);
@@ -56,30 +56,6 @@ pub async fn completions(State(app): State<Arc<App>>, request: Request) -> Resul
         shape.streamed(generation, include_usage, &events).await
     };
     Ok(sse::respond(entry, run, sse::openai_error))
-}
-
-/// Takes `{"type": "text"}`.
-pub fn response_format(fields: &mut Fields) -> Result<(), Failure> {
-    for name in [
-        "grammar",
-        "json_schema",
-        "guided_json",
-        "guided_regex",
-        "guided_grammar",
-        "guided_choice",
-        "structured_outputs",
-    ] {
-        fields.refuse(name, "is not supported: answers are not constrained")?;
-    }
-    let Some(format) = fields.any("response_format") else { return Ok(()) };
-    match Fields::of("response_format", format)?.text("type")?.as_deref() {
-        Some("text") => Ok(()),
-        Some(kind) => {
-            let what = format!("is {kind:?}, and only 'text' is supported: answers are not constrained");
-            Err(Failure::unsupported("response_format.type", what))
-        }
-        None => Err(Failure::field("response_format.type", "is required: 'text'")),
-    }
 }
 
 /// What is the same in all of an answer.
@@ -253,7 +229,8 @@ impl App {
                 let rendered = asked.render(&served)?;
                 let tokens = rendered.encode(&served.tokenizer)?;
                 let text = rendered.text();
-                Ok((Prompt { tokens, rendered: Some(rendered) }, text))
+                let constraint = asked.structure.constraint(&served, Some(&text))?;
+                Ok((Prompt { tokens, rendered: Some(rendered), constraint }, text))
             })
             .await?;
         if self.settings.log_prompts {

@@ -7,7 +7,8 @@ use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::chat::{response_format, usage};
+use super::chat::usage;
+use super::constrained::{Structure, output_format};
 use super::failure::{Failure, json_response};
 use super::fields::wrong;
 use super::generation::{Generation, Part, Prompt, Reason, Started, TokenLogprob, Wanted};
@@ -28,7 +29,7 @@ pub async fn completions(State(app): State<Arc<App>>, request: Request) -> Resul
     if let Some(top) = fields.whole("logprobs", 0..=i64::MAX)? {
         params.set_logprobs("logprobs", top)?;
     }
-    response_format(&mut fields)?;
+    let structure = Structure { format: output_format(&mut fields)?, ..Structure::default() };
     fields.refuse("suffix", "is not supported")?;
     if fields.whole("best_of", 1..=i64::MAX)?.is_some_and(|best| best != params.choices as i64) {
         return Err(Failure::unsupported("best_of", "is not supported, unless it is as many as 'n'"));
@@ -44,6 +45,7 @@ pub async fn completions(State(app): State<Arc<App>>, request: Request) -> Resul
     let of = served.clone();
     let (prompts, texts) = app
         .compute(move || {
+            let constraint = structure.constraint(&of, None)?;
             let mut prompts = Vec::new();
             let mut texts = Vec::new();
             for source in sources {
@@ -59,7 +61,7 @@ pub async fn completions(State(app): State<Arc<App>>, request: Request) -> Resul
                 if tokens.is_empty() {
                     return Err(Failure::field("prompt", "is empty: there is nothing to continue"));
                 }
-                prompts.push(Prompt { tokens, rendered: None });
+                prompts.push(Prompt { tokens, rendered: None, constraint: constraint.clone() });
                 texts.push(text);
             }
             Ok((prompts, texts))

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::constrained::{Structure, Tools};
 use super::failure::Failure;
 use super::fields::{Fields, wrong};
 use super::served::Served;
@@ -17,8 +18,8 @@ pub struct Asked {
     pub options: Options,
     /// How calls are looked for in the answer; none where there are no tools to call.
     pub calls: Option<CallFormat>,
-    /// One call at most.
-    pub one_call: bool,
+    /// What form the answer must have.
+    pub structure: Structure,
 }
 
 /// Reads `messages`, tools and what a template is told.
@@ -62,12 +63,24 @@ pub fn asked(
             return Err(Failure::field(format!("{name}.function.name"), "is required: the function's name"));
         }
     }
+    let mut structure = Structure { one_call: !parallel, ..Structure::default() };
     match choice.as_ref().map(|choice| (choice, choice.as_str())) {
         None | Some((_, Some("auto"))) => {}
         Some((_, Some("none"))) => conversation.tools.clear(),
-        Some((_, Some("required")) | (Value::Object(_), _)) => {
-            let what = "asks for a call in any case, which is not supported: give 'auto' or 'none'";
-            return Err(Failure::unsupported("tool_choice", what));
+        Some((_, Some("required"))) => structure.required = Some(Tools::of(&conversation.tools, None)?),
+        Some((Value::Object(choice), _)) => {
+            if choice.get("type").is_some_and(|kind| kind != "function") {
+                return Err(Failure::unsupported(
+                    "tool_choice.type",
+                    "is no 'function', and nothing else is supported",
+                ));
+            }
+            let name =
+                choice.get("function").map_or_else(|| choice.get("name"), |function| function.get("name"));
+            let Some(name) = name.and_then(Value::as_str) else {
+                return Err(Failure::field("tool_choice.function.name", "is required: the function's name"));
+            };
+            structure.required = Some(Tools::of(&conversation.tools, Some(name))?);
         }
         Some((other, _)) => {
             return Err(wrong("tool_choice", "'auto', 'none', 'required' or an object", other));
@@ -80,7 +93,12 @@ pub fn asked(
     }
     let options = Options { add_generation_prompt: true, variables, ..Options::default() };
     let calls = served.calls.filter(|_| tools);
-    Ok(Asked { conversation, options, calls, one_call: !parallel })
+    structure.offered = conversation.tools.clone();
+    if structure.required.is_some() && calls.is_none() {
+        let what = "asks for a call, and how this model writes calls is not known: give 'auto' or 'none'";
+        return Err(Failure::unsupported("tool_choice", what));
+    }
+    Ok(Asked { conversation, options, calls, structure })
 }
 
 impl Asked {

@@ -13,6 +13,7 @@ use super::params::Params;
 use super::served::Served;
 use crate::cancel::Cancel;
 use crate::chat::{CallFormat, Calls, End, Piece as ReplyPiece, Rendered, Reply, Said};
+use crate::constraint::Constraint;
 use crate::logprobs::Logprobs;
 use crate::scheduler::Finish;
 use crate::worker::{Job, Update};
@@ -24,6 +25,8 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// What a template made of a conversation; none where it is a text.
     pub rendered: Option<Rendered>,
+    /// What the answer must keep to.
+    pub constraint: Option<Constraint>,
 }
 
 /// Everything that is asked for.
@@ -141,8 +144,10 @@ impl Started {
             let mut sampling = wanted.params.sampling.clone();
             sampling.seed = sampling.seed.wrapping_add((choice % wanted.params.choices) as u64);
             cancels.push(cancel.clone());
+            let prompt = &wanted.prompts[choice / wanted.params.choices];
+            sampling.constraint = prompt.constraint.clone();
             jobs.push(Job {
-                tokens: wanted.prompts[choice / wanted.params.choices].tokens.clone(),
+                tokens: prompt.tokens.clone(),
                 sampling,
                 limit: wanted.params.limit,
                 ends: served.ends.clone(),
@@ -251,7 +256,10 @@ impl<'s> Generation<'s> {
             Update::Finished(finish) => {
                 // The end token was computed like any other.
                 self.usage.completion += usize::from(finish == Finish::Stopped);
-                let reason = if finish == Finish::Stopped { Reason::Stop } else { Reason::Length };
+                let reason = match finish {
+                    Finish::Stopped | Finish::Complete => Reason::Stop,
+                    Finish::Length | Finish::Context => Reason::Length,
+                };
                 self.finish(n, reason);
             }
             Update::Failed(error) => return Err(error.into()),

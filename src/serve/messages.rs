@@ -8,6 +8,7 @@ use axum::http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Blocks, Change};
+use super::constrained::{OutputFormat, flat_format};
 use super::failure::{Failure, json_response};
 use super::fields::{Fields, wrong};
 use super::generation::{Generation, Reason, Started, Usage, Wanted};
@@ -45,11 +46,13 @@ async fn answer(app: Arc<App>, request: Request) -> Result<Response<Body>, Failu
         return Err(Failure::unsupported("n", "is not supported here"));
     }
     params.stops.extend(fields.texts("stop_sequences", 16)?);
-    for name in ["container", "mcp_servers", "output_format", "output_config"] {
+    for name in ["container", "mcp_servers"] {
         fields.refuse(name, "is not supported")?;
     }
-    let asked = read(&mut fields, &served)?;
-    let (calls, one_call) = (asked.calls, asked.one_call);
+    let format = output_config(&mut fields)?;
+    let mut asked = read(&mut fields, &served)?;
+    asked.structure.format = format;
+    let (calls, one_call) = (asked.calls, asked.structure.one_call);
     let prompt = app.prompt(served.clone(), asked, &entry).await?;
     let stream = params.stream;
     let shape = Shape { id: fresh_id("msg_", 24), model: served.name.clone(), stops: params.stops.clone() };
@@ -65,6 +68,16 @@ async fn answer(app: Arc<App>, request: Request) -> Result<Response<Body>, Failu
         async move |events: sse::Events| shape.streamed(Generation::new(&served, started), &events).await;
     let on_error = |failure: &Failure| format!("event: error\ndata: {}\n\n", failure.anthropic());
     Ok(sse::respond(entry, run, on_error))
+}
+
+/// `output_config.format`, which was `output_format` before.
+fn output_config(fields: &mut Fields) -> Result<Option<OutputFormat>, Failure> {
+    let mut format = fields.any("output_format").map(|format| ("output_format", format));
+    if let Some(config) = fields.any("output_config") {
+        let inner = Fields::of("output_config", config)?.any("format");
+        format = inner.map(|inner| ("output_config.format", inner)).or(format);
+    }
+    format.map_or(Ok(None), |(name, format)| flat_format(name, format))
 }
 
 /// The conversation, in the form that templates know.
@@ -103,7 +116,11 @@ fn read(fields: &mut Fields, served: &Served) -> Result<conversation::Asked, Fai
         let mut given = Fields::of("tool_choice", given)?;
         parallel = !given.flag("disable_parallel_tool_use")?.unwrap_or(false);
         choice = match given.text("type")?.as_deref() {
-            Some("any" | "tool") => Some(json!("required")),
+            Some("any") => Some(json!("required")),
+            Some("tool") => match given.text("name")? {
+                Some(name) => Some(json!({ "type": "function", "name": name })),
+                None => return Err(Failure::field("tool_choice.name", "is required: the tool's name")),
+            },
             Some(kind @ ("auto" | "none")) => Some(kind.into()),
             _ => return Err(Failure::field("tool_choice.type", "is required: auto, none, any or tool")),
         };

@@ -7,6 +7,7 @@
 mod blocks;
 mod chat;
 mod completions;
+mod constrained;
 mod conversation;
 mod failure;
 mod fields;

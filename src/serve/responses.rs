@@ -8,6 +8,7 @@ use axum::http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Blocks, Change};
+use super::constrained::flat_format;
 use super::failure::{Failure, json_response};
 use super::fields::{Fields, wrong};
 use super::generation::{Generation, Reason, Started, Usage, Wanted};
@@ -34,13 +35,8 @@ pub async fn responses(State(app): State<Arc<App>>, request: Request) -> Result<
     if fields.text("truncation")?.is_some_and(|kind| kind != "disabled") {
         return Err(Failure::unsupported("truncation", "is not supported: nothing is left out"));
     }
-    if let Some(text) = fields.object("text")?
-        && let Some(kind) =
-            text.get("format").and_then(|format| format.get("type")).filter(|kind| *kind != "text")
-    {
-        let what = format!("is {kind}, and only 'text' is supported: answers are not constrained");
-        return Err(Failure::unsupported("text.format.type", what));
-    }
+    let format = fields.object("text")?.and_then(|mut text| text.shift_remove("format"));
+    let format = format.map_or(Ok(None), |format| flat_format("text.format", format))?;
     let echo = Echo {
         instructions: fields.text("instructions")?,
         tools: fields.list("tools")?.unwrap_or_default(),
@@ -55,8 +51,9 @@ pub async fn responses(State(app): State<Arc<App>>, request: Request) -> Result<
             None => None,
         },
     };
-    let asked = read(&mut fields, &echo, &served)?;
-    let (calls, one_call) = (asked.calls, asked.one_call);
+    let mut asked = read(&mut fields, &echo, &served)?;
+    asked.structure.format = format;
+    let (calls, one_call) = (asked.calls, asked.structure.one_call);
     let prompt = app.prompt(served.clone(), asked, &entry).await?;
     let stream = params.stream;
     let shape = Shape { id: fresh_id("resp_", 24), created: app.now(), model: served.name.clone(), echo };

@@ -257,6 +257,11 @@ impl Tokenizer {
         self.controls.get(&id).map(|text| &**text)
     }
 
+    /// The control token with this text.
+    pub fn control_token(&self, text: &str) -> Option<u32> {
+        self.controls.iter().find(|(_, control)| &***control == text).map(|(&id, _)| id)
+    }
+
     /// Whether [`Encode::bos`] adds BOS.
     pub fn adds_bos(&self) -> bool {
         self.adds_bos

@@ -244,6 +244,10 @@ impl Running {
                 self.ended = true;
                 self.tell(Update::Failed(no_token()))
             }
+            Event::Failed(what) => {
+                self.ended = true;
+                self.tell(Update::Failed(Error::Other(what)))
+            }
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn fields() -> Outcome {
         ("logit_bias", json!({ "x": 1 })),
         ("logit_bias", json!({ "1": 101 })),
         ("logit_bias", json!({ "1": "a" })),
-        ("response_format", json!({ "type": "json_object" })),
+        ("response_format", json!({ "type": "xml" })),
         ("response_format", json!({})),
         ("response_format", json!("text")),
         ("grammar", json!("root ::= x")),

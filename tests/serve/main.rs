@@ -3,6 +3,10 @@
 #[path = "../common/adapters.rs"]
 mod adapters;
 mod answers;
+#[path = "../common/blocks.rs"]
+mod blocks;
+#[path = "../common/byte_model.rs"]
+mod byte_model;
 mod calls;
 mod client;
 #[path = "../common/demands.rs"]
@@ -10,10 +14,17 @@ mod demands;
 mod errors;
 mod faults;
 mod forms;
+#[path = "../common/gguf_file.rs"]
+mod gguf_file;
+#[path = "../common/json_schema.rs"]
+mod json_schema;
 mod many;
 #[cfg(unix)]
 mod program;
 mod server;
+mod structured;
+#[path = "../common/tiny_model.rs"]
+mod tiny_model;
 
 use std::process::ExitCode;
 
@@ -44,6 +55,7 @@ fn main() -> ExitCode {
                 many::small_pool,
             ),
             ("log probabilities are those of the tokens that are chosen", answers::logprobs),
+            ("answers by a schema are valid, at all paths, whole and streamed", structured::formats),
         ];
         for &(name, run) in all {
             let of = target.clone();
@@ -56,6 +68,11 @@ fn main() -> ExitCode {
         ("biases and penalties change what is chosen", answers::sampling),
         ("text becomes tokens and tokens text", answers::tokens),
         ("thoughts and calls of tools have the shapes that clients know", calls::all_forms),
+        ("expressions and grammars are kept to", structured::languages),
+        ("a required call comes in every form", structured::required),
+        ("channels are thoughts, text and calls", structured::channels),
+        ("a schema holds behind a thought", structured::thoughts),
+        ("schemas and choices that cannot be kept to are 400 and named", structured::mistakes),
         ("responses have the shapes that clients know", forms::responses),
         ("messages have the shapes that clients know", forms::messages),
         ("a shared beginning is computed once", many::prefixes),
