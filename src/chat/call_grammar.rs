@@ -3,8 +3,11 @@
 use serde_json::Value;
 
 use super::call::CallFormat;
-use crate::grammar::{Grammar, Language};
-use crate::tokenizer::Tokenizer;
+use super::harmony::Harmony;
+use super::thinking;
+use crate::error::Result;
+use crate::grammar::{Grammar, Language, Thought};
+use crate::tokenizer::{Encode, Tokenizer};
 
 /// A tool that may be called.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,14 +92,31 @@ pub fn call_grammar(
     Grammar::framed(format!("start: {start}\n{rules}"), languages)
 }
 
-/// An answer of this form alone, in the way of a model with this vocabulary.
-pub fn answer_grammar(answer: Language, tokenizer: &Tokenizer, speaks_harmony: bool) -> Grammar {
-    if !speaks_harmony {
+/// An answer of this form alone to `prompt`, where a template wrote one.
+pub fn answer_grammar(answer: Language, prompt: Option<&str>, tokenizer: &Tokenizer) -> Grammar {
+    if !prompt.is_some_and(|prompt| Harmony::is_spoken(prompt, tokenizer)) {
         return answer.into();
     }
     let marks = Marks(tokenizer);
     let frame = format!("start: thought* answer\n{}{}", marks.answer(), marks.thought());
     Grammar::framed(frame, vec![("answer".into(), answer)])
+}
+
+/// The thought that may stand between a prompt and the answer; none where there is none, or where it is in the grammar. `template` is the
+/// text of the model's.
+///
+/// # Errors
+/// [`crate::error::Error::Model`] if the vocabulary has no tokens for its mark.
+pub fn thought_ahead(prompt: &str, template: &str, tokenizer: &Tokenizer) -> Result<Option<Thought>> {
+    if Harmony::is_spoken(prompt, tokenizer) {
+        return Ok(None);
+    }
+    let Some((marks, begun)) = thinking::ahead(prompt, template) else { return Ok(None) };
+    let open = match begun {
+        true => Vec::new(),
+        false => tokenizer.encode(marks.open, Encode { special: true, bos: false })?,
+    };
+    Ok(Some(Thought { open, close: marks.close.into() }))
 }
 
 /// Marks as Lark.

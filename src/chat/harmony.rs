@@ -17,6 +17,8 @@ pub(super) struct Harmony {
     place: Place,
     /// Whether there was text, from which more is kept apart.
     told: bool,
+    /// Bytes of the heading that the prompt wrote.
+    given: usize,
 }
 
 #[derive(Debug)]
@@ -28,22 +30,37 @@ enum Place {
 }
 
 impl Harmony {
-    /// At the beginning of what follows `prompt`; none where the model's vocabulary has no channels.
-    pub fn behind(prompt: &str, tokenizer: &Tokenizer) -> Option<Harmony> {
+    /// Whether what follows `prompt` is in channels: the vocabulary has them, and the prompt speaks in them.
+    pub fn is_spoken(prompt: &str, tokenizer: &Tokenizer) -> bool {
         let known = |mark: &&str| tokenizer.control_token(mark).is_some();
-        if !["<|start|>", "<|channel|>", "<|message|>"].iter().all(known) {
+        prompt.contains("<|start|>") && MARKS.iter().all(known)
+    }
+
+    /// At the beginning of what follows `prompt`; none where that is not in channels.
+    pub fn behind(prompt: &str, tokenizer: &Tokenizer) -> Option<Harmony> {
+        if !Harmony::is_spoken(prompt, tokenizer) {
             return None;
         }
         let heading = prompt.rsplit("<|start|>").next().unwrap_or_default();
-        let mut harmony = Harmony { place: Place::Heading(String::new()), told: false };
+        let mut harmony = Harmony { place: Place::Heading(String::new()), told: false, given: 0 };
         match heading.split_once("<|message|>") {
             Some((heading, content)) if !content.contains("<|end|>") => {
                 harmony.open(heading);
             }
             Some(_) => {}
-            None => harmony.place = Place::Heading(heading.into()),
+            None => {
+                harmony.given = heading.len();
+                harmony.place = Place::Heading(heading.into());
+            }
         }
         Some(harmony)
+    }
+
+    /// What is left at the end: of an answer that is in no channel, all of it.
+    pub fn finish(&mut self) -> Option<Piece> {
+        let Place::Heading(heading) = &mut self.place else { return None };
+        let plain = !self.told && !heading.contains("<|channel|>") && heading.len() > self.given;
+        plain.then(|| Piece::Text(heading.split_off(self.given)))
     }
 
     /// Takes a piece of text, or a mark, and hands out what is known of it.
@@ -109,9 +126,11 @@ mod tests {
 
     /// Thoughts and texts of an answer, whose marks stand by themselves.
     fn cut(pieces: &[&str]) -> (String, String) {
-        let mut harmony = Harmony { place: Place::Heading("assistant".into()), told: false };
+        let mut harmony = Harmony { place: Place::Heading("assistant".into()), told: false, given: 9 };
         let (mut thought, mut text) = (String::new(), String::new());
-        for piece in pieces.iter().flat_map(|piece| harmony.push(piece)) {
+        let mut all: Vec<Piece> = pieces.iter().flat_map(|piece| harmony.push(piece)).collect();
+        all.extend(harmony.finish());
+        for piece in all {
             match piece {
                 Piece::Thought(piece) => thought += &piece,
                 Piece::Text(piece) => text += &piece,
@@ -123,7 +142,7 @@ mod tests {
     #[test]
     fn channels_are_thoughts_text_and_calls() {
         let call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\":1}";
-        let cases: [(&[&str], &str, &str); 6] = [
+        let cases: [(&[&str], &str, &str); 7] = [
             (&["<|channel|>", "final", "<|message|>", "Hel", "lo"], "", "Hello"),
             (
                 &[
@@ -183,6 +202,7 @@ mod tests {
                 "First.\n\nThen.",
             ),
             (&["<|channel|>", "analysis", "<|message|>", "never ends"], "never ends", ""),
+            (&[" in no", " channel"], "", " in no channel"),
         ];
         for (pieces, thought, text) in cases {
             assert_eq!(cut(pieces), (thought.to_owned(), text.to_owned()), "{pieces:?}");

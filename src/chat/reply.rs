@@ -122,9 +122,10 @@ impl<'t> Reply<'t> {
         }
         let rest = std::mem::replace(&mut self.stream, self.tokenizer.stream()).finish();
         let mut pieces = self.cut(&rest);
-        if let Parts::Marked(thinking) = &mut self.parts {
-            pieces.extend(thinking.finish());
-        }
+        pieces.extend(match &mut self.parts {
+            Parts::Marked(thinking) => thinking.finish(),
+            Parts::Channels(harmony) => harmony.finish(),
+        });
         let mut shown = self.take(pieces);
         if self.end != Some(End::Text) {
             let held = self.stops.finish();

@@ -1,5 +1,7 @@
 //! JSON schemas: how answers are written, and what is wrong with a schema, and where.
 
+use std::time::{Duration, Instant};
+
 use llguidance::JsonCompileOptions;
 use serde_json::{Map, Value};
 
@@ -13,8 +15,8 @@ const SPACE: &str = r"\x20|\n{1,2}[\x20\t]{0,20}";
 /// Where llguidance reads its options.
 const OPTIONS: &str = "x-guidance";
 
-/// Subschemas that are tried to find a fault.
-const TRIES: usize = 200;
+/// How long a fault is looked for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The schema, and how answers to it are written.
 pub fn with_options(schema: &Value) -> Value {
@@ -38,7 +40,7 @@ pub fn check<P>(schema: &Value, parser: &dyn Fn(&Language) -> Result<P, String>)
         return Err(Error::Usage("is no object, and a schema is one".into()));
     }
     let Err(what) = parser(&Language::JsonSchema(schema.clone())) else { return Ok(()) };
-    let mut search = Search { root: schema, parser, tries: TRIES };
+    let search = Search { root: schema, parser, until: Instant::now() + PATIENCE };
     let (at, what) = search.deepest(schema, String::new(), what);
     Err(Error::Usage(match at.is_empty() {
         true => what,
@@ -50,17 +52,16 @@ pub fn check<P>(schema: &Value, parser: &dyn Fn(&Language) -> Result<P, String>)
 struct Search<'s, P> {
     root: &'s Value,
     parser: &'s dyn Fn(&Language) -> Result<P, String>,
-    tries: usize,
+    until: Instant,
 }
 
 impl<P> Search<'_, P> {
     /// Where the fault of `schema` is, which is at `at`, and what it is.
-    fn deepest(&mut self, schema: &Value, at: String, what: String) -> (String, String) {
+    fn deepest(&self, schema: &Value, at: String, what: String) -> (String, String) {
         for (place, child) in children(schema) {
-            if self.tries == 0 {
+            if Instant::now() > self.until {
                 break;
             }
-            self.tries -= 1;
             if let Err(found) = (self.parser)(&Language::JsonSchema(self.alone(child)))
                 // What it refers to may be missing only because it is taken out.
                 && (!found.contains("Reference") || what.contains("Reference"))

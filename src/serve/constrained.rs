@@ -5,10 +5,9 @@ use serde_json::{Map, Value};
 use super::failure::Failure;
 use super::fields::{Fields, wrong};
 use super::served::Served;
-use crate::chat::{CallFormat, Callable, answer_grammar, call_grammar, thinking};
+use crate::chat::{Callable, answer_grammar, call_grammar, thought_ahead};
 use crate::constraint::Constraint;
-use crate::grammar::{Grammar, Language, Thought};
-use crate::tokenizer::Encode;
+use crate::grammar::{Grammar, Language};
 
 /// What an answer must be, and the field that says it.
 #[derive(Clone, Debug)]
@@ -200,7 +199,10 @@ impl Structure {
             grammars.check(&language).map_err(|error| Failure::field(field, error))?;
         }
         let grammar = self.grammar(served, tools, prompt)?;
-        let constraint = grammars.constraint(&grammar, thought(served, prompt)?);
+        let template = served.template.as_ref().ok().zip(prompt);
+        let thought =
+            template.map_or(Ok(None), |(t, prompt)| thought_ahead(prompt, t.text(), &served.tokenizer))?;
+        let constraint = grammars.constraint(&grammar, thought);
         let field = self.format.as_ref().map_or("tools", |format| &format.field);
         constraint.map(Some).map_err(|error| Failure::field(field, error))
     }
@@ -218,26 +220,8 @@ impl Structure {
                 let tools: Vec<Callable> = tools.into_iter().map(|(_, callable)| callable).collect();
                 Ok(call_grammar(format, &tools, !self.one_call, language, &served.tokenizer, template))
             }
-            (format, _, Some(language)) => {
-                let in_channels = prompt.is_some() && format == Some(CallFormat::Harmony);
-                Ok(answer_grammar(language, &served.tokenizer, in_channels))
-            }
+            (_, _, Some(language)) => Ok(answer_grammar(language, prompt, &served.tokenizer)),
             (_, _, None) => Err(Failure::internal("a call was asked for in no form")),
         }
     }
-}
-
-/// How the model may think before it answers.
-fn thought(served: &Served, prompt: Option<&str>) -> Result<Option<Thought>, Failure> {
-    let (Some(prompt), Ok(template)) = (prompt, &served.template) else { return Ok(None) };
-    // Thoughts in channels are in the grammar.
-    if served.calls == Some(CallFormat::Harmony) {
-        return Ok(None);
-    }
-    let Some((marks, begun)) = thinking::ahead(prompt, template.text()) else { return Ok(None) };
-    let open = match begun {
-        true => Vec::new(),
-        false => served.tokenizer.encode(marks.open, Encode { special: true, bos: false })?,
-    };
-    Ok(Some(Thought { open, close: marks.close.into() }))
 }

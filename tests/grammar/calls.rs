@@ -67,6 +67,10 @@ pub fn forms() -> Outcome {
             (CallFormat::Mistral, "[ARGS]"),
             (CallFormat::Harmony, ""),
         ] {
+            // Channels are control tokens wherever there are any.
+            if format == CallFormat::Harmony && controls.is_empty() {
+                continue;
+            }
             let (mut named, mut answered) = ([0; 2], 0);
             for seed in 0..24 {
                 let or = (seed % 3 == 2).then(|| Language::JsonSchema(answer.clone()));
