@@ -106,17 +106,21 @@ pub fn answer_grammar(answer: Language, prompt: Option<&str>, tokenizer: &Tokeni
 /// text of the model's.
 ///
 /// # Errors
-/// [`crate::error::Error::Model`] if the vocabulary has no tokens for its mark.
+/// [`crate::error::Error::Model`] if the vocabulary has no tokens for a byte of its mark.
 pub fn thought_ahead(prompt: &str, template: &str, tokenizer: &Tokenizer) -> Result<Option<Thought>> {
     if Harmony::is_spoken(prompt, tokenizer) {
         return Ok(None);
     }
     let Some((marks, begun)) = thinking::ahead(prompt, template) else { return Ok(None) };
-    let open = match begun {
-        true => Vec::new(),
-        false => tokenizer.encode(marks.open, Encode { special: true, bos: false })?,
-    };
-    Ok(Some(Thought { open, close: marks.close.into() }))
+    let close = marks.close.into();
+    if begun {
+        return Ok(Some(Thought { open: None, close }));
+    }
+    // Models that think know the mark as one token.
+    Ok(match tokenizer.encode(marks.open, Encode { special: true, bos: false })?[..] {
+        [open] => Some(Thought { open: Some(open), close }),
+        _ => None,
+    })
 }
 
 /// Marks as Lark.

@@ -19,6 +19,7 @@ use wgllm::{Error, Result};
 
 use super::args::{self, BackendFlag, Hardware, Prompt};
 use super::chat::{self, ChatFlags};
+use super::form::{FormFlags, Made};
 use super::ids::Ids;
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
@@ -53,6 +54,8 @@ pub struct Run {
     pub hardware: Hardware,
     #[command(flatten)]
     pub choice: SamplingFlags,
+    #[command(flatten)]
+    pub form: FormFlags,
     /// Print one JSON object at the end instead of the text
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -188,12 +191,13 @@ impl Run {
 
     /// Answers one message.
     fn answer(&self, engine: &mut Engine, template: &ChatTemplate, text: String) -> Outcome {
-        let sampling = self.sampling(engine);
+        let mut sampling = self.sampling(engine);
         let tokenizer = args::need_tokenizer(engine.tokenizer.as_ref())?;
         let mut conversation = self.chat.conversation()?;
         conversation.messages.push(Message::user(text));
         let mut dialog = Dialog::new(template, tokenizer, conversation);
         dialog.options = self.chat.rendering();
+        sampling.constraint = self.form.of_dialog(&dialog, template, tokenizer, &Made::default())?;
         self.reporter.detail(format_args!("{sampling:?}"));
         let asked = Asked {
             sampling,
@@ -219,8 +223,9 @@ impl Run {
 
     /// Continues a text or ids.
     fn continue_(&self, engine: &mut Engine, task: Task) -> Outcome {
-        let sampling = self.sampling(engine);
+        let mut sampling = self.sampling(engine);
         let tokenizer = engine.tokenizer.as_ref();
+        sampling.constraint = self.form.of_text(tokenizer)?;
         let (ids, text) = match task {
             Task::Ids(ids) => {
                 let text = tokenizer.map_or_else(|| numbers(&ids), |t| t.decode(&ids));

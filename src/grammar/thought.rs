@@ -3,13 +3,13 @@
 use llguidance::toktrie::{TokEnv, TokTrie};
 
 use crate::constraint::{Matcher, TokenMask};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How a thought is marked, and whether it has begun.
 #[derive(Clone, Debug)]
 pub struct Thought {
-    /// The tokens that begin one; nothing where the prompt has done so.
-    pub open: Vec<u32>,
+    /// The token that may begin one; none where the prompt has done so.
+    pub open: Option<u32>,
     /// The text that ends one.
     pub close: String,
 }
@@ -17,17 +17,17 @@ pub struct Thought {
 impl Thought {
     /// Where a sequence stands that may think and then answers.
     pub(super) fn before(&self, answer: Box<dyn Matcher>, tokens: TokEnv) -> Thinking {
-        let place = match self.open.is_empty() {
-            true => Place::Thought { tail: Vec::new() },
-            false => Place::Opening { told: 0 },
+        let place = match self.open {
+            Some(open) => Place::Opening(open),
+            None => Place::Thought(Vec::new()),
         };
-        Thinking { thought: self.clone(), place, answer, tokens }
+        Thinking { close: self.close.clone(), place, answer, tokens }
     }
 }
 
 /// A thought and the answer behind it.
 pub(super) struct Thinking {
-    thought: Thought,
+    close: String,
     place: Place,
     answer: Box<dyn Matcher>,
     tokens: TokEnv,
@@ -35,35 +35,26 @@ pub(super) struct Thinking {
 
 #[derive(Debug)]
 enum Place {
-    /// So many of the tokens that begin a thought have come; where it is none, the answer may begin instead.
-    Opening {
-        told: usize,
-    },
-    /// In a thought, of which this came last.
-    Thought {
-        tail: Vec<u8>,
-    },
+    /// Where a thought may begin with this token, or the answer.
+    Opening(u32),
+    /// In a thought, of which these bytes came last.
+    Thought(Vec<u8>),
     Answer,
 }
 
 impl Matcher for Thinking {
     fn mask(&mut self) -> Result<TokenMask> {
-        let vocab = self.tokens.tok_trie().vocab_size();
         match self.place {
-            Place::Opening { told: 0 } => {
+            Place::Opening(open) => {
                 let mut mask = self.answer.mask()?;
-                mask.set(self.thought.open[0], true);
-                Ok(mask)
-            }
-            Place::Opening { told } => {
-                let mut mask = TokenMask::none(vocab);
-                mask.set(self.thought.open[told], true);
+                mask.set(open, true);
                 Ok(mask)
             }
             // Whoever ends in a thought has not answered.
-            Place::Thought { .. } => {
-                let mut mask = TokenMask::all(vocab);
-                for &end in self.tokens.tok_trie().eos_tokens() {
+            Place::Thought(_) => {
+                let trie = self.tokens.tok_trie();
+                let mut mask = TokenMask::all(trie.vocab_size());
+                for &end in trie.eos_tokens() {
                     mask.set(end, false);
                 }
                 Ok(mask)
@@ -74,31 +65,24 @@ impl Matcher for Thinking {
 
     fn push(&mut self, token: u32) -> Result<()> {
         match &mut self.place {
-            Place::Opening { told } if self.thought.open[*told] == token => {
-                *told += 1;
-                if *told == self.thought.open.len() {
-                    self.place = Place::Thought { tail: Vec::new() };
-                }
-                Ok(())
-            }
-            Place::Opening { told: 0 } => {
+            Place::Opening(open) if *open == token => self.place = Place::Thought(Vec::new()),
+            Place::Opening(_) => {
                 self.place = Place::Answer;
-                self.answer.push(token)
+                self.answer.push(token)?;
             }
-            Place::Opening { .. } => Err(Error::Other(format!("token {token} is in the middle of a mark"))),
-            Place::Thought { tail } => {
+            Place::Thought(last) => {
                 let bytes = self.tokens.tok_trie().token(token);
-                tail.extend(bytes.strip_prefix(&[TokTrie::SPECIAL_TOKEN_MARKER]).unwrap_or(bytes));
-                let close = self.thought.close.as_bytes();
-                if tail.windows(close.len()).any(|part| part == close) {
+                last.extend(bytes.strip_prefix(&[TokTrie::SPECIAL_TOKEN_MARKER]).unwrap_or(bytes));
+                let close = self.close.as_bytes();
+                if last.windows(close.len()).any(|part| part == close) {
                     self.place = Place::Answer;
                 } else {
-                    tail.drain(..tail.len().saturating_sub(close.len()));
+                    last.drain(..last.len().saturating_sub(close.len()));
                 }
-                Ok(())
             }
-            Place::Answer => self.answer.push(token),
+            Place::Answer => self.answer.push(token)?,
         }
+        Ok(())
     }
 
     fn is_complete(&self) -> bool {

@@ -312,3 +312,31 @@ pub fn no_arguments() -> Outcome {
     contains(&run.err, "no prompt: a story begins")?;
     contains(&run.err, " · seed ")
 }
+
+pub fn form() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).map(|()| path.display().to_string())
+    };
+    let schema = r#"{"type":"object","properties":{"n":{"type":"integer","minimum":1,"maximum":9}},"required":["n"],"additionalProperties":false}"#;
+    for given in [schema, &write("schema.json", schema)?] {
+        let json = parse(&on_cpu(&["-p", PROMPT, "--temp", "1", "-s", "3", "-j", given, "--json"])?.out)?;
+        let answer = parse(json["text"].as_str().unwrap_or_default())?;
+        must(answer["n"].as_u64().is_some_and(|n| (1..10).contains(&n)), || answer.to_string())?;
+        equal(json["finish_reason"].as_str(), Some("stop"))?;
+    }
+    let run = on_cpu(&["-p", PROMPT, "--grammar", &write("so.lark", "start: \", so\"~3")?])?;
+    equal(run.out.as_str(), &format!("{PROMPT}, so, so, so\n"))?;
+    for (flag, value, told) in [
+        ("-j", r#"{"properties":{"a":{"type":"odd"}}}"#, "--json-schema: "),
+        ("-j", "no-such-file.json", "no-such-file.json"),
+        ("-j", "{", "--json-schema is no JSON"),
+        ("--grammar", &write("wrong.lark", "begin: \"a\"")?, "--grammar: "),
+    ] {
+        let run = wgllm(&["-m", MODEL, "-b", "cpu", "-p", PROMPT, flag, value]);
+        equal(run.code, Some(2))?;
+        contains(&run.err, told)?;
+    }
+    Ok(())
+}

@@ -182,7 +182,7 @@ fn streamed_calls(response: &Response) -> Result<Vec<(String, String)>, Failed> 
 pub fn required() -> Outcome {
     for opening in ["<tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[TOOL_CALLS][ARGS]"] {
         let template = TEMPLATE.replace("<tool_call>", opening);
-        let server = Running::ready(&Target::cpu(), Plan { template, ..Plan::default() })?;
+        let server = Running::ready(&Target::cpu(), Plan { template, context: 1024, ..Plan::default() })?;
         let address = server.address;
         let body = json!({
             "messages": messages(), "tools": tools(), "parallel_tool_calls": false, "temperature": 1, "max_tokens": 200,
@@ -240,7 +240,7 @@ fn saying(
 ) -> Result<Running, Failed> {
     Running::ready(
         &Target::cpu(),
-        Plan { template: template.into(), bytes: Some(controls), script, ..Plan::default() },
+        Plan { template: template.into(), bytes: Some(controls), script, context: 2048, ..Plan::default() },
     )
 }
 

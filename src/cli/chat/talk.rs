@@ -18,6 +18,7 @@ use super::flags::{check, set_system, usage};
 use super::saved::Saved;
 use super::{HOW_TO_LEAVE, Loaded, State, open};
 use crate::cli::config::place;
+use crate::cli::form::Made;
 use crate::cli::report::{self, Bandwidth};
 use crate::cli::run::Run;
 use crate::cli::sampling::SamplingFlags;
@@ -61,6 +62,7 @@ struct Static<'l> {
     context: usize,
     /// What runs where.
     placed: String,
+    made: Made,
 }
 
 impl<'l> Talk<'l> {
@@ -83,6 +85,7 @@ impl<'l> Talk<'l> {
             recommended,
             context: engine.plan.context,
             placed,
+            made: Made::default(),
         };
         let session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         Talk { dialog, session, loaded: fixed, state }
@@ -151,6 +154,8 @@ impl<'l> Talk<'l> {
             self.state.seed,
         );
         sampling.seed = sampling.seed.wrapping_add(self.state.again);
+        let Static { template, tokenizer, made, .. } = &self.loaded;
+        sampling.constraint = run.form.of_dialog(&self.dialog, template, tokenizer, made)?;
         let asked = Asked {
             sampling,
             limit: run.limit(),
