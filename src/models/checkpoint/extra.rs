@@ -1,0 +1,72 @@
+//! What stands in the files beside the configuration: the tokens that begin and end texts, and the chat template.
+
+use serde_json::Value;
+
+use crate::checkpoint::{Checkpoint, Config};
+use crate::error::Result;
+use crate::gguf::{Assembly, Value as Key};
+
+/// Those tokens and the template.
+pub(super) struct Extra {
+    bos: Option<u32>,
+    ends: Vec<u32>,
+    template: Option<String>,
+}
+
+impl Extra {
+    /// Reads the files.
+    pub(super) fn of(checkpoint: &Checkpoint, outer: &Config, config: &Config) -> Result<Extra> {
+        let generation = checkpoint.beside("generation_config.json")?.unwrap_or(Value::Null);
+        let named = |key: &str| {
+            let found = [generation.get(key), config.get(key), outer.get(key)];
+            found.into_iter().flatten().find(|value| !value.is_null()).cloned()
+        };
+        let ids = |value: Option<Value>| -> Vec<u32> {
+            let id = |value: &Value| value.as_u64().and_then(|id| id.try_into().ok());
+            match value {
+                Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
+                Some(one) => id(&one).into_iter().collect(),
+                None => Vec::new(),
+            }
+        };
+        let written = checkpoint.text_beside("chat_template.jinja")?;
+        let template = match written {
+            Some(text) => Some(text),
+            None => checkpoint
+                .beside("tokenizer_config.json")?
+                .and_then(|config| template_of(&config["chat_template"])),
+        };
+        Ok(Extra {
+            bos: ids(named("bos_token_id")).first().copied(),
+            ends: ids(named("eos_token_id")),
+            template,
+        })
+    }
+
+    /// Writes the keys.
+    pub(super) fn write(&self, out: &mut Assembly) {
+        if let Some(bos) = self.bos {
+            out.key("tokenizer.ggml.bos_token_id", Key::U32(bos));
+        }
+        // GGUF has a key for each reason to end.
+        for (key, &id) in ["eos", "eot", "eom"].iter().zip(&self.ends) {
+            out.key(&format!("tokenizer.ggml.{key}_token_id"), Key::U32(id));
+        }
+        if let Some(template) = &self.template {
+            out.key("tokenizer.chat_template", Key::Str(template.as_bytes()));
+        }
+    }
+}
+
+/// The template, or of several the default one.
+fn template_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(all) => all
+            .iter()
+            .find(|one| one["name"] == "default")
+            .and_then(|one| one["template"].as_str())
+            .map(str::to_owned),
+        _ => None,
+    }
+}
