@@ -112,11 +112,11 @@ impl Assembly {
         self.tensors.push(Tensor { name, dims, kind: F32, bytes, part: MADE, offset });
     }
 
-    /// The whole.
+    /// The whole; `checkpoint`: what is not in it, such as the tokenizer, is in its folder.
     ///
     /// # Errors
     /// [`Error::Model`] if keys or tensors are there twice, or there are too many.
-    pub fn finish(mut self) -> Result<Gguf> {
+    pub fn finish(mut self, checkpoint: bool) -> Result<Gguf> {
         let error = |what: String| Error::Model(what).in_file(&self.folder);
         if self.tensors.len() > MAX_TENSORS {
             return Err(error(format!("has {} tensors, expected {MAX_TENSORS} at most", self.tensors.len())));
@@ -132,6 +132,6 @@ impl Assembly {
         for tensor in &mut self.tensors {
             tensor.part = if tensor.part == MADE { made } else { tensor.part + 1 };
         }
-        Gguf::of_tensors(parts, self.tensors, Some(self.folder))
+        Gguf::of_tensors(parts, self.tensors, Some(self.folder).filter(|_| checkpoint))
     }
 }

@@ -126,7 +126,7 @@ impl Gguf {
 
     /// Bytes of all parts.
     pub fn file_bytes(&self) -> u64 {
-        self.parts.iter().map(|p| p.bytes().len() as u64).sum()
+        self.parts.iter().map(Part::file_bytes).sum()
     }
 
     /// The metadata: that of the first part.

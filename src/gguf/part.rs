@@ -119,7 +119,14 @@ impl Part {
 
     /// A file whose keys and tensors are known from elsewhere.
     pub(super) fn of(path: &Path, bytes: Bytes, metadata: Metadata) -> Part {
-        Part { path: path.into(), bytes, version: 3, alignment: DEFAULT_ALIGNMENT, metadata, tensors: Vec::new() }
+        Part {
+            path: path.into(),
+            bytes,
+            version: 3,
+            alignment: DEFAULT_ALIGNMENT,
+            metadata,
+            tensors: Vec::new(),
+        }
     }
 
     fn read(path: &Path, bytes: Bytes) -> Result<Part, String> {
@@ -162,6 +169,14 @@ impl Part {
                 None => Cow::Owned(gathered.make()),
             },
             bytes => Cow::Borrowed(bytes),
+        }
+    }
+
+    /// How many bytes there are, without those that are made of other files.
+    pub(super) fn file_bytes(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Gathered(_) => 0,
+            bytes => bytes.len() as u64,
         }
     }
 

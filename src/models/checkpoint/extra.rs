@@ -5,12 +5,15 @@ use serde_json::Value;
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
 use crate::gguf::{Assembly, Value as Key};
+use crate::tokenizer::{EMBEDDED, Roles, Tokenizer};
 
 /// Those tokens and the template.
 pub(super) struct Extra {
     bos: Option<u32>,
     ends: Vec<u32>,
     template: Option<String>,
+    /// `tokenizer_config.json`.
+    tokenizer: Value,
 }
 
 impl Extra {
@@ -30,17 +33,36 @@ impl Extra {
             }
         };
         let written = checkpoint.text_beside("chat_template.jinja")?;
+        let tokenizer = checkpoint.beside("tokenizer_config.json")?.unwrap_or(Value::Null);
         let template = match written {
             Some(text) => Some(text),
-            None => checkpoint
-                .beside("tokenizer_config.json")?
-                .and_then(|config| template_of(&config["chat_template"])),
+            None => template_of(&tokenizer["chat_template"]),
         };
         Ok(Extra {
             bos: ids(named("bos_token_id")).first().copied(),
             ends: ids(named("eos_token_id")),
             template,
+            tokenizer,
         })
+    }
+
+    /// Writes the keys of a `tokenizer.json`: itself, and what stands in other files beside it.
+    pub(super) fn write_tokenizer(&self, text: &str, config: &Config, out: &mut Assembly) -> Result<()> {
+        let roles = Roles { bos: self.bos, eos: self.ends.clone(), ..Roles::default() };
+        let label = config.path().with_file_name("tokenizer.json");
+        let label = label.display().to_string();
+        let read = Tokenizer::from_json_text(text.as_bytes(), &self.tokenizer, &label, &roles, None)?;
+        out.key(EMBEDDED, Key::Str(text.as_bytes()));
+        out.key("tokenizer.ggml.add_bos_token", Key::Bool(read.adds_bos()));
+        out.key("tokenizer.ggml.add_eos_token", Key::Bool(read.adds_eos()));
+        for (known, key, id) in
+            [(self.bos.is_some(), "bos", read.bos()), (!self.ends.is_empty(), "eos", read.eos())]
+        {
+            if let Some(id) = id.filter(|_| !known) {
+                out.key(&format!("tokenizer.ggml.{key}_token_id"), Key::U32(id));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the keys.

@@ -38,6 +38,18 @@ pub(super) struct Family {
     pub quantised: Option<&'static str>,
 }
 
+impl Family {
+    /// Of a tensor whose rows GGUF has in pairs next to each other, as many heads as it has: queries and keys of Llama's.
+    pub(super) fn turned_heads(&self, gguf: &str, sizes: &Sizes) -> Option<u32> {
+        let is = |name: &str| gguf.starts_with("blk.") && gguf.contains(name);
+        match self.architecture == "llama" {
+            true if is(".attn_q.") => Some(sizes.heads),
+            true if is(".attn_k.") => Some(sizes.kv_heads),
+            _ => None,
+        }
+    }
+}
+
 /// Numbers that a configuration may leave out.
 #[derive(Clone, Copy)]
 pub(super) struct Defaults {
@@ -369,7 +381,9 @@ fn all_of_experts(config: &Config) -> Result<()> {
 fn normalises(config: &Config) -> Result<()> {
     match config.flag("norm_topk_prob")? {
         true => Ok(()),
-        false => Err(config.error("norm_topk_prob is not true: nothing else is known of these models here".into())),
+        false => {
+            Err(config.error("norm_topk_prob is not true: nothing else is known of these models here".into()))
+        }
     }
 }
 
@@ -447,7 +461,8 @@ fn lfm2(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
         // Where nothing is said all layers attend.
         _ => layers_of(config, sizes, ["full_attention", "conv"], usize::MAX)?,
     };
-    let kv_heads: Vec<u32> = attends.iter().map(|&attends| if attends { sizes.kv_heads } else { 0 }).collect();
+    let kv_heads: Vec<u32> =
+        attends.iter().map(|&attends| if attends { sizes.kv_heads } else { 0 }).collect();
     out.counts(&key("attention.head_count_kv"), &kv_heads);
     Ok(())
 }
@@ -488,7 +503,11 @@ fn gpt_oss(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     let windowed = layers_of(config, sizes, ["sliding_attention", "full_attention"], 2)?;
     if windowed.iter().enumerate().any(|(layer, &windowed)| windowed != layer.is_multiple_of(2)) {
         let found = config.get("layer_types").cloned().unwrap_or_default();
-        return Err(config.unexpected("layer_types", &found, "sliding_attention and full_attention in turns"));
+        return Err(config.unexpected(
+            "layer_types",
+            &found,
+            "sliding_attention and full_attention in turns",
+        ));
     }
     let window = config.count("sliding_window")?.unwrap_or(128);
     out.key("gpt-oss.attention.sliding_window", Key::U32(window));

@@ -31,13 +31,31 @@ struct Sizes {
     architecture: &'static str,
 }
 
+/// The `model_type`s of checkpoints that [`open`] reads.
+pub fn checkpoint_types() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.model_type)
+}
+
 /// Opens a model: a GGUF file, or a checkpoint's folder.
 ///
 /// # Errors
 /// [`Error::Model`] names the file and the key, field or tensor that is wrong or not known.
 pub fn open(path: &Path) -> Result<Gguf> {
+    open_as(path, false)
+}
+
+/// Opens a model whose keys and tensors are those that a GGUF file of it has: of a checkpoint's folder with the tokenizer among the keys, and with
+/// rows of queries and keys as GGUF has them.
+///
+/// # Errors
+/// As [`open`], and where the folder's tokenizer is damaged or not understood.
+pub fn open_as_gguf(path: &Path) -> Result<Gguf> {
+    open_as(path, true)
+}
+
+fn open_as(path: &Path, as_gguf: bool) -> Result<Gguf> {
     if is_checkpoint(path) {
-        return read(Checkpoint::open(path)?);
+        return read(Checkpoint::open(path)?, as_gguf);
     }
     if path.is_dir() {
         let what = "is a folder, expected a GGUF file or a folder with config.json and safetensors files";
@@ -46,11 +64,11 @@ pub fn open(path: &Path) -> Result<Gguf> {
     Gguf::open(path)
 }
 
-fn read(checkpoint: Checkpoint) -> Result<Gguf> {
+fn read(checkpoint: Checkpoint, as_gguf: bool) -> Result<Gguf> {
     let outer = &checkpoint.config.clone();
     let model_type = outer.word("model_type")?.unwrap_or_default();
     let Some(family) = FAMILIES.iter().find(|family| family.model_type == model_type) else {
-        let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+        let known: Vec<&str> = checkpoint_types().collect();
         return Err(outer.error(format!(
             "model_type is \"{}\"; known of safetensors are {}; convert others to GGUF",
             shown(model_type),
@@ -72,9 +90,13 @@ fn read(checkpoint: Checkpoint) -> Result<Gguf> {
     }
     let named = tensors::named(&checkpoint.tensors, family)?;
     let extra = Extra::of(&checkpoint, outer, &config)?;
+    let tokenizer = if as_gguf { checkpoint.text_beside("tokenizer.json")? } else { None };
     let Checkpoint { mut assembly, tensors, .. } = checkpoint;
-    keys(&config, family, &mut assembly)?;
+    let sizes = keys(&config, family, &mut assembly)?;
     extra.write(&mut assembly);
+    if let Some(text) = tokenizer {
+        extra.write_tokenizer(&text, outer, &mut assembly)?;
+    }
     let ties = |config: &Config| {
         ["tie_word_embeddings", "tie_embedding"].iter().find_map(|key| config.get(key).cloned())
     };
@@ -84,13 +106,17 @@ fn read(checkpoint: Checkpoint) -> Result<Gguf> {
         if tied && gguf == "output.weight" {
             continue;
         }
-        tensors::add(&config, family, &tensors, gguf, &sources, &mut assembly)?;
+        let turned = if as_gguf { family.turned_heads(&gguf, &sizes) } else { None };
+        match turned {
+            Some(heads) => tensors::add_neighbours(&config, &tensors, gguf, &sources, heads, &mut assembly)?,
+            None => tensors::add(&config, family, &tensors, gguf, &sources, &mut assembly)?,
+        }
     }
-    assembly.finish()
+    assembly.finish(!as_gguf)
 }
 
 /// The keys that all kinds have.
-fn keys(config: &Config, family: &Family, out: &mut Assembly) -> Result<()> {
+fn keys(config: &Config, family: &Family, out: &mut Assembly) -> Result<Sizes> {
     let Family { architecture, defaults, .. } = *family;
     let key = |name: &str| format!("{architecture}.{name}");
     let need =
@@ -125,6 +151,6 @@ fn keys(config: &Config, family: &Family, out: &mut Assembly) -> Result<()> {
     out.key(&key("attention.layer_norm_rms_epsilon"), Key::F32(eps as f32));
     let sizes = Sizes { layers: layers as usize, width, heads, kv_heads, head_dim, context, architecture };
     rope::write(config, defaults.base, rotary, out, &sizes)?;
-    (family.keys)(config, out, &sizes)
+    (family.keys)(config, out, &sizes)?;
+    Ok(sizes)
 }
-

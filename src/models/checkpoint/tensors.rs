@@ -132,8 +132,7 @@ pub(super) fn add(
     let error = |what: String| config.error(format!("tensor {}: {what}", shown(&first.name)));
     if let How::Mxfp4 { first: from, every } = first.how {
         let scales = first.name.replace("_blocks", "_scales");
-        let scales =
-            tensors.get(&scales).ok_or_else(|| error(format!("{} is missing", shown(&scales))))?;
+        let scales = tensors.get(&scales).ok_or_else(|| error(format!("{} is missing", shown(&scales))))?;
         return mxfp4(&error, gguf, [stored, scales], from, every, out);
     }
     let Some(kind) = stored.kind else {
@@ -228,6 +227,37 @@ pub(super) fn add(
             out.gathered(gguf, dims, kind, &[(stored.file, stored.range.clone())], make);
         }
     }
+    Ok(())
+}
+
+/// Adds GGUF's tensor `gguf` of `heads` heads, whose pairs of rows lie as halves in a checkpoint and as neighbours in GGUF.
+pub(super) fn add_neighbours(
+    config: &Config,
+    tensors: &BTreeMap<String, Stored>,
+    gguf: String,
+    sources: &[Source],
+    heads: u32,
+    out: &mut Assembly,
+) -> Result<()> {
+    let stored = &tensors[&sources[0].name];
+    let rows = stored.dims.last().copied().unwrap_or(0) as usize;
+    let heads = heads as usize;
+    let Some(kind) = stored.kind.filter(|_| heads > 0 && rows > 0 && rows.is_multiple_of(2 * heads)) else {
+        let what = format!("is {} of the shape {:?}", stored.type_name, stored.dims);
+        return Err(config.error(format!("tensor {} {what} for {heads} heads", shown(&sources[0].name))));
+    };
+    let (row, half) = (stored.range.len() / rows, rows / heads / 2);
+    let make = move |source: &[&[u8]]| {
+        let mut made = Vec::with_capacity(source[0].len());
+        for head in source[0].chunks_exact(2 * half * row) {
+            for pair in 0..half {
+                made.extend_from_slice(&head[pair * row..][..row]);
+                made.extend_from_slice(&head[(half + pair) * row..][..row]);
+            }
+        }
+        made
+    };
+    out.gathered(gguf, stored.dims.clone(), kind, &[(stored.file, stored.range.clone())], make);
     Ok(())
 }
 
