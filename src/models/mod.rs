@@ -29,7 +29,7 @@ use crate::gguf::{Gguf, shown};
 use crate::graph::{Entry, Graph, Kind, Rows};
 use crate::ops::{Embed, Index, Op};
 
-pub use checkpoint::open;
+pub use checkpoint::{checkpoint_types, open, open_as_gguf};
 use page::Page;
 pub use weights::Weights;
 

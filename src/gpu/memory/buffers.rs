@@ -10,8 +10,8 @@ use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
-use crate::gpu::plan::attention;
 use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
+use crate::gpu::plan::{attention, kernels};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::Snapshots;
 use crate::ops::{Op, Rope, WeightRows};
@@ -103,6 +103,7 @@ impl Buffers {
             let bytes = match operand {
                 Operand::Value(node) => rows(node) * graph.shape(node).stride() * 4,
                 Operand::Partials(node) => rows(node) * partial_bytes(graph, plan, node),
+                Operand::Chunks(node) => kernels::chunk_bytes(graph, node, rows(node)),
                 Operand::ActivationCopy(copy) => {
                     rows(copy.source) * copy.kind.stride(graph.shape(copy.source).cols) * 4
                 }
@@ -270,9 +271,11 @@ impl Buffers {
     ) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) | Operand::Heads(_) => {
-                &self.values[self.pools[class as usize].place[&operand]]
-            }
+            Operand::Value(_)
+            | Operand::ActivationCopy(_)
+            | Operand::Partials(_)
+            | Operand::Chunks(_)
+            | Operand::Heads(_) => &self.values[self.pools[class as usize].place[&operand]],
             Operand::Vector(node) => &weights.vectors[&node],
             Operand::Biases(node) => &weights.biases[&node],
             Operand::Table(node) => &self.tables[&node],

@@ -68,6 +68,8 @@ pub enum Operand {
     Biases(Node),
     /// What attention found of each span of positions, before the spans are put together.
     Partials(Node),
+    /// What the rows of each chunk say to each other, before the state is carried through the chunks of the recurrence that is named.
+    Chunks(Node),
     /// Something that the kernel's constants keep it from reading.
     Nothing,
     /// Something that the kernel's constants keep it from writing, named by the first node that the dispatch computes with a weight:

@@ -17,6 +17,7 @@ use crate::graph::{Kind, Node, Rows, Shape};
 use crate::ops::{Activation, Op};
 
 pub use linear::matvec_constants;
+pub use recurrent::chunk_bytes;
 
 /// The dispatches that compute one node alone: more than one where its weight is in parts.
 pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
@@ -40,8 +41,8 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Combine(op) => vec![experts::combine(s, node, op)],
         Op::GroupLinear(op) => experts::group_linear(s, node, op),
         Op::ShortConv(op) => vec![short_conv::launch(s, node, op)],
-        Op::DeltaRule(op) => vec![recurrent::delta_rule(s, node, op)],
-        Op::Ssd(op) => vec![recurrent::ssd(s, node, op)],
+        Op::DeltaRule(op) => recurrent::delta_rule(s, node, op),
+        Op::Ssd(op) => recurrent::ssd(s, node, op),
         Op::Part(op) => vec![elements::part(s, node, op)],
         Op::Select(_) => vec![elements::launch(s, node, "select", &[])],
     }
