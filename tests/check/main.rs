@@ -10,6 +10,7 @@ mod blocks;
 mod fixtures;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
+mod experts;
 mod golden;
 mod kv;
 mod long;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         let all = [
             tiny::trials,
             golden::trials,
+            experts::trials,
             kv::trials,
             long::trials,
             many::trials,

@@ -10,7 +10,7 @@ use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
-use crate::gpu::plan::attention;
+use crate::gpu::plan::{attention, expert_matmul};
 use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::Snapshots;
@@ -103,9 +103,8 @@ impl Buffers {
             let bytes = match operand {
                 Operand::Value(node) => rows(node) * graph.shape(node).stride() * 4,
                 Operand::Partials(node) => rows(node) * partial_bytes(graph, plan, node),
-                Operand::ActivationCopy(copy) => {
-                    rows(copy.source) * copy.kind.stride(graph.shape(copy.source).cols) * 4
-                }
+                Operand::ActivationCopy(copy) => rows(copy.source) * copy.shares * copy.stride(graph) * 4,
+                Operand::Tiles(route) => expert_matmul::tiles_words(graph, route, rows(route)) * 4,
                 Operand::Heads(node) => rows(node) * heads_width(graph, node) * 4,
                 _ => 0,
             };
@@ -270,7 +269,11 @@ impl Buffers {
     ) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) | Operand::Heads(_) => {
+            Operand::Value(_)
+            | Operand::ActivationCopy(_)
+            | Operand::Partials(_)
+            | Operand::Tiles(_)
+            | Operand::Heads(_) => {
                 &self.values[self.pools[class as usize].place[&operand]]
             }
             Operand::Vector(node) => &weights.vectors[&node],

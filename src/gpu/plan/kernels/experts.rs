@@ -57,6 +57,7 @@ pub fn linear(s: &Planner<'_>, node: Node, op: &ExpertLinear) -> Vec<Launch> {
             ("STRIDE", x.stride() as f64),
             ("EACH", (x.cols != cols) as u32 as f64),
             ("N", n as f64),
+            ("FIRST_ROW", held.at as f64),
             ("USED", op.used as f64),
             ("FIRST_EXPERT", (held.first / n) as f64),
             ("EXPERTS", (held.rows / n) as f64),
@@ -112,20 +113,24 @@ pub fn group_linear(s: &Planner<'_>, node: Node, op: &GroupLinear) -> Vec<Launch
     })
 }
 
-/// The dispatch of the weighted sum.
-pub fn combine(s: &Planner<'_>, node: Node, op: &Combine) -> Launch {
+/// The dispatch of the weighted sum, and of what that is added to.
+pub fn combine(s: &Planner<'_>, node: Node, op: &Combine, add: Option<[Node; 2]>) -> Launch {
     let (out, inputs) = (s.graph.shape(node), s.inputs(node));
     let constants = vec![
         ("N", out.cols as f64),
         ("USED", op.used as f64),
         ("WEIGHTED", op.weighted as u32 as f64),
+        ("RESIDUAL", add.is_some() as u32 as f64),
         ("STRIDE", s.graph.shape(inputs[0]).stride() as f64),
         ("ROUTE_STRIDE", s.graph.shape(inputs[1]).stride() as f64),
         ("OUT_STRIDE", out.stride() as f64),
         output_rows(out),
     ];
-    let operands =
-        [Operand::Step, Operand::Value(inputs[0]), Operand::Value(inputs[1]), Operand::Value(node)];
+    let residual = add.map_or(Operand::Nothing, |[_, to]| Operand::Value(to));
+    let value = Operand::Value(add.map_or(node, |[sum, _]| sum));
+    let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(inputs[1]), value, residual];
     let extent = Extent::Elements { rows: out.rows, cols: out.cols as u32, tile: TILE };
-    single(s, node, Dispatch { kernel: "combine", constants, extent }, &operands)
+    let mut launch = single(s, node, Dispatch { kernel: "combine", constants, extent }, &operands);
+    launch.nodes.extend(add.map(|[sum, _]| sum));
+    launch
 }
