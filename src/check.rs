@@ -330,11 +330,12 @@ fn rounded_to_int8(x: &[f32], cols: usize) -> Vec<f32> {
     rounded
 }
 
-/// Drops the values that no later node reads.
+/// Drops the values that no later node reads, nor a norm that vanishes in front of one.
 fn forget(graph: &Graph, last: Option<Node>, known: &mut Values) {
     let Some(last) = last else { return };
-    let later = |node: &Node| *node == graph.output() || graph.users(*node).iter().any(|user| *user > last);
-    known.retain(|node, _| later(node));
+    let read = |node: Node| graph.users(node).iter().any(|user| *user > last);
+    let later = |node: Node| read(node) || graph.users(node).iter().any(|&user| read(user));
+    known.retain(|node, _| *node == graph.output() || later(*node));
 }
 
 fn report(

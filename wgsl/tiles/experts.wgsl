@@ -18,6 +18,7 @@ struct Tile {
 var<workgroup> tile_found: vec3<u32>;
 var<private> tile_expert: u32;
 var<private> taken_at: u32;
+var<private> places: u32;
 var<private> rows_held: array<u32, 4>;
 
 fn tile_count(rows: u32, size: u32) -> u32 {
@@ -30,9 +31,10 @@ fn tile_of(tile: u32, size: u32, local: u32) -> Tile {
         tile_found = vec3<u32>(expert_tiles[at], expert_tiles[at + 1u], expert_tiles[at + 2u]);
     }
     let found = workgroupUniformLoad(&tile_found);
-    tile_expert = found.x;
+    tile_expert = min(found.x, EXPERTS - 1u);
     taken_at = 4u * tile_count(step[0].x, size);
-    return Tile(found.y, found.z);
+    places = step[0].x * USED;
+    return Tile(found.y, min(found.z, places));
 }
 
 fn tile_weights() -> u32 {
@@ -43,8 +45,9 @@ fn second_step() -> u32 {
     return PAIR_STEP;
 }
 
+// A profile runs this behind something else than what makes the list: it stays within what is bound.
 fn y_row(r: u32) -> u32 {
-    return expert_tiles[taken_at + r];
+    return min(expert_tiles[taken_at + r], places - 1u);
 }
 
 fn x_row(r: u32) -> u32 {

@@ -20,6 +20,10 @@ use crate::ops::{Op, Pairing};
 /// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
 const PAIRS: u32 = 8;
 const GLU_PAIRS: u32 = 16;
+/// And of what a router has, so few rows that many subgroups share each.
+const ROUTER_PAIRS: u32 = 2;
+/// Rows of a long prompt that share a router's rows.
+const ROUTER_TILE: u32 = 8;
 /// Invocations of a workgroup that makes copies or finishes heads.
 const WORKGROUP: u32 = 64;
 
@@ -281,7 +285,11 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
+    let tile = match s.class {
+        RowClass::One => 1,
+        RowClass::Many if beside_experts(g, m) => ROUTER_TILE,
+        _ => matvec::TILE,
+    };
     matvec::shape(
         s.caps,
         matrix.format,
@@ -322,7 +330,11 @@ pub fn biases_of(g: &Graph, linears: &[Node]) -> (Operand, f64) {
 fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
     let g = s.graph;
     let run: Vec<usize> = (0..m.linears.len()).collect();
-    let pairs = if let Then::Glu(_) = m.then { GLU_PAIRS } else { PAIRS };
+    let pairs = match m.then {
+        Then::Glu(_) => GLU_PAIRS,
+        _ if beside_experts(g, m) => ROUTER_PAIRS,
+        _ => PAIRS,
+    };
     let mut launch = product(s, m, &run, pairs);
     launch.nodes = m.nodes();
     let (bias, has_bias) = biases(g, m);

@@ -10,8 +10,8 @@ use crate::ops::{Combine, ExpertLinear, GroupLinear, Route, Scoring};
 
 /// Rows of an expert that a workgroup computes.
 const TASKS: u32 = 8;
-/// Invocations of a workgroup that routes a row.
-const WORKGROUP: u32 = 64;
+/// Invocations of a workgroup that routes a row, one for an expert where that is possible.
+const WORKGROUP: [u32; 2] = [32, 256];
 /// Numbers of a workgroup that combines.
 const TILE: u32 = 64;
 
@@ -19,6 +19,7 @@ const TILE: u32 = 64;
 pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
     let (out, inputs) = (s.graph.shape(node), s.inputs(node));
     let logits = s.graph.shape(inputs[0]);
+    let workgroup = (logits.cols as u32).next_power_of_two().clamp(WORKGROUP[0], WORKGROUP[1]);
     let constants = vec![
         ("EXPERTS", logits.cols as f64),
         ("USED", op.used as f64),
@@ -32,7 +33,7 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("GROUPS_USED", op.groups_used as f64),
         ("STRIDE", logits.stride() as f64),
         ("OUT_STRIDE", out.stride() as f64),
-        ("WORKGROUP", WORKGROUP as f64),
+        ("WORKGROUP", workgroup as f64),
         output_rows(out),
     ];
     let vector = |input: Option<&Node>| input.map_or(Operand::Nothing, |&v| Operand::Vector(v));
