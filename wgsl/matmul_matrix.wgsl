@@ -5,10 +5,13 @@
 // before these are multiplied.
 
 import package::lib::activation::activate;
+import package::lib::clamped::gates_of;
+import package::lib::clamped::ups_of;
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
 import package::lib::row::row_units;
 import package::matrix::Eight;
+import package::tiles::tile_of;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -58,9 +61,9 @@ fn run_of(t: u32) -> vec2<u32> {
 fn weight_row(n0: u32, column: u32) -> u32 {
     if (THEN == 3u) {
         let n = min(n0 + column / (2u * SIZE) * SIZE + column % SIZE, N / 2u - 1u);
-        return FIRST_ROW + n + column / SIZE % 2u * (N / 2u);
+        return FIRST_ROW + tile_weights() + n + column / SIZE % 2u * second_step();
     }
-    return FIRST_ROW + min(n0 + column, N - 1u);
+    return FIRST_ROW + tile_weights() + min(n0 + column, N - 1u);
 }
 
 var<workgroup> row_scales: array<f32, ROWS>;
@@ -73,7 +76,15 @@ fn fetch_x(i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
     if (i < X_LOADS) {
         let t = min(i * WORKGROUP + local, X_RUNS - 1u);
         let r = min(r0 + t / (DEPTH / 8u), rows - 1u);
-        x_held[i] = x[r * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
+        x_held[i] = x[held_row(i, r) * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
+    }
+}
+
+// Looks up which row of x that will be.
+fn find_x(i: u32, r0: u32, rows: u32, local: u32) {
+    if (i < X_LOADS) {
+        let t = min(i * WORKGROUP + local, X_RUNS - 1u);
+        hold_row(i, min(r0 + t / (DEPTH / 8u), rows - 1u));
     }
 }
 
@@ -175,7 +186,7 @@ fn finish(r: u32, n: u32, scale: f32, sum: vec4<f32>, second: vec4<f32>, added: 
     var value = sum * scale;
     let last = OWN_N - 1u;
     if (BIAS != 0u) {
-        let at = FIRST_OUT + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
+        let at = FIRST_OUT + tile_weights() + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
         value += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
     }
     if (THEN == 1u) {
@@ -185,12 +196,12 @@ fn finish(r: u32, n: u32, scale: f32, sum: vec4<f32>, second: vec4<f32>, added: 
     } else if (THEN == 3u) {
         var factor = second * scale;
         if (BIAS != 0u) {
-            let at = OWN_N + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
+            let at = tile_weights() + second_step() + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
             factor += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
         }
-        value = activate(ACT, value) * factor;
+        value = activate(ACT, gates_of(value)) * ups_of(factor);
     }
-    y[(r * OUT_STRIDE + FIRST_OUT + n) / 4u] = value;
+    y[(y_row(r) * OUT_STRIDE + FIRST_OUT + n) / 4u] = value;
 }
 
 // What is added to the matrix whose first result is y[r, n], asked for while the one before it is finished.
@@ -240,10 +251,14 @@ fn finish_matrix(first: Sums, second: Sums, r: u32, n: u32, next: vec2<u32>, r0:
 
 fn run(group_id: vec3<u32>, at: Invocation) {
     matrix_begin(at.local);
-    let rows = step[0].x;
-    let tiles = max((rows + ROWS - 1u) / ROWS, 1u);
+    let tiles = tile_count(step[0].x, ROWS);
     let group = flat(group_id);
-    let r0 = group % tiles * ROWS;
+    let tile = tile_of(group % tiles, ROWS, at.local);
+    let rows = tile.end;
+    let r0 = tile.first;
+    if (SPARSE && r0 >= rows) {
+        return;
+    }
     let n0 = min(group / tiles, (N + COLUMNS - 1u) / COLUMNS - 1u) * OWN_COLUMNS;
     // The subgroup's rows and columns of the tile.
     let across = COLUMNS / (PARTS * SIZE);
@@ -251,8 +266,12 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let column = subgroup_of(at) % across * PARTS * SIZE;
     var sums: array<Sums, 8>;
     for (var i = at.local; i < ROWS; i += WORKGROUP) {
-        row_scales[i] = x_words[min(r0 + i, rows - 1u) * X_STRIDE + X_STRIDE - 4u];
+        row_scales[i] = x_words[x_row(min(r0 + i, rows - 1u)) * X_STRIDE + X_STRIDE - 4u];
     }
+    find_x(0u, r0, rows, at.local);
+    find_x(1u, r0, rows, at.local);
+    find_x(2u, r0, rows, at.local);
+    find_x(3u, r0, rows, at.local);
     fetch(r0, n0, rows, 0u, at.local);
     for (var c0 = 0u; c0 < COLS; c0 += DEPTH) {
         workgroupBarrier();

@@ -85,6 +85,24 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("rope", "start + FIRST +", "start +", "deepseek3"),
     ("expert_matvec", "sum *= route", "sum += 0.0 * route", "llama4"),
     ("combine", "WEIGHTED == 1u", "WEIGHTED == 2u", "gpt-oss"),
+    ("matvec", "expert_weight = route[at + SHARES];", "expert_weight = 1.0;", "llama4"),
+    ("matvec", "return route[route_at + STRETCHES + k];", "return 1.0;", "gpt-oss"),
+    ("matvec", "weight_of(k) * bias[expert_row(k) + n]", "weight_of(k) * bias[n]", "gpt-oss"),
+    ("matvec", "rows_of(n) - FIRST_ROW", "vec2<u32>(n, n)", "gpt-oss"),
+    ("matvec", "* norm_weight[at]", "* norm_weight[0]", "gpt-oss"),
+    ("matvec", "expert_row(k), k, unit", "expert_row(0u), k, unit", "qwen3moe"),
+];
+/// The same of many rows of quantised models.
+const OF_EXPERTS: &[(&str, &str, &str, &str)] = &[
+    ("expert_tiles", "1u)] = i;", "1u)] = i ^ 1u;", "gpt-oss-MXFP4_MOE"),
+    ("expert_tiles", "y[4u * tile] = e;", "y[4u * tile] = 0u;", "mixtral-Q4_0"),
+    ("matmul_matrix", "return tile_expert * EXPERT_ROWS;", "return 0u;", "gpt-oss-MXFP4_MOE"),
+    ("matmul_matrix", "return y_row(r) / X_SHARES;", "return 0u;", "mixtral-Q4_0"),
+    ("matmul_matrix", "gates_of(value)", "value", "gpt-oss-MXFP4_MOE"),
+    ("matmul_int8", "return tile_expert * EXPERT_ROWS;", "return 0u;", "qwen3moe-Q5_0"),
+    ("matmul_int8", "x_row(min(r0 + t / CHUNK", "(min(r0 + t / CHUNK", "mixtral-Q8_0"),
+    ("halves", "r % SHARES * (COLS / 4u)", "0u", "mixtral-Q4_0"),
+    ("combine", "sum += residual", "sum -= residual", "mixtral-Q4_0"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -142,13 +160,34 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         let ignored = !path.is_file();
         let noticed = move || {
             let masks = Masks { mutation: Some((kernel, from, to)), ..HARDWARE };
-            let options = Options { masks, ..target.options(Precision::F32) };
-            match run(Gguf::open(&path)?, &options, 500, 9)?.failed() {
-                0 => Err("every node agreed".into()),
-                _ => Ok(()),
+            for unfused in [false, true] {
+                let options = Options { masks, unfused, ..target.options(Precision::F32) };
+                if run(Gguf::open(&path)?, &options, 500, 9)?.failed() > 0 {
+                    return Ok(());
+                }
             }
+            Err("every node agreed".into())
         };
         Trial::test(name, noticed).with_ignored_flag(ignored)
     };
-    MUTATIONS.iter().map(trial).chain(OF_MODELS.iter().map(of_model)).collect()
+    let of_experts =
+        |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
+            let path = fixtures().join("models-quant").join(format!("{model}.gguf"));
+            let target = target.clone();
+            let name =
+                format!("{kernel} with \"{to}\" is noticed of many rows of {model} on {}", target.label);
+            let ignored = !path.is_file();
+            let noticed = move || {
+                let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
+                let masks = Masks { mutation, no_coop, emulated_matrices: !no_coop, ..HARDWARE };
+                let options = Options { masks, ..target.options(Precision::Fast) };
+                match run(Gguf::open(&path)?, &options, 500, 75)?.failed() {
+                    0 => Err("every node agreed".into()),
+                    _ => Ok(()),
+                }
+            };
+            Trial::test(name, noticed).with_ignored_flag(ignored)
+        };
+    let models = OF_MODELS.iter().map(of_model).chain(OF_EXPERTS.iter().map(of_experts));
+    MUTATIONS.iter().map(trial).chain(models).collect()
 }

@@ -73,6 +73,12 @@ pub fn few_rows() -> Vec<(String, Step)> {
     [1, 2, 7, 65].map(|count| (format!("{count} rows"), step(count))).into()
 }
 
+/// One row, some, as many as are few, and many, on both sides of a tile.
+pub fn expert_rows() -> Vec<(String, Step)> {
+    let step = |count: usize| Step { rows: rows(&ORDINARY, count, 0, 0), outputs: vec![0] };
+    [1, 2, 64, 65, 200].map(|count| (format!("{count} rows"), step(count))).into()
+}
+
 /// Many rows, of every kind of numbers, among them such as f16 has no room for; a few of them are asked for.
 pub fn many_rows() -> Vec<(String, Step)> {
     let kinds = KINDS.iter().chain(&[("±1e20", HUGE), ("±1e-20", FAINT)]);

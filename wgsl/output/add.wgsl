@@ -2,6 +2,7 @@
 
 import package::copy::begin_copy;
 import package::copy::emit_copy;
+import package::rows::own::rows_of;
 
 override BIAS: u32 = 0u;
 override OUT_STRIDE: u32 = 64u;   // from a row to the next, of y and of the residual

@@ -68,6 +68,7 @@ fn values(p: &Launch) -> impl Iterator<Item = Operand> {
                 | Operand::ActivationCopy(_)
                 | Operand::Partials(_)
                 | Operand::Chunks(_)
+                | Operand::Tiles(_)
                 | Operand::Heads(_)
         )
     })

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::Node;
+use crate::graph::{Graph, Node, Shape};
 
 /// How a copy holds its numbers: the stem of its file in `wgsl/copy/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,9 +46,27 @@ pub struct Copy {
     pub source: Node,
     /// How it holds its numbers.
     pub kind: CopyKind,
+    /// Rows of the copy to a row of the value: as many as there are experts whose numbers follow each other there.
+    pub shares: usize,
 }
 
 impl Copy {
+    /// A row for each row of the value.
+    pub fn new(of: Node, source: Node, kind: CopyKind) -> Copy {
+        Copy { of, source, kind, shares: 1 }
+    }
+
+    /// Numbers of a row.
+    pub fn cols(&self, g: &Graph) -> usize {
+        let Shape { cols, .. } = g.shape(self.source);
+        cols / self.shares
+    }
+
+    /// Words from a row to the next.
+    pub fn stride(&self, g: &Graph) -> usize {
+        self.kind.stride(self.cols(g))
+    }
+
     /// The norm whose weight scales it.
     pub fn norm(&self) -> Option<Node> {
         (self.of != self.source).then_some(self.of)

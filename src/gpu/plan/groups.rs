@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use crate::gpu::memory::weights::weight;
+use crate::gpu::plan::experts::{self, Experts};
 use crate::graph::{Graph, Kind, Node};
 use crate::ops::{Op, Pairing};
 
@@ -15,6 +16,8 @@ use crate::ops::{Op, Pairing};
 pub enum Group {
     /// Linears of one input, and what becomes of them.
     Matmul(Matmul),
+    /// What the chosen experts make of a row.
+    Experts(Experts),
     /// Attention to a layer's caches.
     Attention(Node),
     /// A norm whose result is read, or a norm and the residual that it is added to.
@@ -148,6 +151,7 @@ impl Group {
     pub fn nodes(&self) -> Vec<Node> {
         match self {
             Group::Matmul(matmul) => matmul.nodes(),
+            Group::Experts(experts) => experts.nodes(),
             Group::Norm(norm) => {
                 [Some(norm.norm), norm.add.map(|[add, _]| add), norm.scale].into_iter().flatten().collect()
             }
@@ -169,6 +173,12 @@ pub fn groups(g: &Graph) -> Vec<Group> {
         }
         let group = match op {
             Op::Linear(_) => Group::Matmul(matmul(g, node, &heads)),
+            Op::ExpertLinear(_) => match experts::find(g, node) {
+                Some(experts) => {
+                    Group::Experts(Experts { norm: experts.norm.filter(|&n| folded(g, n)), ..experts })
+                }
+                None => Group::Single(node),
+            },
             Op::Attend(_) => Group::Attention(node),
             Op::RmsNorm(_) if is_of_rows(g, node) => {
                 let add = only_user(g, node).and_then(|add| Some([add, residual(g, add, node)?]));
@@ -207,9 +217,15 @@ pub fn weight_groups(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
     let mut seen: Vec<Node> = Vec::new();
     let mut together = Vec::new();
     for group in groups {
-        let Group::Matmul(matmul) = group else { continue };
-        for run in runs(g, matmul) {
-            let weights: Vec<Node> = run.iter().map(|&i| inputs(g, matmul.linears[i])[1]).collect();
+        let runs: Vec<Vec<Node>> = match group {
+            Group::Matmul(m) => {
+                runs(g, m).iter().map(|run| run.iter().map(|&i| m.linears[i]).collect()).collect()
+            }
+            Group::Experts(experts) => vec![experts.linears.clone()],
+            _ => continue,
+        };
+        for linears in runs {
+            let weights: Vec<Node> = linears.iter().map(|&l| inputs(g, l)[1]).collect();
             let fresh =
                 weights.iter().enumerate().all(|(i, w)| !seen.contains(w) && !weights[..i].contains(w));
             if weights.len() > 1 && fresh {
@@ -224,12 +240,18 @@ pub fn weight_groups(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
 /// The linears whose biases are read as one: of groups of several of which any has one.
 pub fn biases(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
     let several = |group: &Group| match group {
-        Group::Matmul(m) if m.linears.len() > 1 && m.linears.iter().any(|&l| inputs(g, l).len() > 2) => {
-            Some(m.linears.clone())
+        Group::Matmul(Matmul { linears, .. }) | Group::Experts(Experts { linears, .. }) => {
+            (linears.len() > 1 && linears.iter().any(|&l| bias(g, l).is_some())).then(|| linears.clone())
         }
         _ => None,
     };
     groups.iter().filter_map(several).collect()
+}
+
+/// The bias of a linear, or of one of experts.
+pub fn bias(g: &Graph, linear: Node) -> Option<Node> {
+    let place = if let Some(Op::ExpertLinear(_)) = op(g, linear) { 3 } else { 2 };
+    inputs(g, linear).get(place).copied()
 }
 
 /// The group that a linear begins.
@@ -414,9 +436,13 @@ fn is_of_rows(g: &Graph, node: Node) -> bool {
         && inputs(g, node).len() == 2
 }
 
-/// Whether a node is an RMS norm of whole rows that nobody but linears read.
+/// Whether a node is an RMS norm of whole rows that nobody but linears and experts read.
 fn folded(g: &Graph, node: Node) -> bool {
-    let linear = |&l: &Node| matches!(op(g, l), Some(Op::Linear(_))) && inputs(g, l)[0] == node;
+    let linear = |&l: &Node| match op(g, l) {
+        Some(Op::Linear(_)) => inputs(g, l)[0] == node,
+        Some(Op::ExpertLinear(_)) => experts::find(g, l).is_some_and(|e| e.x(g) == node),
+        _ => false,
+    };
     is_of_rows(g, node) && node != g.output() && g.users(node).iter().all(linear)
 }
 
@@ -426,7 +452,7 @@ fn selects(g: &Graph, node: Node, norm: Node) -> bool {
 }
 
 /// What `term` is added to by `add`, if that is known before `term`.
-fn residual(g: &Graph, add: Node, term: Node) -> Option<Node> {
+pub fn residual(g: &Graph, add: Node, term: Node) -> Option<Node> {
     let other = match (op(g, add)?, inputs(g, add)) {
         (Op::Add(_), [a, b]) if *b == term => *a,
         (Op::Add(_), [a, b]) if *a == term => *b,

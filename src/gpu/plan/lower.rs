@@ -9,17 +9,21 @@ use crate::gpu::memory::kv_layout;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::groups::{Group, Heads, Matmul, Norm, Then, inputs, op, runs};
+use crate::gpu::plan::groups::{Group, Heads, Matmul, Norm, Then, bias, inputs, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
-use crate::gpu::plan::{attention, attention_matrix};
+use crate::gpu::plan::{attention, attention_matrix, expert_matmul, expert_matvec};
 use crate::gpu::plan::{matmul, matvec};
-use crate::graph::{Graph, Node, Rows};
+use crate::graph::{Graph, Node, Rows, Weight};
 use crate::ops::{Op, Pairing};
 
 /// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
 const PAIRS: u32 = 8;
 const GLU_PAIRS: u32 = 16;
+/// And of what a router has, so few rows that many subgroups share each.
+const ROUTER_PAIRS: u32 = 2;
+/// Rows of a long prompt that share a router's rows.
+const ROUTER_TILE: u32 = 8;
 /// Invocations of a workgroup that makes copies or finishes heads.
 const WORKGROUP: u32 = 64;
 
@@ -27,12 +31,14 @@ const WORKGROUP: u32 = 64;
 pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
     if s.class == RowClass::Many {
         return match group {
-            Group::Matmul(m) if of_outputs(s, m) => {
+            Group::Matmul(m) if by_matvec(s, m) => {
                 let run: Vec<usize> = (0..m.linears.len()).collect();
-                let whole = bundle(s, m, &run).is_some_and(|(_, read)| read.rows.is_multiple_of(2));
-                s.precision == Precision::Fast && runs(s.graph, m).len() == 1 && whole
+                let whole = bundle(s, m, &run).is_some_and(|(_, read)| in_pairs(m, read.rows));
+                let exact = beside_experts(s.graph, m);
+                (exact || s.precision == Precision::Fast) && runs(s.graph, m).len() == 1 && whole
             }
             Group::Matmul(m) => matmul::fits(s, m),
+            Group::Experts(experts) => expert_matmul::fits(s, experts),
             Group::Attention(node) => attention_matrix::fits(s, *node),
             Group::Norm(_) | Group::Single(_) => false,
         };
@@ -43,6 +49,7 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
             let runs = runs(s.graph, m);
             runs.iter().all(whole) && (runs.len() == 1 || matches!(m.then, Then::Heads(_)))
         }
+        Group::Experts(experts) => expert_matvec::fits(s, experts),
         Group::Attention(node) => attention::fits(s, *node),
         Group::Norm(_) => true,
         Group::Single(node) => match op(s.graph, *node) {
@@ -54,6 +61,26 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
     }
 }
 
+/// Whether a matmul is computed as for few rows in a step of many.
+fn by_matvec(s: &Planner<'_>, m: &Matmul) -> bool {
+    of_outputs(s, m) || beside_experts(s.graph, m)
+}
+
+/// Whether a matmul multiplies in f32 what experts are given besides, as a router does: it has few rows, and normalises what it reads by itself, so that
+/// the one copy of that is theirs.
+pub fn beside_experts(g: &Graph, m: &Matmul) -> bool {
+    let of_experts = |&user: &Node| matches!(op(g, user), Some(Op::ExpertLinear(_)));
+    m.select.is_none()
+        && m.then == Then::Keep
+        && !weight(g, inputs(g, m.linears[0])[1]).format.integer
+        && m.norm.is_some_and(|norm| g.users(norm).iter().any(of_experts))
+}
+
+/// Whether a matmul of `rows` rows of weights can be one of pairs: the last pair may have one row where its sums are just kept.
+fn in_pairs(m: &Matmul, rows: usize) -> bool {
+    rows.is_multiple_of(2) || m.then == Then::Keep
+}
+
 /// Whether a matmul is of output rows, of which there are few in a step of many.
 fn of_outputs(s: &Planner<'_>, m: &Matmul) -> bool {
     m.select.is_some() || s.graph.shape(m.linears[0]).rows == Rows::Outputs
@@ -63,25 +90,34 @@ fn of_outputs(s: &Planner<'_>, m: &Matmul) -> bool {
 pub fn wanted(s: &Planner<'_>, group: &Group) -> Vec<Copy> {
     match group {
         Group::Matmul(m) => runs(s.graph, m).iter().filter_map(|run| read_copy(s, m, run)).collect(),
+        Group::Experts(experts) if s.class == RowClass::Many => {
+            expert_matmul::wanted(s, experts).into_iter().collect()
+        }
+        Group::Experts(experts) => expert_matvec::wanted(s, experts),
         Group::Norm(Norm { norm, add: Some(_), .. }) => {
-            vec![Copy { of: *norm, source: inputs(s.graph, *norm)[0], kind: CopyKind::F32 }]
+            vec![Copy::new(*norm, inputs(s.graph, *norm)[0], CopyKind::F32)]
         }
         _ => Vec::new(),
     }
 }
 
-/// The value along with which a group that fits can write a copy.
-pub fn writes_along(s: &Planner<'_>, group: &Group) -> Option<Node> {
+/// The values along with which a group that fits can write a copy.
+pub fn writes_along(s: &Planner<'_>, group: &Group) -> Vec<Node> {
     // Copies of many rows have scales of whole rows.
     if s.class == RowClass::Many {
-        return None;
+        return Vec::new();
     }
-    match group {
+    if let Group::Experts(experts) = group {
+        return expert_matvec::writes_along(s, experts);
+    }
+    let value = match group {
+        Group::Experts(_) => None,
         Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Attention(node) => Some(*node).filter(|&n| attention::writes_copies(s, n)),
         Group::Norm(norm) => Some(norm.value()).filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Single(node) => Some(*node).filter(|&n| kernels::plain(s, n).len() == 1),
-    }
+    };
+    value.into_iter().collect()
 }
 
 /// The launches of a group that fits.
@@ -89,9 +125,11 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
     match group {
         Group::Matmul(m) => match &m.then {
             Then::Heads(heads) => projections(s, m, heads),
-            _ if s.class == RowClass::Many && !of_outputs(s, m) => vec![matmul::launch(s, m)],
+            _ if s.class == RowClass::Many && !by_matvec(s, m) => vec![matmul::launch(s, m)],
             _ => vec![matvec(s, copies, m)],
         },
+        Group::Experts(experts) if s.class == RowClass::Many => expert_matmul::launches(s, experts),
+        Group::Experts(experts) => expert_matvec::launches(s, copies, experts),
         Group::Attention(node) if s.class == RowClass::Many => vec![attention_matrix::launch(s, *node)],
         Group::Attention(node) => attention::launches(s, copies, *node),
         Group::Norm(norm @ Norm { add: Some(add), .. }) => vec![norm_add(s, copies, norm, *add)],
@@ -110,10 +148,14 @@ pub fn feed(s: &Planner<'_>, copy: Copy) -> Launch {
     if copy.kind == CopyKind::F16 {
         return matmul::halves(s, copy);
     }
-    let shape = s.graph.shape(copy.source);
-    let constants =
-        vec![("COLS", shape.cols as f64), ("STRIDE", shape.stride() as f64), ("WORKGROUP", WORKGROUP as f64)];
-    let each = (shape.cols as u32).div_ceil(WORKGROUP);
+    let (shape, cols) = (s.graph.shape(copy.source), copy.cols(s.graph));
+    let constants = vec![
+        ("COLS", cols as f64),
+        ("STRIDE", shape.stride() as f64),
+        ("SHARES", copy.shares as f64),
+        ("WORKGROUP", WORKGROUP as f64),
+    ];
+    let each = copy.shares as u32 * (cols as u32).div_ceil(WORKGROUP);
     let extent = Extent::PerRow { rows: shape.rows, each };
     let mut launch = Launch {
         nodes: Vec::new(),
@@ -136,12 +178,9 @@ pub fn writes_copy(g: &Graph, copies: &Copies, value: Node, launch: &mut Launch)
 }
 
 fn binds_copy(g: &Graph, copy: Copy, launch: &mut Launch) {
-    let cols = g.shape(copy.source).cols;
     launch.slots.copy = Some(copy.kind.stem());
-    launch
-        .dispatch
-        .constants
-        .extend([("COPY_COLS", cols as f64), ("COPY_STRIDE", copy.kind.stride(cols) as f64)]);
+    let words = copy.stride(g) as f64;
+    launch.dispatch.constants.extend([("COPY_COLS", copy.cols(g) as f64), ("COPY_STRIDE", words)]);
     if copy.kind == CopyKind::I8 {
         launch.dispatch.constants.push(("COPY_NORM", copy.norm().is_some() as u32 as f64));
     }
@@ -152,8 +191,13 @@ fn binds_copy(g: &Graph, copy: Copy, launch: &mut Launch) {
 /// How the weights of a run are multiplied.
 pub fn kind(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> CopyKind {
     let w = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
+    kind_of(s, w, s.class == RowClass::Many && !by_matvec(s, m))
+}
+
+/// How weights are multiplied with few rows, or with `many`.
+pub fn kind_of(s: &Planner<'_>, w: &Weight, many: bool) -> CopyKind {
     // Weights in f32 are not to be rounded.
-    if s.class == RowClass::Many && s.caps.matrix.is_some() && !of_outputs(s, m) && w.format.name != "F32" {
+    if many && s.caps.matrix.is_some() && w.format.name != "F32" {
         return CopyKind::F16;
     }
     match w.format.integer && s.precision == Precision::Fast && w.cols.is_multiple_of(32) {
@@ -167,11 +211,12 @@ pub fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
     let kind = kind(s, m, run);
     let x = m.x(s.graph);
     match (m.norm, kind) {
+        (Some(_), CopyKind::F32) if beside_experts(s.graph, m) => None,
         (Some(norm), _) => {
             let source = inputs(s.graph, m.select.unwrap_or(norm))[0];
-            Some(Copy { of: norm, source, kind })
+            Some(Copy::new(norm, source, kind))
         }
-        (None, CopyKind::I8 | CopyKind::F16) => Some(Copy { of: x, source: x, kind }),
+        (None, CopyKind::I8 | CopyKind::F16) => Some(Copy::new(x, x, kind)),
         (None, CopyKind::F32) => None,
     }
 }
@@ -189,7 +234,7 @@ pub fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, Weig
         rows += weight(s.graph, *node).rows;
     }
     // A matvec takes rows in pairs.
-    let whole = matrix.parts() == 1 && (s.class == RowClass::Many || rows.is_multiple_of(2));
+    let whole = matrix.parts() == 1 && (s.class == RowClass::Many || in_pairs(m, rows));
     whole.then_some((first, WeightRead { matrix: at, part: 0, rows }))
 }
 
@@ -220,29 +265,46 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
         ("EPS", eps.unwrap_or(0.0)),
     ]);
     let copy = read_copy(s, m, run);
-    let (x, stride) = match copy {
-        Some(copy) => (Operand::ActivationCopy(copy), kind.stride(matrix.cols)),
-        None => (Operand::Value(m.x(g)), g.shape(m.x(g)).stride()),
+    let (mut operands, mut input) = (vec![(0, Operand::Step)], kind.stem());
+    let stride = match (copy, m.norm) {
+        (Some(copy), _) => {
+            operands.push((1, Operand::ActivationCopy(copy)));
+            copy.stride(g)
+        }
+        (None, Some(norm)) => {
+            let [x, weight] = [inputs(g, norm)[0], inputs(g, norm)[1]];
+            operands.extend([(1, Operand::Value(x)), (9, Operand::Vector(weight))]);
+            input = "normed";
+            g.shape(x).stride()
+        }
+        (None, None) => {
+            operands.push((1, Operand::Value(m.x(g))));
+            g.shape(m.x(g)).stride()
+        }
     };
     constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
+    let tile = match s.class {
+        RowClass::One => 1,
+        RowClass::Many if beside_experts(g, m) => ROUTER_TILE,
+        _ => matvec::TILE,
+    };
     matvec::shape(
         s.caps,
         matrix.format,
         matrix.cols,
         read.rows,
-        [pairs, tile],
+        [pairs, tile, 1],
         kind == CopyKind::I8,
         &mut dispatch,
         rows,
     );
-    let slots = Slots { input: Some(kind.stem()), ..s.slots(Some(matrix.format.wgsl)) };
+    let slots = Slots { input: Some(input), ..s.slots(Some(matrix.format.wgsl)) };
     Launch {
         nodes: Vec::new(),
         dispatch,
-        operands: vec![(0, Operand::Step), (1, x)],
+        operands,
         weight: Some(read),
         slots,
         arithmetic: if kind == CopyKind::I8 { Arithmetic::Int8 } else { Arithmetic::F32 },
@@ -251,8 +313,13 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
 
 /// The biases of a group's linears, one behind the other, and whether there are any.
 pub fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
-    let bias = |&l: &Node| inputs(g, l).get(2).copied();
-    match &m.linears[..] {
+    biases_of(g, &m.linears)
+}
+
+/// The biases of linears whose weights lie together.
+pub fn biases_of(g: &Graph, linears: &[Node]) -> (Operand, f64) {
+    let bias = |&l: &Node| bias(g, l);
+    match linears {
         all if all.iter().all(|l| bias(l).is_none()) => (Operand::Nothing, 0.0),
         [one] => (bias(one).map_or(Operand::Nothing, Operand::Vector), 1.0),
         all => (Operand::Biases(all[0]), 1.0),
@@ -263,7 +330,11 @@ pub fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
 fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
     let g = s.graph;
     let run: Vec<usize> = (0..m.linears.len()).collect();
-    let pairs = if let Then::Glu(_) = m.then { GLU_PAIRS } else { PAIRS };
+    let pairs = match m.then {
+        Then::Glu(_) => GLU_PAIRS,
+        _ if beside_experts(g, m) => ROUTER_PAIRS,
+        _ => PAIRS,
+    };
     let mut launch = product(s, m, &run, pairs);
     launch.nodes = m.nodes();
     let (bias, has_bias) = biases(g, m);
@@ -453,7 +524,7 @@ fn norm_add(s: &Planner<'_>, copies: &Copies, group: &Norm, [add, residual]: [No
     let Some(Op::RmsNorm(rms)) = op(g, norm) else { panic!("only RMS norms are added to a residual") };
     let shape = g.shape(add);
     let factor = group.scale.map_or(Operand::Nothing, |scale| Operand::Vector(inputs(g, scale)[1]));
-    let copy = Copy { of: norm, source: inputs(g, norm)[0], kind: CopyKind::F32 };
+    let copy = Copy::new(norm, inputs(g, norm)[0], CopyKind::F32);
     let constants = vec![
         ("COLS", shape.cols as f64),
         ("X_STRIDE", copy.kind.stride(shape.cols) as f64),

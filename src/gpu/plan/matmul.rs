@@ -20,8 +20,11 @@ const TYPICAL_ROWS: u32 = 512;
 const GROUPS: u32 = 120;
 
 /// Rows of x and of w that a workgroup multiplies by integer dot products (`wgsl/matmul_int8.wgsl`).
-const INTEGER_ROWS: u32 = 32;
-const INTEGER_COLUMNS: u32 = 128;
+pub const INTEGER_ROWS: u32 = 32;
+pub const INTEGER_COLUMNS: u32 = 128;
+
+/// That no clamp acts on a gate and its factor.
+const UNCLAMPED: [(&str, f64); 3] = [("CLAMPED", 0.0), ("LIMIT", 0.0), ("SHIFT", 0.0)];
 
 /// A tile of a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Tile {
 }
 
 /// The best first, where they all have enough workgroups. The last one is for 16 KiB of workgroup memory.
-const TILES: [Tile; 4] = [
+pub const TILES: [Tile; 4] = [
     Tile { rows: 128, columns: 128, depth: 64, parts: 4, held: 64 },
     Tile { rows: 64, columns: 128, depth: 64, parts: 2, held: 64 },
     Tile { rows: 64, columns: 64, depth: 64, parts: 2, held: 32 },
@@ -60,12 +63,28 @@ impl Tile {
     }
 
     /// Whether an adapter can run it; an invocation has room for 32 numbers of x and 64 weights.
-    fn fits(&self, caps: &Caps, matrix: Matrix) -> bool {
+    pub fn fits(&self, caps: &Caps, matrix: Matrix) -> bool {
         let invocations = self.invocations(caps, matrix);
         invocations <= caps.invocations
             && self.rows * self.depth <= 32 * invocations
             && self.columns * self.depth <= 64 * invocations
             && self.bytes(caps, matrix) <= caps.workgroup_bytes
+    }
+
+    /// The numbers of a kernel that multiplies such tiles.
+    pub fn constants(&self, caps: &Caps, matrix: Matrix) -> Vec<(&'static str, f64)> {
+        let mut constants = vec![
+            ("ROWS", self.rows as f64),
+            ("COLUMNS", self.columns as f64),
+            ("DEPTH", self.depth as f64),
+            ("PARTS", self.parts as f64),
+            ("HELD", self.held as f64),
+            ("WORKGROUP", self.invocations(caps, matrix) as f64),
+        ];
+        if matrix != Matrix::Emulated {
+            constants.extend(caps.subgroup_constant());
+        }
+        constants
     }
 
     /// The tile for `columns` rows of w.
@@ -98,9 +117,10 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
     let shape = s.graph.shape(copy.source);
     let norm = copy.norm();
     let constants = vec![
-        ("COLS", shape.cols as f64),
+        ("COLS", copy.cols(s.graph) as f64),
         ("STRIDE", shape.stride() as f64),
-        ("OUT_STRIDE", copy.kind.stride(shape.cols) as f64),
+        ("SHARES", copy.shares as f64),
+        ("OUT_STRIDE", copy.stride(s.graph) as f64),
         ("NORM", norm.is_some() as u32 as f64),
         ("EPS", eps(s, copy)),
         ("WORKGROUP", s.caps.invocations.min(256) as f64),
@@ -111,7 +131,7 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Launch {
         dispatch: Dispatch {
             kernel: "halves",
             constants,
-            extent: Extent::PerRow { rows: shape.rows, each: 1 },
+            extent: Extent::PerRow { rows: shape.rows, each: copy.shares as u32 },
         },
         operands: vec![
             (0, Operand::Step),
@@ -145,6 +165,7 @@ pub fn launch(s: &Planner<'_>, m: &Matmul) -> Launch {
     let places = [0.0, g.shape(value).stride() as f64];
     let mut launch = product(s, m, &all, Operand::Value(value), places);
     launch.dispatch.constants.extend([("THEN", then), ("ACT", act)]);
+    launch.dispatch.constants.extend(UNCLAMPED);
     launch.operands.push((4, residual));
     launch.nodes = m.nodes();
     launch
@@ -154,6 +175,7 @@ pub fn launch(s: &Planner<'_>, m: &Matmul) -> Launch {
 pub fn projection(s: &Planner<'_>, m: &Matmul, run: &[usize], scratch: Operand, places: [f64; 2]) -> Launch {
     let mut launch = product(s, m, run, scratch, places);
     launch.dispatch.constants.extend([("THEN", 0.0), ("ACT", 0.0)]);
+    launch.dispatch.constants.extend(UNCLAMPED);
     launch.operands.push((4, Operand::Nothing));
     launch
 }
@@ -171,6 +193,7 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], y: Operand, [first, strid
     dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
     let units = s.caps.matrix;
     let slots = Slots {
+        tiles: Some("own"),
         matrix: units.map(Matrix::stem),
         subgroups: s.caps.subgroups && units != Some(Matrix::Emulated),
         ..s.slots(Some(matrix.format.wgsl))
@@ -214,7 +237,7 @@ fn integer_product(
         dispatch: Dispatch { kernel: "matmul_int8", constants, extent },
         operands: vec![(0, Operand::Step), (1, Operand::ActivationCopy(copy)), (2, y), (3, bias)],
         weight: Some(read),
-        slots: Slots { input: Some("i8"), ..s.slots(Some(matrix.format.wgsl)) },
+        slots: Slots { input: Some("i8"), tiles: Some("own"), ..s.slots(Some(matrix.format.wgsl)) },
         arithmetic: Arithmetic::Int8,
     }
 }
@@ -232,18 +255,8 @@ pub fn shape(caps: &Caps, cols: usize, rows: usize, first: usize) -> Dispatch {
     let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
     let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };
     let mut constants = matvec_constants(cols, rows, first);
-    constants.extend([
-        ("X_STRIDE", CopyKind::F16.stride(cols) as f64),
-        ("ROWS", tile.rows as f64),
-        ("COLUMNS", tile.columns as f64),
-        ("DEPTH", tile.depth as f64),
-        ("PARTS", tile.parts as f64),
-        ("HELD", tile.held as f64),
-        ("WORKGROUP", tile.invocations(caps, matrix) as f64),
-    ]);
-    if matrix != Matrix::Emulated {
-        constants.extend(caps.subgroup_constant());
-    }
+    constants.push(("X_STRIDE", CopyKind::F16.stride(cols) as f64));
+    constants.extend(tile.constants(caps, matrix));
     let each = (rows as u32).div_ceil(tile.columns);
     Dispatch {
         kernel: "matmul_matrix",

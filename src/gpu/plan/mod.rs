@@ -5,6 +5,9 @@ pub mod attention;
 pub mod attention_matrix;
 pub mod copies;
 pub mod dispatch;
+pub mod expert_matmul;
+pub mod expert_matvec;
+pub mod experts;
 pub mod groups;
 pub mod kernels;
 pub mod lower;
@@ -70,6 +73,8 @@ pub enum Operand {
     Partials(Node),
     /// What the rows of each chunk say to each other, before the state is carried through the chunks of the recurrence that is named.
     Chunks(Node),
+    /// Which rows go to which expert of the route of this node, and how they are cut into tiles.
+    Tiles(Node),
     /// Something that the kernel's constants keep it from reading.
     Nothing,
     /// Something that the kernel's constants keep it from writing, named by the first node that the dispatch computes with a weight:
@@ -170,7 +175,7 @@ pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
         groups.iter().map(|group| lower::fits(s, group).then(|| lower::wanted(s, group))).collect();
     let wanted: Vec<Copy> = reads.iter().flatten().flatten().copied().collect();
     let fitting = groups.iter().zip(&reads).filter(|(_, reads)| reads.is_some());
-    let along: HashSet<Node> = fitting.filter_map(|(group, _)| lower::writes_along(s, group)).collect();
+    let along: HashSet<Node> = fitting.flat_map(|(group, _)| lower::writes_along(s, group)).collect();
     let copies = Copies::new(&wanted, |value| along.contains(&value));
     let mut launches: Vec<Launch> = Vec::new();
     let mut fed: HashSet<Copy> = HashSet::new();

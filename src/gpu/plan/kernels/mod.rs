@@ -16,6 +16,7 @@ use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner};
 use crate::graph::{Kind, Node, Rows, Shape};
 use crate::ops::{Activation, Op};
 
+pub use experts::combine;
 pub use linear::matvec_constants;
 pub use recurrent::chunk_bytes;
 
@@ -38,7 +39,7 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Softcap(op) => vec![elements::launch(s, node, "softcap", &[("CAP", op.cap as f64)])],
         Op::Route(op) => vec![experts::route(s, node, op)],
         Op::ExpertLinear(op) => experts::linear(s, node, op),
-        Op::Combine(op) => vec![experts::combine(s, node, op)],
+        Op::Combine(op) => vec![experts::combine(s, node, op, None)],
         Op::GroupLinear(op) => experts::group_linear(s, node, op),
         Op::ShortConv(op) => vec![short_conv::launch(s, node, op)],
         Op::DeltaRule(op) => recurrent::delta_rule(s, node, op),
