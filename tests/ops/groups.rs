@@ -433,7 +433,7 @@ fn expert_layers(s: &mut SmallGraph) {
         let h = if f % 5 == 4 { x } else { s.graph.rms_norm(x, norm, 1e-5) };
         let route = if f % 2 == 0 { even } else { uneven };
         let (early, biased) = (f % 7 == 3, f % 3 == 0);
-        let mut product = |s: &mut SmallGraph, x, rows: usize, cols, weighted| {
+        let product = |s: &mut SmallGraph, x, rows: usize, cols, weighted| {
             let w = s.experts(format, [EXPERTS, rows, cols]);
             let bias = biased.then(|| s.weight(FORMATS[0], 1, EXPERTS * rows));
             s.graph.expert_linear(x, w, route, bias, weighted)
