@@ -10,6 +10,8 @@ mod byte_model;
 mod calls;
 #[path = "../common/demands.rs"]
 mod demands;
+#[path = "../common/fixtures.rs"]
+mod fixtures;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
 #[path = "../common/json_schema.rs"]
@@ -18,6 +20,7 @@ mod mistakes;
 mod schemas;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
+mod vocabularies;
 
 use std::process::ExitCode;
 
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         ("what is wrong with a grammar is told", mistakes::grammars_),
     ];
     let mut trials: Vec<Trial> = on_cpu.iter().map(|&(name, run)| Trial::test(name, run)).collect();
+    trials.extend(vocabularies::trials());
     let devices = adapters();
     if devices.is_empty() {
         trials.push(none_here("constraints on an adapter"));

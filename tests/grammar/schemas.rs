@@ -87,11 +87,11 @@ pub fn all() -> Vec<(&'static str, Value)> {
         (
             "a tree",
             json!({
-                "$defs": { "node": {
-                    "type": "object", "required": ["v"], "additionalProperties": false,
-                    "properties": { "v": { "type": "integer", "minimum": 0, "maximum": 9 }, "next": { "$ref": "#/$defs/node" } },
-                } },
-                "$ref": "#/$defs/node",
+                "$defs": { "node": { "anyOf": [
+                    { "type": "integer", "minimum": 0, "maximum": 99 },
+                    { "type": "array", "items": { "$ref": "#/$defs/node" }, "minItems": 1, "maxItems": 2 },
+                ] } },
+                "type": "object", "properties": { "root": { "$ref": "#/$defs/node" } }, "required": ["root"], "additionalProperties": false,
             }),
         ),
         ("a pattern", json!({ "type": "string", "pattern": "^[A-Z]{2}-[0-9]{3}(x|y)?$" })),

@@ -75,6 +75,8 @@ impl Backend for Faulty {
     }
 
     fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
+        // The script begins with each request.
+        self.at = 0;
         self.inner.set_slot(slot, sampling, recent)
     }
 

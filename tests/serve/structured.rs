@@ -245,7 +245,7 @@ fn saying(
 }
 
 pub fn channels() -> Outcome {
-    let script = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\":\"Oslo\"}<|call|>";
+    let script = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\":\"Oslo\"}";
     let server = saying(IN_CHANNELS, CHANNELS, script)?;
     // Nothing else is said whether it must be or not.
     for choice in ["auto", "required"] {
