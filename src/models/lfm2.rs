@@ -50,7 +50,9 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         x = match &experts {
-            Some(experts) if layer >= experts.dense => b.add_experts(x1, h, experts, Activation::Silu, 1.0)?,
+            Some(experts) if layer >= experts.dense => {
+                b.add_experts(x1, h, experts, Activation::Silu, 1.0)?
+            }
             _ => {
                 let f = b.gated(h, ffn, Activation::Silu)?;
                 b.add("ffn_residual", x1, f)

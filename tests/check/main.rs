@@ -6,11 +6,11 @@
 mod adapters;
 #[path = "../common/blocks.rs"]
 mod blocks;
+mod experts;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
-mod experts;
 mod golden;
 mod kv;
 mod long;

@@ -170,22 +170,24 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         };
         Trial::test(name, noticed).with_ignored_flag(ignored)
     };
-    let of_experts = |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
-        let path = fixtures().join("models-quant").join(format!("{model}.gguf"));
-        let target = target.clone();
-        let name = format!("{kernel} with \"{to}\" is noticed of many rows of {model} on {}", target.label);
-        let ignored = !path.is_file();
-        let noticed = move || {
-            let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
-            let masks = Masks { mutation, no_coop, emulated_matrices: !no_coop, ..HARDWARE };
-            let options = Options { masks, ..target.options(Precision::Fast) };
-            match run(Gguf::open(&path)?, &options, 500, 75)?.failed() {
-                0 => Err("every node agreed".into()),
-                _ => Ok(()),
-            }
+    let of_experts =
+        |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
+            let path = fixtures().join("models-quant").join(format!("{model}.gguf"));
+            let target = target.clone();
+            let name =
+                format!("{kernel} with \"{to}\" is noticed of many rows of {model} on {}", target.label);
+            let ignored = !path.is_file();
+            let noticed = move || {
+                let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
+                let masks = Masks { mutation, no_coop, emulated_matrices: !no_coop, ..HARDWARE };
+                let options = Options { masks, ..target.options(Precision::Fast) };
+                match run(Gguf::open(&path)?, &options, 500, 75)?.failed() {
+                    0 => Err("every node agreed".into()),
+                    _ => Ok(()),
+                }
+            };
+            Trial::test(name, noticed).with_ignored_flag(ignored)
         };
-        Trial::test(name, noticed).with_ignored_flag(ignored)
-    };
     let models = OF_MODELS.iter().map(of_model).chain(OF_EXPERTS.iter().map(of_experts));
     MUTATIONS.iter().map(trial).chain(models).collect()
 }

@@ -10,8 +10,8 @@ use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
-use crate::gpu::plan::{attention, expert_matmul};
 use crate::gpu::plan::{FEW, Launch, Operand, RowClass};
+use crate::gpu::plan::{attention, expert_matmul};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::Snapshots;
 use crate::ops::{Op, Rope, WeightRows};
@@ -273,9 +273,7 @@ impl Buffers {
             | Operand::ActivationCopy(_)
             | Operand::Partials(_)
             | Operand::Tiles(_)
-            | Operand::Heads(_) => {
-                &self.values[self.pools[class as usize].place[&operand]]
-            }
+            | Operand::Heads(_) => &self.values[self.pools[class as usize].place[&operand]],
             Operand::Vector(node) => &weights.vectors[&node],
             Operand::Biases(node) => &weights.biases[&node],
             Operand::Table(node) => &self.tables[&node],

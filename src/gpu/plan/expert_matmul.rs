@@ -162,7 +162,8 @@ fn product(
         ("PAIR_STEP", pair_step as f64),
     ]);
     let x = Operand::ActivationCopy(copy);
-    let mut operands = vec![(0, Operand::Step), (1, x), (4, Operand::Nothing), (6, Operand::Tiles(e.route(g)))];
+    let mut operands =
+        vec![(0, Operand::Step), (1, x), (4, Operand::Nothing), (6, Operand::Tiles(e.route(g)))];
     let chosen = s.caps.matrix.and_then(|matrix| Some((matrix, tile(s.caps, matrix, e.sizes(g))?)));
     let mut slots = Slots { tiles: Some("experts"), ..s.slots(Some(matrix.format.wgsl)) };
     let (kernel, tile, columns, arithmetic) = match chosen {

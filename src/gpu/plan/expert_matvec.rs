@@ -23,7 +23,8 @@ const PLANES: usize = 2;
 pub fn fits(s: &Planner<'_>, e: &Experts) -> bool {
     let Sizes { used, ffn, width, .. } = e.sizes(s.graph);
     // Each expert's numbers of a row begin at a whole vector, and rows come in pairs.
-    let whole = s.graph.shape(e.gate).stride() == used * ffn && ffn.is_multiple_of(4) && width.is_multiple_of(2);
+    let whole =
+        s.graph.shape(e.gate).stride() == used * ffn && ffn.is_multiple_of(4) && width.is_multiple_of(2);
     whole && place(s, &e.linears).is_some() && place(s, &[e.down]).is_some()
 }
 
@@ -132,11 +133,7 @@ fn sums(s: &Planner<'_>, copies: &Copies, e: &Experts) -> Launch {
         ("OUT_STRIDE", g.shape(e.value()).stride() as f64),
     ]);
     let residual = e.add.map_or(Operand::Nothing, |[_, to]| Operand::Value(to));
-    launch.operands.extend([
-        (2, Operand::Value(e.value())),
-        (4, residual),
-        (5, Operand::Value(e.route(g))),
-    ]);
+    launch.operands.extend([(2, Operand::Value(e.value())), (4, residual), (5, Operand::Value(e.route(g)))]);
     launch.slots.output = Some("expert_sum");
     if let Some(bias) = bias(g, e.down) {
         launch.operands.push((3, Operand::Vector(bias)));

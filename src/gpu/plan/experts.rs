@@ -83,7 +83,9 @@ impl Experts {
 
     /// What the gate is, and the clamp that is none where there is none.
     pub fn middle(&self, g: &Graph) -> (Gate, Clamp) {
-        let Some(Op::Gate(gate)) = op(g, self.gate) else { panic!("experts have a gate between their products") };
+        let Some(Op::Gate(gate)) = op(g, self.gate) else {
+            panic!("experts have a gate between their products")
+        };
         (*gate, gate.clamp.unwrap_or(Clamp { limit: 0.0, shift: 0.0 }))
     }
 
@@ -120,7 +122,8 @@ pub fn find(g: &Graph, linear: Node) -> Option<Experts> {
         one == other
             && only_user(g, l) == Some(gate)
             && (inputs(g, l)[0], inputs(g, l)[2]) == (x, route)
-            && (of.format.id, of.rows, of.cols, of.experts) == (first.format.id, first.rows, first.cols, first.experts)
+            && (of.format.id, of.rows, of.cols, of.experts)
+                == (first.format.id, first.rows, first.cols, first.experts)
     };
     let halves = linears.len() == 1;
     let down = only_user(g, gate)?;

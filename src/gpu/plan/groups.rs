@@ -174,7 +174,9 @@ pub fn groups(g: &Graph) -> Vec<Group> {
         let group = match op {
             Op::Linear(_) => Group::Matmul(matmul(g, node, &heads)),
             Op::ExpertLinear(_) => match experts::find(g, node) {
-                Some(experts) => Group::Experts(Experts { norm: experts.norm.filter(|&n| folded(g, n)), ..experts }),
+                Some(experts) => {
+                    Group::Experts(Experts { norm: experts.norm.filter(|&n| folded(g, n)), ..experts })
+                }
                 None => Group::Single(node),
             },
             Op::Attend(_) => Group::Attention(node),

@@ -44,7 +44,9 @@ pub fn shape(
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
     // Of large matrices, and of all that several rows multiply as integers, two pairs at a time: x is then loaded half as often.
-    let double = (format.integer && if tile > 1 { integer } else { shares as usize * rows * row_bytes > LARGE }) as u32;
+    let double = (format.integer
+        && if tile > 1 { integer } else { shares as usize * rows * row_bytes > LARGE })
+        as u32;
     let tasks = pairs / (1 + double);
     let wanted = if caps.software { 1 } else { INVOCATIONS / (shares * groups * tasks * caps.subgroup_size) };
     let wanted =
