@@ -108,7 +108,10 @@ fn is_written(folder: &Path) -> Outcome {
     let expected = json(&folder.join("expected.json"))?;
     let (golden, _) = npy(&folder.join("logits-f16.npy"))?;
     let written = tempfile::tempdir()?;
-    write(&folder.join("model-f32.gguf"), &expected["hf_config"], written.path())?;
+    // The tokenizer has fewer tokens than the model.
+    let mut config = expected["hf_config"].clone();
+    (config["bos_token_id"], config["eos_token_id"]) = (Value::Null, Value::Null);
+    write(&folder.join("model-f32.gguf"), &config, written.path())?;
     std::fs::write(written.path().join("tokenizer.json"), TOKENIZER)?;
     let out = written.path().join("out.gguf");
     let target = Type::by_name("F16").ok_or("F16 is a target")?;

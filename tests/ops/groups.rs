@@ -189,15 +189,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "states",
         build: states,
-        steps: steps::sequences,
-        plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
-        variants: PLAIN,
-        grouped: false,
-    },
-    Group {
-        name: "states in chunks",
-        build: recurrences,
-        steps: steps::chunks,
+        steps: || [steps::sequences(), steps::chunks()].concat(),
         plan: RuntimeConfig::new(2_400, 4, 2_040, Precision::F32),
         variants: PLAIN,
         grouped: false,
@@ -572,7 +564,7 @@ fn attend(s: &mut SmallGraph, shapes: Vec<AttentionShape>) {
     }
 }
 
-/// Convolutions and recurrences.
+/// Convolutions and recurrences: heads of one slice and of several, of more and fewer columns than a workgroup takes at once.
 fn states(s: &mut SmallGraph) {
     let f32 = format("F32");
     for (i, (channels, taps)) in [(3, 2), (64, 3), (65, 4), (172, 9)].into_iter().enumerate() {
@@ -585,12 +577,6 @@ fn states(s: &mut SmallGraph) {
             s.graph.name(y, &format!("convolution of {channels}, {taps} taps, gated: {gated}"));
         }
     }
-    recurrences(s);
-}
-
-/// Heads of one slice and of several, of more and fewer columns than a workgroup takes at once.
-fn recurrences(s: &mut SmallGraph) {
-    let f32 = format("F32");
     let decay =
         |s: &mut SmallGraph, n| s.table(1, n, |_, random, row| row.fill_with(|| -0.02 - random.unit()));
     for (k_heads, v_heads, width) in [(1, 1, 4), (2, 4, 16), (2, 2, 20), (1, 3, 64), (2, 2, 128), (1, 1, 256)]

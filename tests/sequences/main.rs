@@ -72,6 +72,9 @@ fn main() -> ExitCode {
             let of = Target { model, ..target.clone() };
             let name = format!("7 sequences get what each gets alone, {model} on {}", target.label);
             trials.push(Trial::test(name, move || together(&of, 7)));
+            let of = Target { model, ..target.clone() };
+            let name = format!("steps of many rows give what steps of few give, {model} on {}", target.label);
+            trials.push(Trial::test(name, move || in_long_steps(&of)));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -108,10 +111,15 @@ fn open(target: &Target, slots: usize) -> Result<Engine, Failed> {
 }
 
 fn open_in(target: &Target, slots: usize, precision: Precision) -> Result<Engine, Failed> {
+    open_with(target, slots, precision, 24)
+}
+
+/// `batch`: the most rows of a step.
+fn open_with(target: &Target, slots: usize, precision: Precision, batch: usize) -> Result<Engine, Failed> {
     let options =
         Options { cache_type_k: target.kept, cache_type_v: target.kept, ..target.device.options(precision) };
     // A chunk is shorter than most prompts.
-    let options = Options { slots, batch: 24, context: Some(96), ..options };
+    let options = Options { slots, batch, context: Some(96), ..options };
     Ok(Engine::with_file(target.file()?, &options, &mut |_, _| {})?)
 }
 
@@ -168,6 +176,45 @@ fn together(target: &Target, count: usize) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Prompts that fill steps together, whose rows of one slot begin and end anywhere in a chunk, a snapshot of what they leave, and a second
+/// prompt behind it.
+fn in_long_steps(target: &Target) -> Outcome {
+    let prompt = |n: u32, len: u32| -> Vec<u32> { (0..len).map(|i| (n * 31 + i * 17) % 150).collect() };
+    let turns = [(0, 71, 9), (1, 34, 12), (2, 66, 5)]
+        .map(|(n, first, second)| [greedy(&prompt(n, first), 6), greedy(&prompt(n + 7, second), 6)]);
+    let mut found = Vec::new();
+    for (slots, batch) in [(1, 24), (3, 160)] {
+        let mut engine = open_with(target, slots, Precision::F32, batch)?;
+        let mut of_engine = Vec::new();
+        for turns in turns.chunks(slots) {
+            let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+            let mut said: Vec<Vec<u32>> = vec![Vec::new(); turns.len()];
+            for turn in 0..2 {
+                for (slot, requests) in turns.iter().enumerate() {
+                    if turn == 0 {
+                        scheduler.open().ok_or("no slot")?;
+                    }
+                    scheduler.request(slot as u32, requests[turn].clone())?;
+                }
+                while scheduler.busy() {
+                    scheduler.advance(&mut |slot, event| {
+                        if let Event::Token(token) = event {
+                            said[slot as usize].push(token);
+                        }
+                        true
+                    })?;
+                }
+            }
+            of_engine.extend(said);
+        }
+        found.push(of_engine);
+    }
+    match found[0] == found[1] {
+        true => Ok(()),
+        false => Err(format!("got {:?}, in short steps {:?}", found[1], found[0]).into()),
+    }
 }
 
 /// Wherever the reference prefers its token by more than this, `fast` takes it too.
