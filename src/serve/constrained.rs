@@ -1,6 +1,8 @@
 //! What form an answer must have: the fields that say it, and the constraint that comes of them.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::failure::Failure;
 use super::fields::{Fields, wrong};
@@ -29,23 +31,37 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("structured_outputs", "response_format"),
 ];
 
+/// What form an answer of completions and chats must have; one of these.
+#[derive(Deserialize, ToSchema)]
+pub struct FormatRequest {
+    /// `type` is `text`, `json_object`, or `json_schema` with an object of that name, whose `schema` it is.
+    #[schema(value_type = Option<Object>)]
+    response_format: Option<Value>,
+    /// A JSON schema.
+    json_schema: Option<Value>,
+    regex: Option<String>,
+    /// A Lark grammar.
+    grammar: Option<String>,
+}
+
 /// Reads what completions and chats ask for: `response_format`, or one of `json_schema`, `regex` and `grammar`.
 pub fn output_format(fields: &mut Fields) -> Result<Option<OutputFormat>, Failure> {
     for (name, ours) in ELSEWHERE {
         fields.refuse(name, &format!("is not supported: give '{ours}' instead"))?;
     }
+    let given: FormatRequest = fields.take()?;
     let mut all = Vec::new();
-    if let Some(format) = fields.any("response_format") {
+    if let Some(format) = given.response_format {
         all.extend(response_format(format)?);
     }
     let mut add = |name: &str, language| all.push(OutputFormat { field: name.into(), language });
-    if let Some(schema) = fields.any("json_schema") {
+    if let Some(schema) = given.json_schema {
         add("json_schema", Language::JsonSchema(schema));
     }
-    if let Some(text) = fields.text("regex")? {
+    if let Some(text) = given.regex {
         add("regex", Language::Regex(text));
     }
-    if let Some(text) = fields.text("grammar")?.filter(|text| !text.is_empty()) {
+    if let Some(text) = given.grammar.filter(|text| !text.is_empty()) {
         add("grammar", Language::Lark(text));
     }
     match all.len() {

@@ -10,7 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::PATHS;
 use super::generation::Usage;
 use crate::worker::Status;
 
@@ -20,6 +19,8 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Those of routes.
+    paths: Vec<&'static str>,
     requests: Family<Labels, Counter>,
     completion_tokens: Counter,
     first_token: Histogram,
@@ -37,9 +38,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All of them at nothing.
-    pub fn new() -> Metrics {
+    /// All of them at nothing. Requests are told apart by these paths.
+    pub fn new(paths: Vec<&'static str>) -> Metrics {
         let metrics = Metrics {
+            paths,
             registry: Registry::with_prefix("wgllm"),
             requests: Family::default(),
             completion_tokens: Counter::default(),
@@ -100,7 +102,7 @@ impl Metrics {
     /// A request is over.
     pub fn request(&self, path: &str, status: u16, complete: bool, usage: &Usage) {
         // Paths that anybody may make up have no line of their own.
-        let path = PATHS.iter().find(|known| **known == path).copied().unwrap_or("other");
+        let path = self.paths.iter().find(|known| **known == path).copied().unwrap_or("other");
         let complete = if complete { "true" } else { "false" };
         let labels =
             vec![("path", path.into()), ("status", status.to_string()), ("complete", complete.into())];

@@ -18,7 +18,9 @@ mod forms;
 mod gguf_file;
 #[path = "../common/json_schema.rs"]
 mod json_schema;
+mod load;
 mod many;
+mod openapi;
 #[cfg(unix)]
 mod program;
 mod server;
@@ -61,6 +63,10 @@ fn main() -> ExitCode {
             let of = target.clone();
             trials.push(Trial::test(format!("{name}, on {}", target.label), move || run(&of)));
         }
+        // It takes minutes: `.ci/clients` runs a shorter one.
+        let of = target.clone();
+        let name = format!("64 clients get what each gets alone, on {}", target.label);
+        trials.push(Trial::test(name, move || load::clients(&of)).with_ignored_flag(true));
     }
     let on_cpu: &[OnCpu] = &[
         ("chats have the shapes that clients know", answers::chats),
@@ -73,6 +79,7 @@ fn main() -> ExitCode {
         ("channels are thoughts, text and calls", structured::channels),
         ("a schema holds behind a thought", structured::thoughts),
         ("schemas and choices that cannot be kept to are 400 and named", structured::mistakes),
+        ("everything is documented as it is", openapi::document),
         ("responses have the shapes that clients know", forms::responses),
         ("messages have the shapes that clients know", forms::messages),
         ("a shared beginning is computed once", many::prefixes),
@@ -80,6 +87,7 @@ fn main() -> ExitCode {
         ("a full queue is 429", many::full),
         ("memory stays flat", many::flat),
         ("mistakes are 400 and named", errors::fields),
+        ("a mistake deep in a request is named where it is", errors::deep),
         ("bodies that are no requests are refused", errors::bodies),
         ("a prompt that does not fit is told its numbers", errors::too_long),
         ("paths and methods that are not there are told", errors::paths),
