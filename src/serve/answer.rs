@@ -57,6 +57,9 @@ pub async fn answer<F: Form>(State(app): State<Arc<App>>, request: Request) -> R
 async fn begin<F: Form>(app: Arc<App>, request: Request) -> Result<Response<Body>, Failure> {
     let served = app.served()?;
     let (entry, fields) = app.fields(request).await?;
+    if app.settings.embeddings.is_some() {
+        return Err(Failure::request("this server was started with --embeddings and answers nothing else"));
+    }
     let asking = Asking { app, served, entry };
     let (form, wanted) = F::read(&asking, fields).await?;
     let Asking { app, served, entry } = asking;

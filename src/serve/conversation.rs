@@ -13,7 +13,7 @@ use crate::chat::{CallFormat, Conversation, Message, Options, Rendered};
 /// A conversation, and what a template is told besides.
 #[derive(Deserialize, ToSchema)]
 pub struct ConversationRequest {
-    #[schema(value_type = Vec<ChatMessage>)]
+    #[schema(value_type = Vec<ChatMessage>, min_items = 1)]
     messages: Vec<Value>,
     #[schema(value_type = Option<Vec<Tool>>)]
     tools: Option<Vec<Value>>,

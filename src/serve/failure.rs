@@ -114,6 +114,12 @@ impl Failure {
         Failure::new(status, "timeout_error", message)
     }
 
+    /// The answer takes too long.
+    pub fn slow() -> Failure {
+        let message = "the answer took longer than the server allows (--request-timeout)";
+        Failure::timeout(StatusCode::GATEWAY_TIMEOUT, message)
+    }
+
     /// No key, or a wrong one.
     pub fn key() -> Failure {
         let message = "wrong API key: give the server's in the header Authorization, behind 'Bearer '";

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use axum::http::StatusCode;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::App;
@@ -16,7 +15,7 @@ use crate::chat::{CallFormat, Calls, End, Piece as ReplyPiece, Rendered, Reply, 
 use crate::constraint::Constraint;
 use crate::logprobs::Logprobs;
 use crate::scheduler::Finish;
-use crate::worker::{Job, Update};
+use crate::worker::{Job, Update, Wants};
 use std::sync::Arc;
 
 /// What is to be continued.
@@ -148,6 +147,7 @@ impl Started {
             sampling.constraint = prompt.constraint.clone();
             jobs.push(Job {
                 tokens: prompt.tokens.clone(),
+                wants: Wants::Tokens,
                 sampling,
                 limit: wanted.params.limit,
                 ends: served.ends.clone(),
@@ -180,10 +180,7 @@ impl Started {
         match tokio::time::timeout_at(deadline, self.receiver.recv()).await {
             Ok(Some(update)) => Ok(update),
             Ok(None) => Err(Failure::unavailable("the server is shutting down")),
-            Err(_) => {
-                let message = "the answer took longer than the server allows (--request-timeout)";
-                Err(Failure::timeout(StatusCode::GATEWAY_TIMEOUT, message))
-            }
+            Err(_) => Err(Failure::slow()),
         }
     }
 }
@@ -263,6 +260,8 @@ impl<'s> Generation<'s> {
                 self.finish(n, reason);
             }
             Update::Failed(error) => return Err(error.into()),
+            // Nobody asked for one.
+            Update::Vector(_) => {}
         }
         self.started.entry.used(&self.usage);
         Ok(())

@@ -37,6 +37,7 @@ async fn count(app: Arc<App>, request: Request) -> Result<Response<Body>, Failur
 /// The fields of a conversation.
 #[derive(Deserialize, ToSchema)]
 pub struct MessagesRequest {
+    #[schema(min_items = 1)]
     messages: Vec<GivenMessage>,
     system: Option<Texts>,
     tools: Option<Vec<GivenTool>>,
@@ -179,9 +180,6 @@ fn read(fields: &mut Fields, served: &Served) -> Result<conversation::Asked, Fai
     let given: MessagesRequest = fields.take()?;
     let mut messages: Vec<Message> =
         given.system.into_iter().map(|system| Message::system(system.joined())).collect();
-    if given.messages.is_empty() {
-        return Err(Failure::field("messages", "is empty, expected one message at least"));
-    }
     for (i, item) in given.messages.into_iter().enumerate() {
         message(&format!("messages[{i}]"), item, &mut messages)?;
     }

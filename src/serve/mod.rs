@@ -10,6 +10,7 @@ mod chat;
 mod completions;
 mod constrained;
 mod conversation;
+mod embeddings;
 mod failure;
 mod fields;
 mod gate;
@@ -43,7 +44,7 @@ pub use log::{Lines, LogFormat};
 pub use served::Served;
 
 use crate::sampler::Sampling;
-use crate::worker::{State, Worker};
+use crate::worker::{Pooling, State, Worker};
 use failure::Failure;
 use fields::Fields;
 use log::Entry;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub drain_time: Duration,
     /// Connections at once.
     pub connections: usize,
+    /// Whether vectors are computed instead of answers, by a model that ends with its hidden state; and how they are made.
+    pub embeddings: Option<Pooling>,
     /// How tokens are chosen where a request says nothing.
     pub sampling: Sampling,
     /// How lines about requests look.
@@ -90,6 +93,7 @@ impl Default for Settings {
             request_time: Duration::from_secs(600),
             drain_time: Duration::from_secs(30),
             connections: 1024,
+            embeddings: None,
             sampling: Sampling::default(),
             log_format: LogFormat::Text,
             lines: None,

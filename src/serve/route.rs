@@ -11,6 +11,7 @@ use super::chat::{Chat, ChatChunk, ChatCompletion, ChatRequest};
 use super::completions::{Completion, CompletionRequest, CompletionTold};
 use super::constrained::FormatRequest;
 use super::conversation::ConversationRequest;
+use super::embeddings::{self, Embeddings, EmbeddingsRequest};
 use super::messages::{self, MessageTold, MessagesAnswer, MessagesRequest, TokenCount};
 use super::openapi::Schemas;
 use super::params::Generate;
@@ -86,6 +87,7 @@ pub fn routes() -> Vec<Route> {
     let health = "Whether the model is there";
     let models = "The model that is served";
     let chat_summary = "Answers a conversation";
+    let vectors = "Vectors of texts, where the server was started with --embeddings";
     let completion_summary = "Continues texts or tokens";
     vec![
         asks("/", get(page::page), "A page to chat in", Text(html)),
@@ -123,6 +125,20 @@ pub fn routes() -> Vec<Route> {
         gives("/v1/chat/completions", post(answer::<Chat>), chat_summary, chat, chats()),
         gives("/completions", post(answer::<Completion>), completion_summary, completion, completions()),
         gives("/v1/completions", post(answer::<Completion>), completion_summary, completion, completions()),
+        gives(
+            "/embeddings",
+            post(embeddings::embeddings),
+            vectors,
+            of::<EmbeddingsRequest>,
+            Json(of::<Embeddings>),
+        ),
+        gives(
+            "/v1/embeddings",
+            post(embeddings::embeddings),
+            vectors,
+            of::<EmbeddingsRequest>,
+            Json(of::<Embeddings>),
+        ),
         gives(
             "/v1/responses",
             post(answer::<responses::Answer>),

@@ -93,10 +93,18 @@ impl Schema {
         match value {
             Value::Number(_) => hold_number(schema, kinds.contains(&"integer"), name, value),
             Value::Array(items) => {
-                let most = schema["maxItems"].as_u64().unwrap_or(u64::MAX);
-                if items.len() as u64 > most {
-                    let what = format!("is a list of {}, expected {most} at most", items.len());
-                    return Err(Failure::field(name, what));
+                let count = items.len() as u64;
+                if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
+                    return Err(Failure::field(
+                        name,
+                        format!("is a list of {count}, expected {most} at most"),
+                    ));
+                }
+                if let Some(least) = schema["minItems"].as_u64().filter(|least| count < *least) {
+                    return Err(Failure::field(
+                        name,
+                        format!("is a list of {count}, expected {least} at least"),
+                    ));
                 }
                 let each = &schema["items"];
                 let mut items = items.iter_mut().enumerate();
@@ -159,16 +167,16 @@ impl Schema {
     }
 
     fn hold_object(&self, schema: &Value, name: &str, map: &mut Map<String, Value>) -> Result<(), Failure> {
+        for (key, value) in map.iter_mut().filter(|(_, value)| !value.is_null()) {
+            let member = &schema["properties"][key];
+            let member = if member.is_null() { &schema["additionalProperties"] } else { member };
+            self.hold(member, &below(name, key), value)?;
+        }
         for key in list(schema, "required").filter_map(Value::as_str) {
             if map.get(key).is_none_or(Value::is_null) {
                 let what = format!("is required: {}", told(&self.kinds(&schema["properties"][key])));
                 return Err(Failure::field(below(name, key), what));
             }
-        }
-        for (key, value) in map.iter_mut().filter(|(_, value)| !value.is_null()) {
-            let member = &schema["properties"][key];
-            let member = if member.is_null() { &schema["additionalProperties"] } else { member };
-            self.hold(member, &below(name, key), value)?;
         }
         Ok(())
     }

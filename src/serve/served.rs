@@ -25,6 +25,8 @@ pub struct Served {
     grammars: OnceLock<Result<Grammars>>,
     /// The tokens at which it ends.
     pub ends: Arc<BTreeSet<u32>>,
+    /// Numbers of what its graph ends with: of an embedding, where it ends with the hidden state.
+    pub width: usize,
     /// Positions of a sequence at most.
     pub context: usize,
     /// Positions that it was made for.
@@ -60,6 +62,7 @@ impl Served {
             template,
             calls,
             grammars: OnceLock::new(),
+            width: engine.model.graph.shape(engine.model.graph.output()).cols,
             context: engine.plan.context,
             trained_context: engine.model.context_length,
             architecture: architecture.unwrap_or_default().into(),

@@ -5,6 +5,7 @@
 //! Where positions run out, what is kept goes first, the least recently used before all; then the job that began last waits again and is
 //! computed anew from its tokens. A device that is lost is opened again, and every job goes on from its tokens. Knows tokens, not text.
 
+mod pooling;
 mod prefixes;
 mod status;
 
@@ -22,6 +23,8 @@ use crate::logprobs::Logprobs;
 use crate::sampler::{Sampling, no_token};
 use crate::scheduler::{Event, Finish, Request, Scheduler};
 
+use pooling::Pool;
+pub use pooling::Pooling;
 use prefixes::{Kept, Place};
 pub use status::{State, Status};
 
@@ -36,6 +39,8 @@ const LIVES: u32 = 2;
 pub struct Job {
     /// The whole prompt.
     pub tokens: Vec<u32>,
+    /// What is wanted of it.
+    pub wants: Wants,
     /// How the following tokens are chosen.
     pub sampling: Sampling,
     /// How many are wanted at most; as many as fit where there is no number.
@@ -46,6 +51,21 @@ pub struct Job {
     pub cancel: Cancel,
     /// Told of everything, on the worker's thread; it should be quick.
     pub sink: Sink,
+}
+
+/// What is wanted of a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wants {
+    /// The tokens that follow it.
+    #[default]
+    Tokens,
+    /// One vector of what the graph ends with for each of its tokens.
+    Vector {
+        /// How it is made.
+        pooling: Pooling,
+        /// Numbers of a row.
+        width: usize,
+    },
 }
 
 /// Takes what becomes of a job.
@@ -66,6 +86,8 @@ pub enum Update {
         /// How likely it was, where that was asked for.
         logprobs: Option<Logprobs>,
     },
+    /// The vector of the prompt, of length 1.
+    Vector(Vec<f32>),
     /// No more comes. [`Finish::Stopped`] is an end token, which is not handed out.
     Finished(Finish),
     /// It cannot be computed.
@@ -320,6 +342,9 @@ impl Inner {
             self.admit(scheduler);
             self.make_room(scheduler);
             self.status.now(self.running.len(), self.waiting.len(), scheduler.free_pages());
+            if let Some(end) = self.vectors(scheduler) {
+                return end;
+            }
             if self.running.is_empty() {
                 continue;
             }
@@ -344,6 +369,40 @@ impl Inner {
             }
             self.take_ended(scheduler);
         }
+    }
+
+    /// Computes the jobs that want vectors, one after the other.
+    fn vectors(&mut self, scheduler: &mut Scheduler<'_>) -> Option<End> {
+        for running in &mut self.running {
+            let Wants::Vector { pooling, width } = running.job.wants else { continue };
+            if running.ended {
+                continue;
+            }
+            // Of what is there already there would be no rows.
+            scheduler.truncate(running.slot, 0);
+            let (start, mut pool) = (Instant::now(), Pool::new(pooling, width));
+            let (slot, tokens) = (running.slot, &running.job.tokens);
+            let computed = catch_unwind(AssertUnwindSafe(|| {
+                scheduler.logits(slot, tokens, &mut |rows| pool.push(rows))
+            }));
+            self.status.step(start.elapsed());
+            running.ended = !matches!(computed, Ok(Err(Error::Lost(_))));
+            match computed {
+                Ok(Ok(())) => {
+                    running.tell(Update::Vector(pool.normalised()));
+                    running.tell(Update::Finished(Finish::Length));
+                }
+                Ok(Err(error @ Error::Lost(_))) => return Some(End::Lost(error)),
+                Ok(Err(error)) => drop(running.tell(Update::Failed(error))),
+                Err(_) => {
+                    let error = Error::Other("a step of the model failed in an unknown way".into());
+                    running.tell(Update::Failed(error.clone()));
+                    return Some(End::Lost(error));
+                }
+            }
+        }
+        self.take_ended(scheduler);
+        None
     }
 
     /// Takes the jobs that have come, and waits for one where there is nothing else to do; false where there will be none.

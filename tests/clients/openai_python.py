@@ -1,4 +1,4 @@
-"""The `openai` package of PyPI against a server: python openai_python.py URL"""
+"""The `openai` package of PyPI against a server: python openai_python.py URL [CHECK...]"""
 
 import json
 import sys
@@ -169,7 +169,7 @@ def breaks_off():
     is_chat()
 
 
-for check in (
+CHECKS = (
     is_chat,
     is_streamed,
     has_choices,
@@ -180,6 +180,9 @@ for check in (
     responds,
     refuses,
     breaks_off,
-):
+)
+for check in CHECKS:
+    if len(sys.argv) > 2 and check.__name__ not in sys.argv[2:]:
+        continue
     check()
     print(f"openai {openai.__version__} (Python): {check.__name__}")

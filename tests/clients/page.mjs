@@ -21,6 +21,10 @@ try {
   // Done: the button sends again.
   const done = () => page.waitForFunction(() => document.getElementById("send").textContent === "Send");
 
+  const grown = () =>
+    page.waitForFunction(() => [...document.querySelectorAll("article.assistant span")].at(-1).textContent.length > 20);
+
+  page.setDefaultTimeout(120_000);
   await page.goto(url);
   await page.waitForFunction(() => document.getElementById("model").textContent !== "wgllm");
   console.log("the page knows its model");
@@ -33,10 +37,9 @@ try {
   const first = await answers().last().textContent();
   assert.match(first, /tokens\/s/);
   console.log(`an answer grows, in ${lengths.size} steps at least`);
-  if (screenshot) await page.screenshot({ path: screenshot });
 
   await ask("Write a very long story about a dog, a cat and a bird. Do not stop.");
-  await page.waitForFunction(() => [...document.querySelectorAll("article.assistant span")].at(-1).textContent.length > 20);
+  await grown();
   await button.click();
   await done();
   const stopped = await answers().last().textContent();
@@ -57,13 +60,21 @@ try {
   await page.waitForFunction(() => document.getElementById("model").textContent !== "wgllm");
   assert.equal(await page.locator("article").count(), count, "a reload keeps the conversation");
   assert.ok(first.startsWith(await answers().first().textContent()), "a reload keeps what was answered");
-  await ask("Say yes.");
+  await ask("And of Italy?");
+  await grown();
+  await button.click();
   await done();
   assert.equal(await page.locator("article").count(), count + 2, "the conversation goes on");
   await page.click("#clear");
   assert.equal(await page.locator("article").count(), 0);
   console.log("a reload keeps the conversation, and a new one can be begun");
   assert.deepEqual(errors, [], "errors in the page");
+  if (screenshot) {
+    await page.setViewportSize({ width: 900, height: 400 });
+    await ask("What can I see in the sky at night?");
+    await done();
+    await page.screenshot({ path: screenshot });
+  }
 } finally {
   await browser.close();
 }

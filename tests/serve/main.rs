@@ -11,6 +11,7 @@ mod calls;
 mod client;
 #[path = "../common/demands.rs"]
 mod demands;
+mod embeddings;
 mod errors;
 mod faults;
 mod forms;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
             ),
             ("log probabilities are those of the tokens that are chosen", answers::logprobs),
             ("answers by a schema are valid, at all paths, whole and streamed", structured::formats),
+            ("embeddings are hidden states of which logits are made", embeddings::vectors),
         ];
         for &(name, run) in all {
             let of = target.clone();
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         ("everything is documented as it is", openapi::document),
         ("responses have the shapes that clients know", forms::responses),
         ("messages have the shapes that clients know", forms::messages),
+        ("what is no embedding is refused", embeddings::refused),
         ("a shared beginning is computed once", many::prefixes),
         ("a client that leaves frees its place", many::leaving),
         ("a full queue is 429", many::full),

@@ -9,6 +9,7 @@ use libtest_mimic::Failed;
 use wgllm::backend::Precision;
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
+use wgllm::graph::Head;
 use wgllm::sampler::Sampling;
 use wgllm::serve::{Address, Listener, Place, Served, Server, Settings};
 use wgllm::session::Session;
@@ -29,6 +30,7 @@ pub struct Plan {
     pub settings: Settings,
     pub capacity: Capacity,
     pub context: usize,
+    pub head: Head,
     /// How long the model takes to load, besides its own time.
     pub delay: Duration,
     /// What goes wrong.
@@ -48,6 +50,7 @@ impl Default for Plan {
             settings: Settings { sampling, ..Settings::default() },
             capacity: Capacity { running: 4, waiting: 64 },
             context: 512,
+            head: Head::Logits,
             delay: Duration::ZERO,
             faults: Faults::default(),
             script: "",
@@ -72,6 +75,7 @@ impl Running {
             slots: plan.capacity.slots(),
             shared: true,
             batch: 64,
+            head: plan.head,
             ..target.options(Precision::F32)
         };
         let place: Place = Arc::new(OnceLock::new());

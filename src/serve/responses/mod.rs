@@ -45,9 +45,6 @@ impl Form for Answer {
         for name in UNSUPPORTED {
             fields.refuse(name, "is not supported: give the whole conversation in 'input'")?;
         }
-        if own.truncation.is_some_and(|kind| kind != "disabled") {
-            return Err(Failure::unsupported("truncation", "is not supported: nothing is left out"));
-        }
         let format = own.text.and_then(|mut text| text.shift_remove("format")).filter(|f| !f.is_null());
         let structure = format.clone().map_or(Ok(None), |format| flat_format("text.format", format))?;
         let echo = Echo {

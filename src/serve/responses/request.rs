@@ -22,8 +22,8 @@ pub struct ResponsesRequest {
     pub tool_choice: Option<Value>,
     /// False ends an answer behind its first call.
     pub parallel_tool_calls: Option<bool>,
-    /// `disabled`: nothing is left out.
-    pub truncation: Option<String>,
+    #[allow(dead_code)]
+    truncation: Option<Truncation>,
     #[schema(value_type = Option<Object>)]
     pub text: Option<Map<String, Value>>,
     pub reasoning: Option<Reasoning>,
@@ -32,6 +32,13 @@ pub struct ResponsesRequest {
     pub metadata: Option<Map<String, Value>>,
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+/// Nothing is left out.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Truncation {
+    Disabled,
 }
 
 #[derive(Deserialize, ToSchema)]
