@@ -15,7 +15,11 @@ ASKED = {
 TOOL = {
     "name": "get_weather",
     "description": "Tells the weather of a city",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Oslo", "Rome"]}},
+        "required": ["city"],
+    },
 }
 
 
@@ -81,6 +85,14 @@ def takes_tools():
     assert same(final.content) == same(answer.content)
 
 
+def must_call():
+    for choice in ({"type": "any"}, {"type": "tool", "name": "get_weather"}):
+        answer = client.messages.create(**{**ASKED, "max_tokens": 96}, tools=[TOOL], tool_choice=choice)
+        assert answer.stop_reason == "tool_use", answer
+        call = next(block for block in answer.content if block.type == "tool_use")
+        assert call.name == "get_weather" and call.input["city"] in ("Oslo", "Rome")
+
+
 def refuses():
     for wrong in ({"extra_body": {"temperature": -1}}, {"messages": []}, {"max_tokens": 0}):
         try:
@@ -91,6 +103,6 @@ def refuses():
             assert error.body["error"]["type"] == "invalid_request_error"
 
 
-for check in (is_answered, is_streamed, stops, counts, takes_tools, refuses):
+for check in (is_answered, is_streamed, stops, counts, takes_tools, must_call, refuses):
     check()
     print(f"anthropic {anthropic.__version__} (Python): {check.__name__}")

@@ -14,7 +14,9 @@ const asked = {
 };
 const tools = [{
   type: "function",
-  function: { name: "get_weather", parameters: { type: "object", properties: { city: { type: "string" } } } },
+  function: { name: "get_weather", parameters: {
+    type: "object", required: ["city"], properties: { city: { type: "string", enum: ["Oslo", "Rome"] } },
+  } },
 }];
 
 const checks = {
@@ -59,6 +61,20 @@ const checks = {
     const whole = await client.chat.completions.create({ ...asked, messages, tools });
     const final = await client.chat.completions.stream({ ...asked, messages, tools }).finalChatCompletion();
     assert.equal(final.choices[0].message.content, whole.choices[0].message.content);
+  },
+  async mustCall() {
+    const answer = await client.chat.completions.create({ ...asked, tools, tool_choice: "required", max_tokens: 96 });
+    const [call] = answer.choices[0].message.tool_calls;
+    assert.equal(call.function.name, "get_weather");
+    assert.ok(["Oslo", "Rome"].includes(JSON.parse(call.function.arguments).city));
+  },
+  async keepsToSchema() {
+    const schema = {
+      type: "object", required: ["name"], additionalProperties: false, properties: { name: { enum: ["Paris", "Lyon"] } },
+    };
+    const response_format = { type: "json_schema", json_schema: { name: "city", strict: true, schema } };
+    const answer = await client.chat.completions.create({ ...asked, response_format, max_tokens: 96 });
+    assert.ok(["Paris", "Lyon"].includes(JSON.parse(answer.choices[0].message.content).name));
   },
   async responds() {
     const input = { model, input: "What is the capital of France?", max_output_tokens: 24, temperature: 0 };

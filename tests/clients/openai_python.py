@@ -16,10 +16,16 @@ TOOL = {
         "description": "Tells the weather of a city",
         "parameters": {
             "type": "object",
-            "properties": {"city": {"type": "string"}},
+            "properties": {"city": {"type": "string", "enum": ["Oslo", "Rome"]}},
             "required": ["city"],
         },
     },
+}
+CITY = {
+    "type": "object",
+    "properties": {"name": {"enum": ["Paris", "Lyon"]}, "large": {"type": "boolean"}},
+    "required": ["name", "large"],
+    "additionalProperties": False,
 }
 
 
@@ -117,6 +123,38 @@ def takes_tools():
     assert calls(streamed) == calls(message)
 
 
+def must_call():
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    for choice in ("required", named):
+        asked = {"tools": [TOOL], "tool_choice": choice, "max_tokens": 96}
+        answer = chat(**asked).choices[0]
+        assert answer.finish_reason == "tool_calls", answer
+        call = answer.message.tool_calls[0]
+        assert call.function.name == "get_weather"
+        assert json.loads(call.function.arguments)["city"] in ("Oslo", "Rome")
+        with client.chat.completions.stream(model=model, messages=ASKED, temperature=0, **asked) as stream:
+            streamed = stream.get_final_completion().choices[0].message.tool_calls[0]
+        assert streamed.function.arguments == call.function.arguments
+
+
+def keeps_to_schema():
+    form = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": CITY}}
+    answer = chat(response_format=form, max_tokens=96).choices[0]
+    city = json.loads(answer.message.content)
+    assert answer.finish_reason == "stop" and set(city) == {"name", "large"}, answer
+    assert city["name"] in ("Paris", "Lyon") and isinstance(city["large"], bool)
+    text = "".join(c.choices[0].delta.content or "" for c in chat(response_format=form, max_tokens=96, stream=True))
+    assert text == answer.message.content
+    responded = client.responses.create(
+        model=model,
+        input="What is the capital of France?",
+        max_output_tokens=96,
+        temperature=0,
+        text={"format": {"type": "json_schema", "name": "city", "strict": True, "schema": CITY}},
+    )
+    assert set(json.loads(responded.output_text)) == {"name", "large"}
+
+
 def completes():
     answer = client.completions.create(
         model=model, prompt=["The capital of France is", "Two and two is"], max_tokens=6, temperature=0, logprobs=2
@@ -176,6 +214,8 @@ CHECKS = (
     has_logprobs,
     stops,
     takes_tools,
+    must_call,
+    keeps_to_schema,
     completes,
     responds,
     refuses,

@@ -1,11 +1,11 @@
-// The page at `/` in headless Chromium: node page.mjs URL CHROMIUM [SCREENSHOT]
+// The page at `/` in headless Chromium: node page.mjs URL CHROMIUM
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
 // Packages are not beside this file but where they were installed.
 const require = createRequire(process.cwd() + "/");
 const { chromium } = require("playwright-core");
-const [url, executablePath, screenshot] = process.argv.slice(2);
+const [url, executablePath] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 try {
   const page = await browser.newPage({ viewport: { width: 900, height: 620 } });
@@ -69,12 +69,6 @@ try {
   assert.equal(await page.locator("article").count(), 0);
   console.log("a reload keeps the conversation, and a new one can be begun");
   assert.deepEqual(errors, [], "errors in the page");
-  if (screenshot) {
-    await page.setViewportSize({ width: 900, height: 400 });
-    await ask("What can I see in the sky at night?");
-    await done();
-    await page.screenshot({ path: screenshot });
-  }
 } finally {
   await browser.close();
 }

@@ -1,8 +1,8 @@
 """Two replicas behind HAProxy, one of which is killed under load: python replicas.py WGLLM MODEL HAPROXY_CONFIGURATION"""
 
+import http.client
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -82,20 +82,20 @@ class Load:
                 json.dumps(body).encode(),
                 {"content-type": "application/json", "x-session-id": f"client-{n}"},
             )
-            began, result = False, None
+            # A stream has begun with its head; one object is whole or not there.
+            began, result = False, "whole"
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
-                    # A stream has begun with its head; one object is whole or not there.
                     began = body["stream"]
                     text = answer.read().decode()
-                    whole = text.endswith("data: [DONE]\n\n") if body["stream"] else json.loads(text)["choices"]
-                    result = "whole" if whole else "cut"
+                    if began and not text.endswith("data: [DONE]\n\n"):
+                        result = "cut"
+                    elif not began:
+                        json.loads(text)["choices"]
             except urllib.error.HTTPError as error:
                 result = str(error.code)
-            except (OSError, ValueError, urllib.error.URLError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 result = type(error).__name__
-            except Exception as error:  # http.client.IncompleteRead: an answer that had begun
-                result = "cut" if type(error).__name__ == "IncompleteRead" else type(error).__name__
             with self.lock:
                 self.results.append((began, result))
 
