@@ -243,7 +243,11 @@ fn hold(
         };
         let device = traced.values.iter().find(|(n, _)| *n == node).map(|(_, v)| v);
         let entry = graph.entry(node);
-        let bound = entry.op().map_or(0.0, |(op, _)| op.bound());
+        // What an op only hands on differs by as much as what it is given, where that is computed in the same dispatch.
+        let own = |node: Node| graph.entry(node).op().map_or(0.0, |(op, _)| op.bound());
+        let given = entry.op().into_iter().flat_map(|(_, inputs)| inputs);
+        let given = given.filter(|input| traced.nodes.contains(input)).map(|&input| own(input));
+        let bound = if own(node) == 0.0 { given.fold(0.0, f64::max) } else { own(node) };
         let bound = match traced.arithmetic {
             Arithmetic::F32 => bound,
             // Keys and values of other formats are rounded to f16 there, besides queries and weights: twice as many roundings.

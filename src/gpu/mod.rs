@@ -36,6 +36,7 @@ pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
 pub use plan::Arithmetic;
+pub use plan::chain::of_blocks as dispatches_in_a_row;
 use plan::{FEW, Launch, Planner, RowClass};
 use run::launch::BoundLaunch;
 use run::sampler::Sampler;

@@ -64,7 +64,7 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("attend_matrix", "vec4(p0 + 4u * i)", "vec4(p0 + 4u * i + 1u)"),
     ("attend_matrix", "tile_put((PAGE + t / FOURS) * LINE", "tile_put((PAGE + (t / FOURS ^ 1u)) * LINE"),
     ("attend", "total = 1.0;", "total = 0.9;"),
-    ("attend_decode", "total = exp(sinks[h] - largest);", "total = 0.0;"),
+    ("attend_decode", "total = exp(sink_of(h) - largest);", "total = 0.0;"),
     ("gate", "vec4<f32>(LIMIT)) + SHIFT", "vec4<f32>(LIMIT))"),
     ("attend", "last - last % max(CHUNK, 1u)", "0u"),
     ("attend_decode", "last - last % max(CHUNK, 1u)", "0u"),
@@ -91,6 +91,18 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("matvec", "rows_of(n) - FIRST_ROW", "vec2<u32>(n, n)", "gpt-oss"),
     ("matvec", "* norm_weight[at]", "* norm_weight[0]", "gpt-oss"),
     ("matvec", "expert_row(k), k, unit", "expert_row(0u), k, unit", "qwen3moe"),
+    ("attend_decode", "turned *= scale;", "turned *= 1.01 * scale;", "qwen3"),
+    ("attend_decode", "own_weight * own_number(n)", "0.0 * own_number(n)", "gemma3"),
+    ("attend_decode", "select(-turn.y, turn.y, second == 1u)", "turn.y", "gptneox"),
+    ("attend_decode", "key_pack(turned,", "key_pack(1.01 * turned,", "qwen2"),
+    ("attend_decode", "value_pack(turned,", "value_pack(1.01 * turned,", "qwen2"),
+    ("attend_decode", "count = select(all, KV_HEADS * HEAD_DIM, which == 1u);", "", "olmo2"),
+    ("attend_decode", "turned *= weights_of;", "", "hunyuan-dense"),
+    ("attend_decode", "value /= 1.0 + exp(-gate_of(r, h, n));", "", "qwen35"),
+    ("heads", "x[start + HEAD_DIM + i];", "x[start + i];", "qwen35"),
+    ("heads", "WHOLE == 1u && !is_value", "WHOLE == 2u && !is_value", "olmo2"),
+    ("embed", "value = FACTOR * unit", "value = unit", "gemma3"),
+    ("matvec", "(FACTOR * scale())", "scale()", "granite"),
 ];
 /// The same of many rows of quantised models.
 const OF_EXPERTS: &[(&str, &str, &str, &str)] = &[

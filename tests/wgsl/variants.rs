@@ -22,6 +22,7 @@ pub fn name(kernel: &str, slots: Slots) -> String {
         keys,
         values,
         slots.tiles,
+        slots.queries,
         slots.matrix,
         subgroups,
     ];
@@ -49,22 +50,23 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
                 for copy in choices(kernel, output, "copy", "copy") {
                     for keys in choices(kernel, output, "keys", cache) {
                         for values in choices(kernel, output, "values", cache) {
-                            for tiles in choices(kernel, None, "tiles", "tiles") {
-                                for (matrix, subgroups) in units(kernel) {
-                                    variants.push((
-                                        kernel,
-                                        Slots {
+                            for queries in choices(kernel, None, "queries", "queries") {
+                                for tiles in choices(kernel, None, "tiles", "tiles") {
+                                    variants.extend(units(kernel).into_iter().map(|(matrix, subgroups)| {
+                                        let slots = Slots {
                                             weight,
                                             input,
                                             output,
                                             copy,
                                             keys,
                                             values,
+                                            queries,
                                             tiles,
                                             matrix,
                                             subgroups,
-                                        },
-                                    ));
+                                        };
+                                        (kernel, slots)
+                                    }));
                                 }
                             }
                         }

@@ -4,18 +4,18 @@
 //! in int8, and the matvec divides by the root mean square at its end (`wgsl/copy/`, `wgsl/input/`).
 
 use crate::backend::Precision;
-use crate::gpu::link::{Slots, stems};
-use crate::gpu::memory::kv_layout;
+use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::groups::{Group, Heads, Matmul, Norm, Then, bias, inputs, op, runs};
+use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, inputs, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
+use crate::gpu::plan::projections::{attention_launches, projections};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
 use crate::gpu::plan::{attention, attention_matrix, expert_matmul, expert_matvec};
 use crate::gpu::plan::{matmul, matvec};
 use crate::graph::{Graph, Node, Rows, Weight};
-use crate::ops::{Op, Pairing};
+use crate::ops::Op;
 
 /// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
 const PAIRS: u32 = 8;
@@ -24,7 +24,7 @@ const GLU_PAIRS: u32 = 16;
 const ROUTER_PAIRS: u32 = 2;
 /// Rows of a long prompt that share a router's rows.
 const ROUTER_TILE: u32 = 8;
-/// Invocations of a workgroup that makes copies or finishes heads.
+/// Invocations of a workgroup that makes copies.
 const WORKGROUP: u32 = 64;
 
 /// Whether a group is computed as one, or node by node.
@@ -39,21 +39,16 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
             }
             Group::Matmul(m) => matmul::fits(s, m),
             Group::Experts(experts) => expert_matmul::fits(s, experts),
-            Group::Attention(node) => attention_matrix::fits(s, *node),
-            Group::Norm(_) | Group::Single(_) => false,
+            Group::Attention(attention) => attention_matrix::fits(s, attention.attend),
+            Group::Norm(_) | Group::Embed { .. } | Group::Single(_) => false,
         };
     }
     match group {
-        Group::Matmul(m) => {
-            let whole = |run: &Vec<usize>| bundle(s, m, run).is_some();
-            let runs = runs(s.graph, m);
-            runs.iter().all(whole) && (runs.len() == 1 || matches!(m.then, Then::Heads(_)))
-        }
+        Group::Matmul(m) => is_whole(s, m),
         Group::Experts(experts) => expert_matvec::fits(s, experts),
-        Group::Attention(node) => attention::fits(s, *node),
-        Group::Norm(_) => true,
+        Group::Attention(attention) => attention::fits(s, attention.attend),
+        Group::Norm(_) | Group::Embed { .. } => true,
         Group::Single(node) => match op(s.graph, *node) {
-            Some(Op::Embed(_)) => true,
             // Its groups are whole blocks of a copy.
             Some(Op::GatedNorm(norm)) => (s.graph.shape(*node).cols / norm.groups).is_multiple_of(16),
             _ => false,
@@ -79,6 +74,13 @@ pub fn beside_experts(g: &Graph, m: &Matmul) -> bool {
 /// Whether a matmul of `rows` rows of weights can be one of pairs: the last pair may have one row where its sums are just kept.
 fn in_pairs(m: &Matmul, rows: usize) -> bool {
     rows.is_multiple_of(2) || m.then == Then::Keep
+}
+
+/// Whether the weights of a matmul of few rows lie together, so that it is one matvec, or one for each format of its projections.
+pub fn is_whole(s: &Planner<'_>, m: &Matmul) -> bool {
+    let whole = |run: &Vec<usize>| bundle(s, m, run).is_some();
+    let runs = runs(s.graph, m);
+    runs.iter().all(whole) && (runs.len() == 1 || matches!(m.then, Then::Heads(_)))
 }
 
 /// Whether a matmul is of output rows, of which there are few in a step of many.
@@ -113,8 +115,11 @@ pub fn writes_along(s: &Planner<'_>, group: &Group) -> Vec<Node> {
     let value = match group {
         Group::Experts(_) => None,
         Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
-        Group::Attention(node) => Some(*node).filter(|&n| attention::writes_copies(s, n)),
+        Group::Attention(a) => Some(a.value()).filter(|_| attention::writes_copies(s, a.attend)),
         Group::Norm(norm) => Some(norm.value()).filter(|&v| s.graph.shape(v).rows == Rows::Step),
+        Group::Embed { embed, scale } => {
+            Some(scale.unwrap_or(*embed)).filter(|_| kernels::plain(s, *embed).len() == 1)
+        }
         Group::Single(node) => Some(*node).filter(|&n| kernels::plain(s, n).len() == 1),
     };
     value.into_iter().collect()
@@ -125,22 +130,44 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
     match group {
         Group::Matmul(m) => match &m.then {
             Then::Heads(heads) => projections(s, m, heads),
-            _ if s.class == RowClass::Many && !by_matvec(s, m) => vec![matmul::launch(s, m)],
+            _ if s.class == RowClass::Many && !by_matvec(s, m) => of_many_rows(s, m),
             _ => vec![matvec(s, copies, m)],
         },
         Group::Experts(experts) if s.class == RowClass::Many => expert_matmul::launches(s, experts),
         Group::Experts(experts) => expert_matvec::launches(s, copies, experts),
-        Group::Attention(node) if s.class == RowClass::Many => vec![attention_matrix::launch(s, *node)],
-        Group::Attention(node) => attention::launches(s, copies, *node),
+        Group::Attention(a) if s.class == RowClass::Many => {
+            let gates = a.gates().into_iter();
+            let gated = gates.flat_map(|gates| kernels::plain(s, gates.product));
+            [attention_matrix::launch(s, a.attend)].into_iter().chain(gated).collect()
+        }
+        Group::Attention(a) => attention_launches(s, copies, a),
         Group::Norm(norm @ Norm { add: Some(add), .. }) => vec![norm_add(s, copies, norm, *add)],
+        Group::Embed { embed, scale } => {
+            let launches = kernels::embed(s, *embed, *scale);
+            along(s, copies, scale.unwrap_or(*embed), launches)
+        }
         Group::Norm(Norm { norm: node, .. }) | Group::Single(node) => {
-            let mut launches = kernels::plain(s, *node);
-            if let [launch] = &mut launches[..] {
-                writes_copy(s.graph, copies, *node, launch);
-            }
-            launches
+            along(s, copies, *node, kernels::plain(s, *node))
         }
     }
+}
+
+/// Lets a launch that computes `value` by itself write the copy that belongs to it.
+fn along(s: &Planner<'_>, copies: &Copies, value: Node, mut launches: Vec<Launch>) -> Vec<Launch> {
+    if let [launch] = &mut launches[..] {
+        writes_copy(s.graph, copies, value, launch);
+    }
+    launches
+}
+
+/// A matmul of many rows; its kernels do not scale what they add to a residual.
+fn of_many_rows(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
+    let Then::Add { add, scale: Some(scale), .. } = m.then else { return vec![matmul::launch(s, m)] };
+    let product = matmul::launch(s, &Matmul { then: Then::Keep, ..m.clone() });
+    [scale, add].into_iter().fold(vec![product], |mut launches, node| {
+        launches.extend(kernels::plain(s, node));
+        launches
+    })
 }
 
 /// The launch that makes a copy of a value which is there.
@@ -239,7 +266,7 @@ pub fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, Weig
 }
 
 /// A matvec over the weights of a run, without what becomes of its sums.
-fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
+pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     let g = s.graph;
     let Some((first, read)) = bundle(s, m, run) else {
         panic!("the weights of a group that fits lie together")
@@ -347,8 +374,13 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
             launch.dispatch.constants.push(("FIRST_OUT", 0.0));
             "plain"
         }
-        Then::Add { residual, .. } => {
+        Then::Add { residual, scale, .. } => {
             launch.operands.push((4, Operand::Value(*residual)));
+            let factor = match scale.and_then(|scale| op(g, scale)) {
+                Some(Op::Scale(scale)) => scale.factor,
+                _ => 1.0,
+            };
+            launch.dispatch.constants.push(("FACTOR", factor as f64));
             "add"
         }
         Then::Activate(node) | Then::Glu(node) => {
@@ -367,154 +399,6 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
     });
     writes_copy(g, copies, value, &mut launch);
     launch
-}
-
-/// Queries, keys and values: written where they belong by whoever sums them up, or by a kernel of their own behind the matvecs.
-fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
-    let g = s.graph;
-    let (bias, has_bias) = biases(g, m);
-    // A sum has one neighbour: formats that round more numbers together are written by whoever sees whole heads.
-    let in_pairs =
-        [s.kv.keys, s.kv.values].iter().all(|format| stems("cache_pair").any(|s| s == format.name));
-    if heads.are_neighbours(g) && has_bias == 0.0 && in_pairs && s.class != RowClass::Many {
-        return runs(g, m).iter().map(|run| stored(s, m, heads, run)).collect();
-    }
-    let rows: Vec<usize> = m.linears.iter().map(|&l| weight(g, inputs(g, l)[1]).rows).collect();
-    let stride = rows.iter().sum::<usize>().next_multiple_of(8) as f64;
-    let scratch = Operand::Heads(m.linears[0]);
-    let mut launches = Vec::new();
-    for run in runs(g, m) {
-        let first = rows[..run[0]].iter().sum::<usize>() as f64;
-        if s.class == RowClass::Many {
-            launches.push(matmul::projection(s, m, &run, scratch, [first, stride]));
-            continue;
-        }
-        let mut launch = product(s, m, &run, PAIRS);
-        launch.dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
-        launch.operands.extend([(2, scratch), (3, bias)]);
-        launch.slots.output = Some("plain");
-        launch.slots.copy = Some("none");
-        launches.push(launch);
-    }
-    // Of the launches of one group the one that costs most is told, as `check` sees them together.
-    let arithmetic = launches.iter().map(|l| l.arithmetic).max_by_key(|a| *a as u32).unwrap_or_default();
-    launches.push(Launch {
-        nodes: m.nodes(),
-        arithmetic,
-        ..behind(s, heads, scratch, stride, m.linears.len() == 2)
-    });
-    launches
-}
-
-/// A matvec that writes queries, keys and values where they belong.
-fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
-    let g = s.graph;
-    let mut launch = product(s, m, run, PAIRS);
-    let rows = |i: usize| match run.contains(&i) {
-        true => weight(g, inputs(g, m.linears[i])[1]).rows as f64,
-        false => 0.0,
-    };
-    let caches = heads.stores.map(|store| inputs(g, store)[1]);
-    let (mut cos_sin, mut rotary) = (Operand::Nothing, [("HEAD_DIM", 2.0), ("ROTARY", 0.0)]);
-    if let Some([rope, _]) = heads.ropes
-        && let Some(Op::Rope(op)) = op(g, rope)
-    {
-        rotary = [("HEAD_DIM", op.0.head_dim as f64), ("ROTARY", op.0.rotary as f64)];
-        cos_sin = Operand::Table(rope);
-    }
-    launch.dispatch.constants.extend(rotary);
-    let stride = g.shape(heads.queries(g)).stride() as f64;
-    launch.dispatch.constants.extend([("Q_ROWS", rows(0)), ("K_ROWS", rows(1)), ("Q_STRIDE", stride)]);
-    launch.dispatch.constants.push(("KV_FOURS", g.shape(caches[0]).cols as f64 / 4.0));
-    let unwritten = Operand::Unwritten(m.linears[run[0]]);
-    let written = |i: usize, operand: Operand| if run.contains(&i) { operand } else { unwritten };
-    launch.operands.extend([
-        (2, written(0, Operand::Value(heads.queries(g)))),
-        (3, cos_sin),
-        (4, written(1, Operand::Cache(caches[0]))),
-        (5, written(2, Operand::Cache(caches[1]))),
-        (8, Operand::Pages),
-    ]);
-    launch.slots.output = Some("store");
-    // Of each projection what belongs to it.
-    launch.nodes = m.nodes();
-    let ropes = heads.ropes.map_or([None; 2], |r| r.map(Some));
-    let of = [
-        vec![Some(m.linears[0]), ropes[0]],
-        vec![Some(m.linears[1]), ropes[1], Some(heads.stores[0])],
-        vec![Some(m.linears[2]), Some(heads.stores[1])],
-    ];
-    for (i, nodes) in of.iter().enumerate() {
-        launch.nodes.retain(|n| run.contains(&i) || !nodes.contains(&Some(*n)));
-    }
-    launch
-}
-
-/// What follows the projections: norms of each head, rotary positions, and the writing of keys and values; `shared`: values are made of what keys
-/// are made of.
-fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64, shared: bool) -> Launch {
-    let g = s.graph;
-    let Some(Op::Attend(attend)) = op(g, heads.attend) else { panic!("heads are attended to") };
-    let (shape, queries) = (&attend.0, heads.queries(g));
-    let caches = heads.stores.map(|store| inputs(g, store)[1]);
-    let mut constants = vec![
-        ("HEADS", shape.heads as f64),
-        ("KV_HEADS", shape.kv_heads as f64),
-        ("HEAD_DIM", shape.head_dim as f64),
-        ("STRIDE", stride),
-        ("Q_STRIDE", g.shape(queries).stride() as f64),
-        ("WORKGROUP", WORKGROUP as f64),
-    ];
-    constants.extend(kv_layout::constants(g, s.kv, caches[0]));
-    let (mut cos_sin, mut rotary, mut pair_step) = (Operand::Nothing, 0, 1);
-    if let Some([rope, _]) = heads.ropes
-        && let Some(Op::Rope(op)) = op(g, rope)
-    {
-        (cos_sin, rotary) = (Operand::Table(rope), op.0.rotary);
-        if op.0.pairing == Pairing::Halves {
-            pair_step = rotary / 2;
-        }
-    }
-    let (mut norms, mut norm, mut eps, mut weighted) = ([Operand::Nothing; 2], 0, 0.0, false);
-    if let Some([q, k]) = heads.norms
-        && let Some(Op::RmsNorm(op)) = op(g, q)
-    {
-        weighted = inputs(g, q).len() == 2;
-        norms = [q, k].map(|n| inputs(g, n).get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w)));
-        norm = 1 + heads.norms_last as u32;
-        eps = op.eps as f64;
-    }
-    constants.extend([
-        ("ROTARY", rotary as f64),
-        ("PAIR_STEP", pair_step as f64),
-        ("NORM", norm as f64),
-        ("EPS", eps),
-        ("WEIGHTED", weighted as u32 as f64),
-        ("VALUE_NORM", heads.value_norm.is_some() as u32 as f64),
-        ("SHARED", shared as u32 as f64),
-    ]);
-    let each = (shape.heads + 2 * shape.kv_heads) as u32;
-    let extent = Extent::PerRow { rows: Rows::Step, each };
-    let operands = vec![
-        (0, Operand::Step),
-        (1, scratch),
-        (2, Operand::Value(queries)),
-        (3, cos_sin),
-        (4, Operand::Cache(caches[0])),
-        (5, Operand::Cache(caches[1])),
-        (6, norms[0]),
-        (7, norms[1]),
-        (8, Operand::Pages),
-    ];
-    let dispatch = Dispatch { kernel: "heads", constants, extent };
-    Launch {
-        nodes: Vec::new(),
-        dispatch,
-        operands,
-        weight: None,
-        slots: s.slots(None),
-        arithmetic: Arithmetic::F32,
-    }
 }
 
 /// A norm and the residual that it is added to.

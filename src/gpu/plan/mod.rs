@@ -3,16 +3,19 @@
 
 pub mod attention;
 pub mod attention_matrix;
+pub mod chain;
 pub mod copies;
 pub mod dispatch;
 pub mod expert_matmul;
 pub mod expert_matvec;
 pub mod experts;
 pub mod groups;
+pub mod heads;
 pub mod kernels;
 pub mod lower;
 pub mod matmul;
 pub mod matvec;
+pub mod projections;
 
 use std::collections::HashSet;
 

@@ -24,7 +24,7 @@ pub use recurrent::chunk_bytes;
 pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     let Some((op, _)) = s.graph.entry(node).op() else { return Vec::new() };
     match op {
-        Op::Embed(op) => embed::launches(s, node, op),
+        Op::Embed(op) => embed::launches(s, node, op, (node, 1.0)),
         Op::RmsNorm(op) => vec![norm::rms_norm(s, node, op)],
         Op::GatedNorm(op) => vec![norm::gated_norm(s, node, op)],
         Op::LayerNorm(op) => vec![norm::layer_norm(s, node, op)],
@@ -47,6 +47,19 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Part(op) => vec![elements::part(s, node, op)],
         Op::Select(_) => vec![elements::launch(s, node, "select", &[])],
     }
+}
+
+/// The dispatches of a table's rows and, where there is one, of their product with a number.
+pub fn embed(s: &Planner<'_>, node: Node, scale: Option<Node>) -> Vec<Launch> {
+    let op = |node: Node| s.graph.entry(node).op().map(|(op, _)| op);
+    let Some(Op::Embed(embed)) = op(node) else { panic!("rows of a table are embedded") };
+    let Some(scale) = scale else { return plain(s, node) };
+    let Some(Op::Scale(by)) = op(scale) else { panic!("embedded rows are scaled") };
+    let mut launches = embed::launches(s, node, embed, (scale, by.factor));
+    if let Some(last) = launches.last_mut() {
+        last.nodes.push(scale);
+    }
+    launches
 }
 
 /// The number by which kernels know an activation function (`wgsl/lib/activation.wgsl`).
