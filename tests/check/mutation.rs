@@ -51,6 +51,17 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("short_conv", "2u * CHANNELS + c", "CHANNELS + c"),
     ("short_conv", "w[c * TAPS + i]", "w[c * TAPS + (TAPS - 1u - i)]"),
     ("recurrent", "step[1u + r].z > 0u", "step[1u + r].z > 100u"),
+    ("recurrent_chunk", "product *= keeps[n];", ""),
+    ("recurrent_chunk", "product *= keeps[n - 1u];", ""),
+    ("recurrent_chunk", "* shares[n] * of_k(n)", "* of_k(n)"),
+    ("recurrent_chunk", "until[own_row] = last * of_own", "until[own_row] = of_own"),
+    ("recurrent_chunk", "SIDE + n] = -sum", "SIDE + n] = sum"),
+    ("recurrent_chunk", "exp(-b[row", "exp(-0.0 * b[row"),
+    ("recurrent_scan", "v - by_row * of_k", "v"),
+    ("recurrent_scan", "o += through[head] * v;", ""),
+    ("recurrent_scan", "s[0] *= keep;", ""),
+    ("recurrent_scan", "head % KEY_HEADS, DELTA", "head / (HEADS / KEY_HEADS), DELTA"),
+    ("recurrent_scan", "state[at] = s[i]", "state[at] = 1.01 * s[i]"),
     ("gated_norm", "if (GATE_FIRST == 1u)", "if (GATE_FIRST == 2u)"),
     ("gated_norm", "* activate_one(0u, z[start + c])", "* z[start + c]"),
     ("gated_norm", "group % WEIGHT_GROUPS", "0u"),
@@ -134,7 +145,9 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         Trial::test(name, move || {
             // Few rows do not come to these.
             let matrix = ["matmul_matrix", "attend_matrix", "halves"].contains(&mutation.0);
-            let rows = if matrix || mutation.0.starts_with("matmul") { 71 } else { 9 };
+            let many =
+                matrix || ["matmul", "recurrent_"].iter().any(|of_many| mutation.0.starts_with(of_many));
+            let rows = if many { 71 } else { 9 };
             let no_coop = mutation.0 == "matmul_int8";
             let masks = Masks { mutation: Some(mutation), emulated_matrices: matrix, no_coop, ..HARDWARE };
             for (bytes, precision, unfused) in [
@@ -153,7 +166,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
                 (mistral3, Precision::F32, true),
                 (mistral3, Precision::Fast, false),
             ] {
-                let kernels = ["short_conv", "recurrent", "gated_norm", "part"];
+                let kernels =
+                    ["short_conv", "recurrent", "recurrent_chunk", "recurrent_scan", "gated_norm", "part"];
                 // Only hybrids come to their kernels, and to no others of their own.
                 if kernels.contains(&mutation.0) != [lfm2, qwen35, granite].contains(&bytes) {
                     continue;

@@ -7,6 +7,7 @@
 
 mod extra;
 mod families;
+mod keys;
 mod rope;
 mod tensors;
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::families::{DeltaHeads, Family};
+use super::families::Family;
+use super::keys::DeltaHeads;
 use crate::checkpoint::{Config, Stored};
 use crate::error::{Error, Result};
 use crate::formats::{self, TensorType, tensor_type};
