@@ -27,7 +27,9 @@ struct Model {
 
 /// The model that the repository carries, or one of random weights whose tokens are bytes.
 fn open(target: &Target, bytes: bool, slots: usize) -> Result<Model, Failed> {
-    let options = Options { slots, context: Some(CONTEXT), batch: 24, ..target.options(Precision::F32) };
+    // Prompts in chunks, or all of them in one step of many rows.
+    let batch = if bytes { 128 } else { 24 };
+    let options = Options { slots, context: Some(CONTEXT), batch, ..target.options(Precision::F32) };
     let mut engine = match bytes {
         true => {
             let file = byte_model::file(&[], CONTEXT).bytes();
