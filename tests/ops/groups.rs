@@ -397,7 +397,7 @@ fn experts(s: &mut SmallGraph) {
     s.graph.name(y, "expert_linear F32 [8, 512, 96]");
 }
 
-/// Feed-forwards of experts in every format: with a norm in front and without, biases, gates under a clamp, both halves in one, weights on either side, and
+/// Feed-forwards of experts: with a norm in front and without, biases, gates under a clamp, both halves in one, weights on either side, and
 /// rows that go to some experts alike, or all to one and none to others.
 fn expert_layers(s: &mut SmallGraph) {
     const EXPERTS: usize = 8;
@@ -417,11 +417,13 @@ fn expert_layers(s: &mut SmallGraph) {
     });
     let even = s.graph.route(logits, None, None, route);
     let uneven = s.graph.route(logits, Some(uneven), None, route);
-    for (f, &format) in FORMATS.iter().enumerate() {
-        let ffn = cases::cols_of(format)[0].next_multiple_of(4);
-        let width = cases::cols_of(format)[cases::cols_of(format).len() - 1].next_multiple_of(4);
+    // A format for each way of storing weights: the others differ by their decoders, and each has two matvecs and two matmuls to make here.
+    let kinds = ["F32", "F16", "Q4_0", "Q8_0", "Q4_K", "Q6_K", "MXFP4", "IQ2_XXS"];
+    for (f, format) in kinds.into_iter().map(format).enumerate() {
+        let ffn = cases::cols_of(format)[0];
+        let width = 2 * ffn;
         let x = input(s, width);
-        let norm = s.weight(self::format("F32"), 1, width);
+        let norm = s.weight(FORMATS[0], 1, width);
         let h = if f % 5 == 4 { x } else { s.graph.rms_norm(x, norm, 1e-5) };
         let route = if f % 2 == 0 { even } else { uneven };
         let (early, biased) = (f % 7 == 3, f % 3 == 0);

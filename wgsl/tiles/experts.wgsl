@@ -33,8 +33,10 @@ fn tile_of(tile: u32, size: u32, local: u32) -> Tile {
     let found = workgroupUniformLoad(&tile_found);
     tile_expert = min(found.x, EXPERTS - 1u);
     taken_at = 4u * tile_count(step[0].x, size);
-    places = step[0].x * USED;
-    return Tile(found.y, min(found.z, places));
+    // By way of no private variable, or the tile would not count as uniform.
+    let all = step[0].x * USED;
+    places = all;
+    return Tile(found.y, min(found.z, all));
 }
 
 fn tile_weights() -> u32 {
