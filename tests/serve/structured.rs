@@ -271,7 +271,9 @@ pub fn channels() -> Outcome {
     let whole = ok(server.address, CHAT, &body)?;
     equal(
         &whole["choices"][0]["message"],
-        &json!({ "role": "assistant", "content": "{\"ok\": true}", "reasoning_content": "Hm." }),
+        &json!({
+            "role": "assistant", "content": "{\"ok\": true}", "reasoning_content": "Hm.", "refusal": null, "annotations": [],
+        }),
     )?;
     equal(&whole["choices"][0]["finish_reason"], &json!("stop"))?;
     // The grammar holds: what is not in it ends the answer with an error.
