@@ -47,6 +47,7 @@ pub mod grammar;
 pub mod graph;
 pub mod hub;
 pub mod logprobs;
+pub mod lookup;
 pub mod memory;
 pub mod models;
 pub mod ops;

@@ -10,6 +10,7 @@ use wgllm::backend::Backend;
 use wgllm::chat::{Asked, ChatTemplate, Dialog, Message, Piece, Reply};
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
+use wgllm::lookup;
 use wgllm::models::Model;
 use wgllm::recommended::Recommended;
 use wgllm::sampler::Sampling;
@@ -17,7 +18,7 @@ use wgllm::session::{Finish, Session, Timings};
 use wgllm::tokenizer::Tokenizer;
 use wgllm::{Error, Result};
 
-use super::args::{self, BackendFlag, Hardware, Prompt};
+use super::args::{self, BackendFlag, Hardware, LookupFlag, Prompt};
 use super::chat::{self, ChatFlags};
 use super::form::{FormFlags, Made};
 use super::ids::Ids;
@@ -48,6 +49,8 @@ pub struct Run {
     /// Positions of the context; 0 is what the model was made for [default: that, but 4096 at most]
     #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N", value_parser = args::context)]
     ctx_size: Option<usize>,
+    #[command(flatten)]
+    pub drafts: LookupFlag,
     #[command(flatten)]
     pub backend: BackendFlag,
     #[command(flatten)]
@@ -108,6 +111,7 @@ impl Run {
         if self.profile {
             engine.backend.can_profile()?;
         }
+        lookup::check(&engine.model, self.drafts.lookup)?;
         let template = self.template(&task, &engine, chat)?;
         match (task, template) {
             (Task::Chat, Some(template)) => chat::talk(self.clone(), settings, engine, template),
@@ -207,6 +211,7 @@ impl Run {
         };
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         session.watch(interrupt::flag().clone());
+        session.look_up(self.drafts.lookup)?;
         let mut shown = Shown::new(!self.json, "");
         let answer = dialog.answer(&mut session, &asked, &mut |piece| shown.show(&piece))?;
         shown.finish()?;
@@ -243,6 +248,7 @@ impl Run {
         let (mut words, mut given) = (String::new(), Vec::new());
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         session.watch(interrupt::flag().clone());
+        session.look_up(self.drafts.lookup)?;
         let (finish, timings) = session.generate(&ids, &sampling, self.limit(), &mut |id| {
             if interrupt::answer() {
                 return ControlFlow::Break(());
@@ -282,7 +288,7 @@ impl Run {
         let wanted = (self.json || !self.reporter.is_quiet()) && !interrupted;
         let tps = timings.decode_tps();
         let bandwidth = match wanted {
-            true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps),
+            true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps).of_drafts(timings.drafts),
             false => Bandwidth { device: None, share: None },
         };
         self.reporter.say(report::timing_line(timings, &bandwidth, engine.load_ms, seed));
@@ -409,6 +415,8 @@ fn json(
             "prefill_tps": timings.prefill_tps(),
             "decode_tps": timings.decode_tps(),
             "bandwidth_share": bandwidth_share,
+            "draft_n": timings.drafts.drafted,
+            "draft_n_accepted": timings.drafts.accepted,
         },
     })
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use wgllm::engine::{Engine, Options};
 use wgllm::graph::Head;
+use wgllm::lookup;
 use wgllm::sampler::Sampling;
 use wgllm::serve::{Address, Listener, LogFormat, Place, Served, Server, Settings};
 use wgllm::worker::{Capacity, Opened, Pooling, State, Worker};
 use wgllm::{Error, Result};
 
-use super::args::{self, BackendFlag, Hardware};
+use super::args::{self, BackendFlag, Hardware, LookupFlag};
 use super::model::{self, ModelFlag};
 use super::reporter::Reporter;
 use super::{Outcome, interrupt, plain, template};
@@ -42,6 +43,8 @@ pub struct Serve {
     /// Template to use instead of the model's: a file, or a name
     #[arg(long, value_name = "FILE|NAME")]
     chat_template: Option<String>,
+    #[command(flatten)]
+    drafts: LookupFlag,
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
@@ -146,9 +149,11 @@ impl Serve {
         let open = move || {
             let file = file.take().map_or_else(|| serve.model.open(&serve.reporter), Ok)?;
             let mut engine = model::load(file, &options, &serve.hardware, &serve.reporter)?;
+            lookup::check(&engine.model, serve.drafts.lookup)?;
             serve.fill(&mut engine, &filled, template.as_deref())?;
             let vocab = engine.model.vocab_size;
-            Ok(Opened { backend: engine.backend, plan: engine.plan, vocab })
+            let lookup = serve.drafts.lookup;
+            Ok(Opened { backend: engine.backend, plan: engine.plan, vocab, lookup })
         };
         let worker = Worker::start(Box::new(open), capacity)?;
         let server = Server::new(settings, worker, place.clone());

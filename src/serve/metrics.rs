@@ -32,6 +32,8 @@ pub struct Metrics {
     pages: Gauge,
     prompt_tokens: Counter,
     cached_tokens: Counter,
+    drafted_tokens: Counter,
+    accepted_tokens: Counter,
     steps: Counter,
     step_seconds: Counter<f64, AtomicU64>,
     devices_lost: Counter,
@@ -58,6 +60,8 @@ impl Metrics {
             pages: Gauge::default(),
             prompt_tokens: Counter::default(),
             cached_tokens: Counter::default(),
+            drafted_tokens: Counter::default(),
+            accepted_tokens: Counter::default(),
             steps: Counter::default(),
             step_seconds: Counter::default(),
             devices_lost: Counter::default(),
@@ -76,6 +80,8 @@ impl Metrics {
         all.register("prompt_tokens", "Tokens of prompts that were begun", self.prompt_tokens.clone());
         all.register("cached_tokens", "Those of them that were computed before", self.cached_tokens.clone());
         all.register("completion_tokens", "Tokens that were generated", self.completion_tokens.clone());
+        all.register("drafted_tokens", "Tokens that were drafted (--lookup)", self.drafted_tokens.clone());
+        all.register("accepted_tokens", "Those of them that were right", self.accepted_tokens.clone());
         all.register_with_unit(
             "first_token",
             "From a request to its first token",
@@ -133,6 +139,9 @@ impl Metrics {
         let (prompt, cached) = status.prompt_tokens();
         counter(&self.prompt_tokens, prompt);
         counter(&self.cached_tokens, cached);
+        let (drafted, accepted) = status.drafted_tokens();
+        counter(&self.drafted_tokens, drafted);
+        counter(&self.accepted_tokens, accepted);
         let (steps, seconds) = status.steps();
         counter(&self.steps, steps);
         self.step_seconds.inner().store(seconds.to_bits(), Relaxed);

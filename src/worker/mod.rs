@@ -102,6 +102,8 @@ pub struct Opened {
     pub plan: RuntimeConfig,
     /// How many tokens there are.
     pub vocab: usize,
+    /// Tokens of a draft at most ([`Scheduler::look_up`]).
+    pub lookup: usize,
 }
 
 /// Opens the model, on the worker's thread: once at the beginning, and again where the device was lost.
@@ -302,10 +304,14 @@ impl Inner {
                 .unwrap_or_else(|_| Err(Error::Other("opening the model failed in an unknown way".into())));
             let error = match opened {
                 Ok(mut opened) => {
-                    failed = 0;
-                    self.status.ready(opened.plan.pages);
                     let backend = opened.backend.as_mut();
                     let mut scheduler = Scheduler::new(backend, opened.plan, opened.vocab);
+                    if let Err(error) = scheduler.look_up(opened.lookup) {
+                        self.fail_all(&error);
+                        return self.status.ended(Some(error));
+                    }
+                    failed = 0;
+                    self.status.ready(opened.plan.pages);
                     match self.steps(&mut scheduler) {
                         End::Done => return self.status.ended(None),
                         End::Lost(error) => {
@@ -348,7 +354,7 @@ impl Inner {
             if self.running.is_empty() {
                 continue;
             }
-            let start = Instant::now();
+            let (start, drafts) = (Instant::now(), scheduler.drafts());
             let running = &mut self.running;
             let advanced = catch_unwind(AssertUnwindSafe(|| {
                 scheduler.advance(&mut |slot, event| {
@@ -356,6 +362,7 @@ impl Inner {
                 })
             }));
             self.status.step(start.elapsed());
+            self.status.drafts(scheduler.drafts() - drafts);
             match advanced {
                 Ok(Ok(())) => {}
                 Ok(Err(error @ Error::Lost(_))) => return End::Lost(error),

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("the_carried_model_tells_its_story_word_for_word", run::story),
         Trial::test("json_has_every_key_and_the_same_text", run::json),
+        Trial::test("drafts_change_no_text", run::lookup),
         Trial::test("a_generation_ends_for_the_reason_it_says", run::reasons),
         Trial::test("ignore_eos_makes_the_end_token_impossible", run::ignore_eos),
         Trial::test("the_same_seed_gives_the_same_text", run::seed),

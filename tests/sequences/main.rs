@@ -10,6 +10,8 @@ mod gguf_file;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
 
+mod drafts;
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -52,6 +54,16 @@ fn main() -> ExitCode {
             trials.push(Trial::test(name, move || in_fast(&of, 16)));
         }
         for (name, run) in [
+            ("drafts change no text", drafts::alone_with_drafts as fn(&Target) -> Outcome),
+            ("a stop in the middle of a draft is a stop", drafts::stopped),
+            ("sequences with drafts get what each gets alone", drafts::together),
+        ] {
+            for of in [&target, &blocks] {
+                let of = of.clone();
+                trials.push(Trial::test(format!("{name}, on {}", of.label), move || run(&of)));
+            }
+        }
+        for (name, run) in [
             ("two turns are one prompt", turns as fn(&Target) -> Outcome),
             ("a shortened sequence goes on as if it had ended there", shortened),
             ("a fork goes on as its source, and neither disturbs the other", forked),
@@ -69,6 +81,9 @@ fn main() -> ExitCode {
             }
         }
         for model in HYBRIDS {
+            let of = Target { model, ..target.clone() };
+            let name = format!("drafts are refused, {model} on {}", target.label);
+            trials.push(Trial::test(name, move || drafts::refused(&of)));
             let of = Target { model, ..target.clone() };
             let name = format!("7 sequences get what each gets alone, {model} on {}", target.label);
             trials.push(Trial::test(name, move || together(&of, 7)));
@@ -169,7 +184,7 @@ fn expected(target: &Target, requests: &[Request]) -> Result<Vec<Vec<u32>>, Fail
 fn together(target: &Target, count: usize) -> Outcome {
     let requests: Vec<Request> = (0..count + count.min(9)).map(request).collect();
     let expected = expected(target, &requests)?;
-    let found = side_by_side(&mut open(target, count)?, &requests)?;
+    let found = side_by_side(&mut open(target, count)?, &requests, 0)?;
     for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
         if found != expected {
             return Err(format!("request {n} got {found:?}, alone {expected:?}").into());
@@ -223,7 +238,7 @@ const MARGIN: f32 = 0.2;
 fn in_fast(target: &Target, count: usize) -> Outcome {
     let greedy = |n| Request { sampling: Sampling::greedy(), ..request(n) };
     let requests: Vec<Request> = (0..count).map(greedy).collect();
-    let found = side_by_side(&mut open_in(target, count, Precision::Fast)?, &requests)?;
+    let found = side_by_side(&mut open_in(target, count, Precision::Fast)?, &requests, 0)?;
     let mut reference = open(&Target { device: Device::cpu(), ..target.clone() }, 1)?;
     let vocab = reference.model.vocab_size;
     for (n, (request, tokens)) in requests.iter().zip(&found).enumerate() {
@@ -247,10 +262,11 @@ fn in_fast(target: &Target, count: usize) -> Outcome {
     Ok(())
 }
 
-/// What requests get, more of them than there are slots: a slot takes the next one when its last is done.
-fn side_by_side(engine: &mut Engine, requests: &[Request]) -> Result<Vec<Vec<u32>>, Failed> {
+/// What requests get, more of them than there are slots: a slot takes the next one when its last is done. Drafts have up to `lookup` tokens.
+fn side_by_side(engine: &mut Engine, requests: &[Request], lookup: usize) -> Result<Vec<Vec<u32>>, Failed> {
     let count = engine.plan.slots;
     let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+    scheduler.look_up(lookup)?;
     let mut found: Vec<Vec<u32>> = vec![Vec::new(); requests.len()];
     let mut of_slot: Vec<Option<usize>> = vec![None; count];
     let mut next = 0;

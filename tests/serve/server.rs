@@ -98,7 +98,7 @@ impl Running {
             let vocab = engine.model.vocab_size;
             let backend =
                 Box::new(Faulty { inner: engine.backend, faults: plan.faults.clone(), script, at: 0 });
-            Ok(Opened { backend, plan: engine.plan, vocab })
+            Ok(Opened { backend, plan: engine.plan, vocab, lookup: 0 })
         };
         let worker = Worker::start(Box::new(open), plan.capacity)?;
         let server = Server::new(plan.settings, worker, place);

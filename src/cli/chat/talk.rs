@@ -8,6 +8,7 @@ use wgllm::cancel::Cancel;
 use wgllm::chat::{Asked, Content, Conversation, Dialog, Message};
 use wgllm::engine::Choice;
 use wgllm::hub::Name;
+use wgllm::lookup;
 use wgllm::models::Model;
 use wgllm::session::{Finish, Session};
 use wgllm::{Error, Result};
@@ -164,6 +165,7 @@ impl<'l> Talk<'l> {
         };
         let cancel = Cancel::new();
         self.session.watch(cancel.clone());
+        self.session.look_up(run.drafts.lookup)?;
         let left_out = self.dialog.left_out();
         let (screen, mut failed) = (&mut self.state.screen, None);
         let answer = {
@@ -342,6 +344,7 @@ impl<'l> Talk<'l> {
             return self.go_on_with(&name, value.trim());
         }
         let (settings, run) = self.state.settings.with(&name, value.trim())?;
+        lookup::check(self.loaded.model, run.drafts.lookup)?;
         (self.state.settings, self.state.run) = (settings, run);
         self.dialog.options = self.state.run.chat.rendering();
         self.state.say(format_args!("({name} is {})", value.trim()));
@@ -376,6 +379,7 @@ impl<'l> Talk<'l> {
     fn stats(&mut self) -> Result<(), Quit> {
         let (held, tps) = (self.session.computed(), self.state.totals.tps());
         let found = Bandwidth::of(self.session.backend(), self.loaded.model, tps);
+        let found = found.of_drafts(self.state.totals.drafts());
         let mut text = self.state.totals.table(&found, held, self.loaded.context);
         if self.dialog.left_out() > 0 {
             text.push_str(&format!("{} left out of the prompt\n", plural(self.dialog.left_out(), "turn")));

@@ -173,7 +173,9 @@ impl Sampler {
         device.queue.write_buffer(&self.banned, at, bytemuck::cast_slice(&banned));
         let at = slot as u64 * SAMPLING_WORDS * 4;
         device.queue.write_buffer(&self.sampling, at, bytemuck::cast_slice(&sampling.words()));
-        let tail = &recent[recent.len().saturating_sub(self.ring)..];
+        // No more than is looked back on: a draft that was taken back is followed by this once more.
+        let window = if sampling.penalizes() { self.ring.min(sampling.repeat_last_n as usize) } else { 0 };
+        let tail = &recent[recent.len().saturating_sub(window)..];
         let mut ring = vec![tail.len() as u32];
         ring.extend(tail);
         let at = (1 + slot as u64 * (1 + self.ring as u64)) * 4;
