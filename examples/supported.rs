@@ -1,7 +1,7 @@
-//! Prints README's tables of what runs: architectures, formats of weights, tokenizers. `cargo run --example supported`
+//! Prints README's tables of what runs: architectures, formats of weights, tokenizers, checkpoints. `cargo run --example supported`
 
 use wgllm::formats::FORMATS;
-use wgllm::models::ARCHITECTURES;
+use wgllm::models::{ARCHITECTURES, checkpoint_types};
 use wgllm::tokenizer::Tokenizer;
 
 /// The tables as Markdown.
@@ -20,8 +20,11 @@ pub fn tables() -> String {
     let tokenizers = format!(
         "`llama` (SentencePiece), `gpt2` with {pres} names of `tokenizer.ggml.pre`, `gemma4`; a `tokenizer.json`"
     );
+    let checkpoints: Vec<String> = checkpoint_types().map(|name| format!("`{name}`")).collect();
     text + "\n| Weights | Tokenizers |\n| --- | --- |\n"
         + &format!("| {} | {tokenizers} |\n", weights.join(", "))
+        + "\n| Safetensors, by `model_type` of config.json |\n| --- |\n"
+        + &format!("| {} |\n", checkpoints.join(", "))
 }
 
 #[allow(dead_code)] // Tests take the tables alone.

@@ -2,6 +2,7 @@
 
 use crate::batch::{Batch, Collected, Ticket};
 use crate::blocking::{Waiting, block_on};
+use crate::constraint::TokenMask;
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::memory::{Kv, Pages};
@@ -231,6 +232,10 @@ pub trait Backend: Send {
 
     /// Begins to compute `batch`, behind everything that was submitted before, and does not wait for it.
     fn submit(&mut self, batch: &Batch) -> Result<Ticket>;
+
+    /// Samples from the outputs of a batch of [`crate::batch::Then::SampleMasked`], the one that was submitted last: for slots with a mask
+    /// from the tokens that it lets through, for others from all. Until then it computes on.
+    fn sample(&mut self, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()>;
 
     /// Waits for a batch. Tickets are collected in their order.
     fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>>;

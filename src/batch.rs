@@ -27,8 +27,11 @@ pub struct BatchRow {
 pub enum Then {
     /// They come back to the host.
     Logits,
-    /// A token is sampled from each, as its slot was told to ([`crate::backend::Backend::set_slot`]).
+    /// A token is sampled from each, as its slot was told to ([`crate::backend::Backend::set_slot`]). Tokens of a slot's output rows behind its
+    /// first one are recent ones for these rows; a slot with several is told again before anything else is sampled for it.
     Sample,
+    /// The same, once it is known which tokens may come ([`crate::backend::Backend::sample`]): of one step.
+    SampleMasked,
 }
 
 /// Rows that are computed together. Rows of one slot follow each other in the order of their positions.

@@ -235,9 +235,9 @@ fn hold(
             }
         }
         let reference = match rounded_input(graph, node, traced.arithmetic) {
-            Some(x) => {
+            Some((x, cols)) => {
                 let exact = values.get(&x).cloned().unwrap_or_default();
-                values.insert(x, rounded_to_int8(&exact, graph.shape(x).cols));
+                values.insert(x, rounded_to_int8(&exact, cols));
                 let reference = cpu.compute(node, step, &values);
                 values.insert(x, exact);
                 reference
@@ -246,7 +246,11 @@ fn hold(
         };
         let device = traced.values.iter().find(|(n, _)| *n == node).map(|(_, v)| v);
         let entry = graph.entry(node);
-        let bound = entry.op().map_or(0.0, |(op, _)| op.bound());
+        // What an op only hands on differs by as much as what it is given, where that is computed in the same dispatch.
+        let own = |node: Node| graph.entry(node).op().map_or(0.0, |(op, _)| op.bound());
+        let given = entry.op().into_iter().flat_map(|(_, inputs)| inputs);
+        let given = given.filter(|input| traced.nodes.contains(input)).map(|&input| own(input));
+        let bound = if own(node) == 0.0 { given.fold(0.0, f64::max) } else { own(node) };
         let bound = match traced.arithmetic {
             Arithmetic::F32 => bound,
             // Keys and values of other formats are rounded to f16 there, besides queries and weights: twice as many roundings.
@@ -311,11 +315,13 @@ fn state_report(
     Some(report(entry.label.clone(), entry.shape.cols, kernel, step, bound, reference, device))
 }
 
-/// The input of a linear that an integer launch multiplies in int8: where the weight's format has integers, as planning decides.
-fn rounded_input(graph: &Graph, node: Node, arithmetic: Arithmetic) -> Option<Node> {
-    let (Op::Linear(_), inputs) = graph.entry(node).op()? else { return None };
+/// The input of a linear, or of one of experts, that an integer launch multiplies in int8, and how long its rows are: where the weight's format has
+/// integers, as planning decides.
+fn rounded_input(graph: &Graph, node: Node, arithmetic: Arithmetic) -> Option<(Node, usize)> {
+    let (Op::Linear(_) | Op::ExpertLinear(_), inputs) = graph.entry(node).op()? else { return None };
     let Kind::Weight(w) = &graph.entry(inputs[1]).kind else { return None };
-    (arithmetic == Arithmetic::Int8 && w.format.integer && w.cols.is_multiple_of(32)).then_some(inputs[0])
+    let integer = arithmetic == Arithmetic::Int8 && w.format.integer && w.cols.is_multiple_of(32);
+    integer.then_some((inputs[0], w.cols))
 }
 
 /// What is left of activations in int8, in blocks of 16 with a step of 1/127 of their largest: `wgsl/copy/i8.wgsl`.
@@ -331,11 +337,12 @@ fn rounded_to_int8(x: &[f32], cols: usize) -> Vec<f32> {
     rounded
 }
 
-/// Drops the values that no later node reads.
+/// Drops the values that no later node reads, nor a norm that vanishes in front of one.
 fn forget(graph: &Graph, last: Option<Node>, known: &mut Values) {
     let Some(last) = last else { return };
-    let later = |node: &Node| *node == graph.output() || graph.users(*node).iter().any(|user| *user > last);
-    known.retain(|node, _| later(node));
+    let read = |node: Node| graph.users(node).iter().any(|user| *user > last);
+    let later = |node: Node| read(node) || graph.users(node).iter().any(|&user| read(user));
+    known.retain(|node, _| *node == graph.output() || later(*node));
 }
 
 fn report(

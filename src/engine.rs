@@ -14,6 +14,7 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::gpu::{self, Gpu, Masks};
+use crate::graph::Head;
 use crate::memory::{Kv, KvFormat, Pages};
 use crate::models::{self, Model};
 use crate::tokenizer::Tokenizer;
@@ -58,6 +59,8 @@ pub struct Options {
     pub shared: bool,
     /// Only the first layers of the model.
     pub layers: Option<usize>,
+    /// What is computed of output rows.
+    pub head: Head,
     /// Every node by a dispatch of its own.
     pub unfused: bool,
     /// Whether the file's tokenizer is opened; who has ids already needs none.
@@ -80,6 +83,7 @@ impl Default for Options {
             slots: 1,
             shared: false,
             layers: None,
+            head: Head::Logits,
             unfused: false,
             tokenizer: true,
             cancel: Cancel::new(),
@@ -136,7 +140,7 @@ impl Engine {
     pub async fn with_file_async(file: Gguf, options: &Options, progress: Progress<'_>) -> Result<Engine> {
         let start = Instant::now();
         let file = Arc::new(file);
-        let mut model = Model::from_gguf(&file, options.layers)?;
+        let mut model = Model::for_context(&file, options.layers, 0, options.head)?;
         let tokenizer = match options.tokenizer {
             true => Tokenizer::of(&file)?,
             false => None,
@@ -150,7 +154,7 @@ impl Engine {
             }
         };
         if model.original_context.is_some_and(|original| context > original) {
-            model = Model::for_context(&file, options.layers, context)?;
+            model = Model::for_context(&file, options.layers, context, options.head)?;
         }
         let model = Arc::new(model);
         if let Some(most) = model.position_limit.filter(|&most| context > most) {

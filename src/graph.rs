@@ -71,7 +71,7 @@ pub struct Row {
 pub struct Step {
     /// The rows, those of one slot in the order of their positions.
     pub rows: Vec<Row>,
-    /// Indices into `rows` whose logits are wanted.
+    /// Indices into `rows` whose logits are wanted, or what else the graph ends with.
     pub outputs: Vec<u32>,
 }
 
@@ -201,6 +201,16 @@ impl Entry {
     }
 }
 
+/// What a graph computes of its output rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Head {
+    /// Logits of all tokens.
+    #[default]
+    Logits,
+    /// The hidden state behind the last norm, which logits are products of.
+    Hidden,
+}
+
 /// The nodes of a model's forward pass. Every node comes after its inputs; the last one is the logits.
 #[derive(Debug, Default)]
 pub struct Graph {
@@ -272,9 +282,18 @@ impl Graph {
         self.nodes().filter(|(_, e)| matches!(e.kind, Kind::State(_))).map(|(n, e)| (n, e.shape.cols))
     }
 
-    /// The last node: the logits.
+    /// The last node: the logits, or what else is wanted of output rows.
     pub fn output(&self) -> Node {
         Node(self.nodes.len() - 1)
+    }
+
+    /// Makes this node the last one: what follows it is not computed.
+    pub fn end_at(&mut self, node: Node) {
+        let Node(last) = node;
+        self.nodes.truncate(last + 1);
+        self.users.truncate(last + 1);
+        self.users.iter_mut().for_each(|users| users.retain(|user| user.0 <= last));
+        self.weights.values_mut().for_each(|nodes| nodes.retain(|weight| weight.0 <= last));
     }
 
     /// Labels of the nodes that follow begin with `scope` and a dot, or with nothing when it is empty.

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 
+use crate::constraint::Constraint;
 use crate::error::{Error, Result};
 
 /// What the GPU writes in place of a token where there is none to choose: see [`no_token`].
@@ -44,6 +45,9 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// How many log probabilities come with each token, besides its own; none where there is no number.
     pub logprobs: Option<u32>,
+    /// What the tokens that are generated must keep to, from the first on. Whoever samples is given masks of it.
+    #[serde(skip)]
+    pub constraint: Option<Constraint>,
 }
 
 impl Default for Sampling {
@@ -61,6 +65,7 @@ impl Default for Sampling {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             logprobs: None,
+            constraint: None,
         }
     }
 }
@@ -307,6 +312,7 @@ mod tests {
         presence_penalty: 0.0,
         frequency_penalty: 0.0,
         logprobs: None,
+        constraint: None,
     };
 
     fn kept(logits: &[f32], sampling: &Sampling) -> Vec<u32> {

@@ -6,7 +6,8 @@ use std::time::Instant;
 use crate::backend::{Backend, RuntimeConfig};
 use crate::blocking::block_on;
 use crate::cancel::Cancel;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::lookup::Drafts;
 use crate::sampler::{Sampling, no_token};
 use crate::scheduler::{Event, Request, Scheduler};
 
@@ -25,6 +26,8 @@ pub struct Timings {
     pub tokens: usize,
     /// From the first token to the last, in ms.
     pub decode_ms: f64,
+    /// What came of drafts, where there were any.
+    pub drafts: Drafts,
 }
 
 impl Timings {
@@ -39,6 +42,7 @@ impl Timings {
         Timings {
             tokens: self.tokens + next.tokens,
             decode_ms: self.decode_ms + next.ttft_ms + next.decode_ms,
+            drafts: self.drafts + next.drafts,
             ..self
         }
     }
@@ -74,6 +78,11 @@ impl<'a> Session<'a> {
     /// [`Finish::Stopped`]. What is computed by then stays.
     pub fn watch(&mut self, cancel: Cancel) {
         self.cancel = cancel;
+    }
+
+    /// Drafts up to `most` tokens at once from now on: see [`Scheduler::look_up`].
+    pub fn look_up(&mut self, most: usize) -> Result<()> {
+        self.scheduler.look_up(most)
     }
 
     /// Positions that there are.
@@ -141,7 +150,7 @@ impl<'a> Session<'a> {
         limit: Option<usize>,
         on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<(Finish, Timings)> {
-        let start = Instant::now();
+        let (start, drafts) = (Instant::now(), self.scheduler.drafts());
         let mut timings = Timings { prompt_tokens: prompt.len(), ..Timings::default() };
         let mut first = start;
         let mut on_timed = |token| {
@@ -158,6 +167,7 @@ impl<'a> Session<'a> {
         if timings.tokens == 0 {
             timings.ttft_ms = start.elapsed().as_secs_f64() * 1e3;
         }
+        timings.drafts = self.scheduler.drafts() - drafts;
         Ok((finish, timings))
     }
 
@@ -199,6 +209,10 @@ impl<'a> Session<'a> {
                 }
                 Event::NoToken => {
                     finished = Some(Err(no_token()));
+                    true
+                }
+                Event::Failed(what) => {
+                    finished = Some(Err(Error::Other(what)));
                     true
                 }
             };

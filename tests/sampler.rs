@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use wgllm::constraint::TokenMask;
 use wgllm::gpu::{Slots, link};
 use wgllm::sampler::{NO_TOKEN, Sampling, sample};
 use wgpu::util::DeviceExt;
@@ -102,6 +103,16 @@ fn settings() -> Vec<Sampling> {
     ]
 }
 
+/// Masks that leave many tokens, few, the last one alone, and none.
+fn masks(vocab: u32) -> Vec<TokenMask> {
+    let mask = |may: &dyn Fn(u32) -> bool| {
+        let mut mask = TokenMask::none(vocab as usize);
+        (0..vocab).filter(|&t| may(t)).for_each(|t| mask.set(t, true));
+        mask
+    };
+    vec![mask(&|t| t % 7 != 3), mask(&|t| t % 61 == 4), mask(&|t| t == vocab - 1), mask(&|_| false)]
+}
+
 struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -119,7 +130,7 @@ impl Gpu {
         let draws = if vocab > 10_000 { 1 } else { 12 }; // software adapters are slow
         let mut gpu =
             Gpu { device, queue, vocab, stride: vocab.next_multiple_of(8), draws, kernels: Vec::new() };
-        for kernel in ["penalize", "argmax_part", "argmax", "sample_part", "sample"] {
+        for kernel in ["mask", "penalize", "argmax_part", "argmax", "sample_part", "sample"] {
             gpu.kernels.push((kernel, gpu.pipeline(kernel, subgroups)));
         }
         gpu
@@ -127,7 +138,11 @@ impl Gpu {
 
     /// Logits of a part.
     fn part(&self, kernel: &str) -> u32 {
-        if kernel.starts_with("argmax") { 1024 } else { 256 * self.vocab.div_ceil(256 * 1024) }
+        if kernel.starts_with("argmax") || kernel == "mask" {
+            1024
+        } else {
+            256 * self.vocab.div_ceil(256 * 1024)
+        }
     }
 
     fn pipeline(&self, kernel: &str, subgroups: bool) -> wgpu::ComputePipeline {
@@ -153,8 +168,14 @@ impl Gpu {
         })
     }
 
-    /// So many tokens for each of the rows, whose logits are the same each time.
-    fn sample(&self, rows: &[&[f32]], recent: &[u32], sampling: &Sampling) -> Vec<Vec<u32>> {
+    /// So many tokens for each of the rows, whose logits are the same each time. A mask is for all slots but the first, which has row 0.
+    fn sample(
+        &self,
+        rows: &[&[f32]],
+        recent: &[u32],
+        sampling: &Sampling,
+        mask: Option<&TokenMask>,
+    ) -> Vec<Vec<u32>> {
         let buffer = |words: Vec<u32>| {
             let usage =
                 wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -187,6 +208,11 @@ impl Gpu {
                 .concat();
         let banned = buffer(banned.repeat(rows.len()));
         let seen = buffer(vec![0; (count * self.vocab) as usize]);
+        let mask_words = |slot: usize| match mask {
+            Some(mask) if slot > 0 => [&[1], mask.words()].concat(),
+            _ => vec![0; 1 + self.vocab.div_ceil(32) as usize],
+        };
+        let masks = buffer((0..rows.len()).flat_map(mask_words).collect());
         let mut encoder = self.device.create_command_encoder(&Default::default());
         for _ in 0..self.draws {
             encoder.copy_buffer_to_buffer(&fresh, 0, &logits, 0, fresh.size());
@@ -202,6 +228,9 @@ impl Gpu {
                 pass.set_bind_group(0, &self.device.create_bind_group(&group), &[]);
                 pass.dispatch_workgroups(groups.0, groups.1, 1);
             };
+            if mask.is_some() {
+                run("mask", &[&logits, &step, &masks], (parts("mask"), count));
+            }
             if sampling.penalizes() || !sampling.banned.is_empty() {
                 run("penalize", &[&logits, &words, &recent, &step, &seen, &banned], (count, 1));
             }
@@ -244,14 +273,40 @@ impl Gpu {
     fn chooses_what_the_reference_chooses(self) -> Result<(), Failed> {
         let rows = logits(self.vocab);
         let prompt: Vec<u32> = (0..60).map(|i| i * i % self.vocab.min(23)).collect();
-        for sampling in settings() {
+        for (n, sampling) in settings().iter().enumerate() {
+            self.compare(&rows, &prompt, sampling, None)?;
+            let masks = masks(self.vocab);
+            self.compare(&rows, &prompt, sampling, Some(&masks[n % masks.len()]))?;
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        rows: &[(&'static str, Vec<f32>)],
+        prompt: &[u32],
+        sampling: &Sampling,
+        mask: Option<&TokenMask>,
+    ) -> Result<(), Failed> {
+        {
             for rows in rows.chunks(ROWS) {
                 let views: Vec<&[f32]> = rows.iter().map(|r| &r.1[..]).collect();
-                for ((name, row), ids) in rows.iter().zip(self.sample(&views, &prompt, &sampling)) {
-                    let mut recent = prompt.clone();
+                let found = self.sample(&views, prompt, sampling, mask);
+                for (n, ((name, row), ids)) in rows.iter().zip(found).enumerate() {
+                    let (mut recent, mut row) = (prompt.to_vec(), row.clone());
+                    let mask = mask.filter(|_| n > 0);
+                    if let Some(mask) = mask {
+                        mask.apply(&mut row);
+                    }
+                    let row = &row;
                     for (draw, id) in (0..).zip(ids) {
-                        let expected = sample(row, &recent, &sampling, POSITION + draw).unwrap_or(NO_TOKEN);
-                        if id != expected && !is_close(row, id, &recent, &sampling, POSITION + draw) {
+                        if mask.is_some_and(|mask| id != NO_TOKEN && !mask.allows(id)) {
+                            return Err(
+                                format!("{name}, draw {draw}, {sampling:?}: token {id} is masked").into()
+                            );
+                        }
+                        let expected = sample(row, &recent, sampling, POSITION + draw).unwrap_or(NO_TOKEN);
+                        if id != expected && !is_close(row, id, &recent, sampling, POSITION + draw) {
                             let case = format!("{name}, draw {draw}, {sampling:?}");
                             return Err(format!("{case}: token {id}, expected {expected}").into());
                         }

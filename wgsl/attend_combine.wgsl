@@ -1,4 +1,5 @@
-// y[h] = Σ over spans of weight · sum[span, h] / Σ over spans of weight · total[span, h], weight = exp(largest[span, h] − the largest)
+// y[h] = Σ over spans of weight · sum[span, h] / Σ over spans of weight · total[span, h], weight = exp(largest[span, h] − the largest);
+// GATED, y[h] is multiplied by the sigmoid of a gate.
 //
 // Puts together what attend_partial.wgsl found of each span of positions. SLICES workgroups for a head, each with some of its numbers. What is
 // there of the first spans is asked for before anything is known of the step, so that its way from memory is one and not three.
@@ -14,6 +15,7 @@ override FOURS: u32 = 16u;      // HEAD_DIM / 4
 override SLICES: u32 = 1u;      // a divisor of FOURS
 override SPAN: u32 = 256u;
 override SINKS: u32 = 0u;       // 1: each head has a score that no position has
+override GATED: u32 = 0u;
 override SINGLE: u32 = 0u;      // 1: there is one row
 override WORKGROUP: u32 = 256u;
 override EAGER: u32 = 1u;       // 1: asks for the first spans whether or not there are as many
@@ -25,6 +27,7 @@ override LINES: u32 = WORKGROUP / SLICE;   // spans that are added up side by si
 @group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;      // [spans, rows, HEADS, FOURS + 1]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;          // [rows, HEADS, HEAD_DIM]
 @group(0) @binding(3) var<storage, read> sinks: array<f32>;            // [HEADS], or anything
+@group(0) @binding(9) var<storage, read> gates: array<f32>;            // [rows, HEADS, HEAD_DIM], or anything
 
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
@@ -110,6 +113,9 @@ fn run(group: vec3<u32>, at: Invocation) {
                 value += sums[l * SLICE + n / 4u][n % 4u];
             }
             value /= total;
+            if (GATED == 1u) {
+                value /= 1.0 + exp(-gates[r * STRIDE + i_of_row]);
+            }
             y[r * STRIDE + i_of_row] = value;
         }
         emit_copy(r, i_of_row, value, valid, lane);

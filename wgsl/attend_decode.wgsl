@@ -1,7 +1,7 @@
 // y[h] = Σ over p of softmax over p (SCALE · q[h] · k[p, g]) · v[p, g] for few rows, g = h / (HEADS / KV_HEADS), and the copy of y for what
-// multiplies it next: of SPAN positions at most, a workgroup for each row and head.
+// multiplies it next: of SPAN positions at most, a workgroup for each row and head. GATED, y[h] is multiplied by the sigmoid of a gate.
 //
-// What counts is how soon it is done. An invocation multiplies a key; then neighbours add up neighbouring numbers of the values. The
+// What counts is how soon it is done. An invocation multiplies a key, or a PARTS-th of one; then neighbours add up neighbouring numbers of the values. The
 // first of both are asked for before anything is known of the step, so that their way from memory is one and not three. Weights are
 // relative to the largest score of their subgroup, which comes with them: nobody waits until the largest of all is known.
 
@@ -11,6 +11,7 @@ import package::lib::invocation::Invocation;
 import package::lib::kv_layout::page_of;
 import package::lib::score_scale::score_scale;
 import package::lib::seen::first_seen;
+import package::queries::query_four;
 import package::copy::emit_copy;
 
 override HEADS: u32 = 1u;
@@ -19,36 +20,47 @@ override HEAD_DIM: u32 = 64u;
 override STRIDE: u32 = 64u;       // from a row of q, and of y, to the next
 override FOURS: u32 = 16u;        // HEAD_DIM / 4
 override SINKS: u32 = 0u;         // 1: each head has a score that no position has
+override GATED: u32 = 0u;
+override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
 override SPAN: u32 = 512u;
 override WORKGROUP: u32 = 128u;
 
 override EAGER: u32 = 1u;         // 1: asks for the first keys and values before it knows where they are: where one slot's pages lie in order
 
+override PART_FOURS: u32 = FOURS / PARTS;
+override SCORES: u32 = (PARTS - 1u) * SPAN + 1u;
 override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
 override TURN: u32 = 8u * LINES;                // positions whose values are asked for at once
 override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
 override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [rows, HEADS, FOURS]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;            // [rows, HEADS, HEAD_DIM]
-@group(0) @binding(3) var<storage, read> sinks: array<f32>;              // [HEADS], or anything
-@group(0) @binding(4) var<storage, read> keys: array<KeyElement>;        // see lib/kv_layout.wgsl
-@group(0) @binding(5) var<storage, read> values: array<ValueElement>;
 
 var<workgroup> weights: array<vec2<f32>, WEIGHTS>;   // and the largest score of the subgroup that found them
-var<workgroup> subgroups: array<vec2<f32>, TEAMS>;       // largest score, sum of weights
+var<workgroup> scores: array<f32, SCORES>;           // what the second and further invocations of a key have found
+var<workgroup> subgroups: array<vec2<f32>, TEAMS>;   // largest score, sum of weights
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
 const NONE: f32 = -3.0e38;        // less than any score
 
-// Of the head whose query begins at `query`, for a row at `position`.
-fn score_of(query: u32, key: KeyPlace, position: u32) -> f32 {
-    var sum = 0.0;
-    for (var c = 0u; c < FOURS; c++) {
-        sum += dot(q[query + c], key_load(key_fetch(key, c)));
+const AHEAD: u32 = 16u;           // fours of a key that are asked for before queries are made
+
+// What a part of a key contributes to the score of head h, from its fours behind the first `done` ones; those have `sum`.
+fn score_of(r: u32, h: u32, part: u32, key: KeyPlace, done: u32, sum_of_done: f32, position: u32) -> f32 {
+    var sum = sum_of_done;
+    for (var c = done; c < PART_FOURS; c++) {
+        sum += dot(query_four(r, h, part * PART_FOURS + c), key_load(key_fetch(key, c)));
     }
     return score_scale(position) * sum;
+}
+
+fn keep(score: f32, part: u32, p: u32) {
+    if (part == 0u) {
+        weights[p].x = score;
+    } else {
+        scores[(part - 1u) * SPAN + p] = score;
+    }
 }
 
 fn run(group: vec3<u32>, at: Invocation) {
@@ -67,21 +79,52 @@ fn run(group: vec3<u32>, at: Invocation) {
         let p = min(k * LINES + line, positions - 1u);
         first_values[k] = value_fetch(value_place(p / PAGE, p, four), lane % FOURS);
     }
-    let end = row.z + 1u;
-    let first = first_seen(end);
+    // Neighbours have neighbouring positions, and the same part of their keys.
+    let ranks = WORKGROUP / PARTS;
+    let part = min(lane / ranks, PARTS - 1u);
+    let rank = lane % ranks;
+    let first_position = min(rank, positions - 1u);
+    let first_key = key_place(first_position / PAGE, first_position, four + part * PART_FOURS);
+    var first_keys: array<KeyFour, AHEAD>;
+    for (var c = 0u; c < AHEAD * EAGER * OWN; c++) {
+        if (c < PART_FOURS) {
+            first_keys[c] = key_fetch(first_key, c);
+        }
+    }
+    begin_head(h, row, at);
+    let end = row.z + 1u - OWN;
+    let first = first_seen(row.z + 1u);
 
     // Scores before the window are found and not used: it rarely begins behind the first position.
     var largest = NONE;
     if (EAGER == 1u) {
-        let p = min(lane, positions - 1u);
-        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(p / PAGE, p, four), row.z);
-        largest = select(NONE, score, lane >= first && lane < end);
-        weights[lane].x = score;
+        var sum = 0.0;
+        for (var c = 0u; c < AHEAD * OWN; c++) {
+            if (c < PART_FOURS) {
+                sum += dot(query_four(r, h, part * PART_FOURS + c), key_load(first_keys[c]));
+            }
+        }
+        let score = score_of(r, h, part, first_key, AHEAD * OWN, sum, row.z);
+        largest = select(NONE, score, rank >= first && rank < end);
+        keep(score, part, rank);
     }
-    for (var p = lane + EAGER * WORKGROUP; p < end; p += WORKGROUP) {
-        let score = score_of(r * (STRIDE / 4u) + h * FOURS, key_place(page_of(slot, p), p, four), row.z);
+    for (var p = rank + EAGER * ranks; p < end; p += ranks) {
+        let key = key_place(page_of(slot, p), p, four + part * PART_FOURS);
+        let score = score_of(r, h, part, key, 0u, 0.0, row.z);
         largest = select(largest, max(largest, score), p >= first);
-        weights[p].x = score;
+        keep(score, part, p);
+    }
+    if (PARTS > 1u) {
+        workgroupBarrier();
+        largest = NONE;
+        for (var p = lane; p < end; p += WORKGROUP) {
+            var score = weights[p].x;
+            for (var i = 0u; i < PARTS - 1u; i++) {
+                score += scores[i * SPAN + p];
+            }
+            largest = select(largest, max(largest, score), p >= first);
+            weights[p].x = score;
+        }
     }
     largest = subgroup_max(largest, at);
     var total = 0.0;
@@ -103,8 +146,15 @@ fn run(group: vec3<u32>, at: Invocation) {
     }
     total = 0.0;
     if (SINKS == 1u) {
-        largest = max(largest, sinks[h]);
-        total = exp(sinks[h] - largest);
+        largest = max(largest, sink_of(h));
+        total = exp(sink_of(h) - largest);
+    }
+    var own_weight = 0.0;
+    if (OWN == 1u) {
+        let score = score_scale(row.z) * own_product(at);
+        largest = max(largest, score);
+        own_weight = exp(score - largest);
+        total += own_weight;
     }
     for (var t = 0u; t < subgroups_of(at); t++) {
         total += exp(subgroups[t].x - largest) * subgroups[t].y;
@@ -141,7 +191,11 @@ fn run(group: vec3<u32>, at: Invocation) {
             for (var l = 0u; l < LINES; l++) {
                 value += sums[l * FOURS + n / 4u][n % 4u];
             }
+            value += own_weight * own_number(n);
             value /= total;
+            if (GATED == 1u) {
+                value /= 1.0 + exp(-gate_of(r, h, n));
+            }
             y[r * STRIDE + h * HEAD_DIM + n] = value;
         }
         emit_copy(r, h * HEAD_DIM + n, value, valid, lane);

@@ -7,6 +7,7 @@ import package::copy::emit_copy;
 override WORKGROUP: u32 = 64u;
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;
+override SHARES: u32 = 1u;        // rows of the copy to a row of x
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [rows, STRIDE]
@@ -16,10 +17,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let groups = (COLS + WORKGROUP - 1u) / WORKGROUP;
     let r = flat(group) / groups;
     let i = flat(group) % groups * WORKGROUP + local;
-    let valid = i < COLS && r < step[0].x;
+    let valid = i < COLS && r < step[0].x * SHARES;
     var value = 0.0;
     if (valid) {
-        value = x[r * STRIDE + i];
+        value = x[r / SHARES * STRIDE + r % SHARES * COLS + i];
         begin_copy(i);
     }
     emit_copy(r, i, value, valid, local);

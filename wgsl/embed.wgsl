@@ -1,4 +1,4 @@
-// y[r] = table[token of r], or table[position of r]; and the copy of y for what normalises it next.
+// y[r] = FACTOR · table[token of r], or of table[position of r]; and the copy of y for what normalises it next.
 
 import package::lib::grid::flat;
 import package::lib::row::row_units;
@@ -8,6 +8,7 @@ import package::weight::Unit;
 
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;
+override FACTOR: f32 = 1.0;
 override BY: u32 = 0u;          // 0: by token, 2: by position
 override FIRST_ROW: u32 = 0u;   // rows of the table that are bound: a large one is in parts
 override ROWS: u32 = 1u;
@@ -28,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var value = 0.0;
     if (valid) {
         begin_copy(c);
-        value = unit_weights(load_unit(entry, c / UNIT), c % UNIT / 4u)[c % 4u];
+        value = FACTOR * unit_weights(load_unit(entry, c / UNIT), c % UNIT / 4u)[c % 4u];
         y[r * STRIDE + c] = value;
     }
     emit_copy(r, c, value, valid, lane);

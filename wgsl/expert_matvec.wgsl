@@ -14,6 +14,7 @@ override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;
 override EACH: u32 = 0u;          // 1: each expert of a row has numbers of its own in x
 override N: u32 = 64u;            // rows of an expert
+override FIRST_ROW: u32 = 0u;     // the first row in what is bound
 override USED: u32 = 2u;
 override FIRST_EXPERT: u32 = 0u;  // the first that is bound
 override EXPERTS: u32 = 8u;       // how many are bound
@@ -49,7 +50,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         var sum = 0.0;
         if (valid) {
             for (var unit = lane_of(at); unit < row_units(); unit += lanes_of(at)) {
-                sum += unit_product((expert - FIRST_EXPERT) * N + n, unit, start);
+                sum += unit_product(FIRST_ROW + (expert - FIRST_EXPERT) * N + n, unit, start);
             }
         }
         sum = subgroup_sum(sum, at);

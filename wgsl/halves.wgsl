@@ -12,6 +12,7 @@ import package::lib::reduce::workgroup_sum_f32;
 
 override COLS: u32 = 64u;
 override STRIDE: u32 = 64u;       // numbers from a row of x to the next
+override SHARES: u32 = 1u;        // rows of y to a row of x, of which each is COLS numbers, then a multiple of four
 override OUT_STRIDE: u32 = 36u;   // words of a row of y
 override MATRICES: u32 = 0u;      // 1: y lies in matrices of 16 × 16
 override OUTPUT_ROWS: u32 = 0u;   // 1: x and y have a row for each output row, 2: y alone, of a step's rows
@@ -24,9 +25,14 @@ override WORKGROUP: u32 = 256u;
 @group(0) @binding(6) var<storage, read> norm: array<f32>;               // [COLS], or anything
 @group(0) @binding(7) var<storage, read_write> y: array<vec2<u32>>;      // [rows, OUT_STRIDE]
 
+// Where row r of y begins in x, in vectors.
+fn start_of(r: u32) -> u32 {
+    return r / SHARES * (STRIDE / 4u) + r % SHARES * (COLS / 4u);
+}
+
 // Numbers 4·four to 4·four + 3 of a row, without what pads it.
 fn weighted(r: u32, four: u32) -> vec4<f32> {
-    let v = x[r * (STRIDE / 4u) + four];
+    let v = x[start_of(r) + four];
     let c = vec4(4u * four) + vec4(0u, 1u, 2u, 3u);
     if (NORM == 0u) {
         return select(vec4<f32>(), v, c < vec4(COLS));
@@ -37,7 +43,7 @@ fn weighted(r: u32, four: u32) -> vec4<f32> {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let out = min(flat(group_id), max(select(step[0].x, step[0].y, OUTPUT_ROWS != 0u), 1u) - 1u);
+    let out = min(flat(group_id), max(select(step[0].x, step[0].y, OUTPUT_ROWS != 0u) * SHARES, 1u) - 1u);
     let r = select(out, step[1u + out].w, OUTPUT_ROWS == 2u);
     let fours = (COLS + 3u) / 4u;
     var largest = 0u;
@@ -48,7 +54,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         largest = max(max(largest, max(bits.x, bits.y)), max(bits.z, bits.w));
         if (NORM == 1u) {
             let c = vec4(4u * four) + vec4(0u, 1u, 2u, 3u);
-            let v = select(vec4<f32>(), x[r * (STRIDE / 4u) + four], c < vec4(COLS));
+            let v = select(vec4<f32>(), x[start_of(r) + four], c < vec4(COLS));
             squares += dot(v, v);
         }
     }

@@ -1,6 +1,7 @@
 // Queries, keys and values behind their projection: norms of each head, rotary positions, and the writing of keys and values.
 //
 // A workgroup for each row and head. x[r] is all queries, then all keys, then all values, if these are not made of what keys are made of.
+// GATED, a gate lies behind each query. Values that are in their cache already are no part of x.
 
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
@@ -14,12 +15,16 @@ override HEAD_DIM: u32 = 64u;
 override ROTARY: u32 = 0u;          // numbers of a head that turn
 override PAIR_STEP: u32 = 1u;       // from the first number of a pair to the second: 1, or half of ROTARY
 override NORM: u32 = 0u;            // 1: queries and keys are normalised before they turn, 2: afterwards
+override WHOLE: u32 = 0u;           // 1: all heads of a row have one norm, and a weight as long as they are; only where NORM is 1
 override WEIGHTED: u32 = 1u;        // 0: these norms have no weights
 override VALUE_NORM: u32 = 0u;      // 1: values are normalised, too, without a weight; only where NORM is 1
 override SHARED: u32 = 0u;          // 1: values are made of what keys are made of
+override VALUES: u32 = 1u;          // 0: values are in their cache already
 override EPS: f32 = 1e-5;
 override STRIDE: u32 = 64u;         // from a row of x to the next
-override Q_STRIDE: u32 = 64u;       // from a row of q to the next
+override Q_STRIDE: u32 = 64u;       // from a row of q, and of gates, to the next
+override Q_STEP: u32 = 64u;         // from a query to the next in a row of x: HEAD_DIM, or twice that with gates
+override GATED: u32 = 0u;
 override WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
@@ -28,15 +33,16 @@ override WORKGROUP: u32 = 64u;
 @group(0) @binding(3) var<storage, read> cos_sin: array<vec2<f32>>;      // [positions, ROTARY / 2] of (cos, sin), or anything
 @group(0) @binding(4) var<storage, read_write> keys: array<KeyElement>;  // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read_write> values: array<ValueElement>;
-@group(0) @binding(6) var<storage, read> q_norm: array<f32>;             // [HEAD_DIM], or anything
+@group(0) @binding(6) var<storage, read> q_norm: array<f32>;             // [HEAD_DIM], or [HEADS, HEAD_DIM] where WHOLE, or anything
 @group(0) @binding(7) var<storage, read> k_norm: array<f32>;
+@group(0) @binding(9) var<storage, read_write> gates: array<f32>;        // [rows, Q_STRIDE], or anything
 
 var<workgroup> head: array<f32, HEAD_DIM>;
 var<workgroup> turned: array<f32, HEAD_DIM>;
 
-// The norm's scale for what is in a head, as seen through one invocation's numbers.
-fn root(squares: f32, lane: u32) -> f32 {
-    return 1.0 / sqrt(workgroup_sum_f32(squares, lane) / f32(HEAD_DIM) + EPS);
+// The norm's scale for `count` numbers, as seen through one invocation's.
+fn root(squares: f32, count: u32, lane: u32) -> f32 {
+    return 1.0 / sqrt(workgroup_sum_f32(squares, lane) / f32(count) + EPS);
 }
 
 // The c-th four of the finished head.
@@ -66,24 +72,35 @@ fn weight_of(is_key: bool, i: u32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let group = flat(group_id);
-    let all = HEADS + 2u * KV_HEADS;
+    let all = HEADS + (1u + VALUES) * KV_HEADS;
     let r = min(group / all, max(step[0].x, 1u) - 1u);
     let h = group % all;
     let row = step[1u + r];
     let is_key = h >= HEADS && h < HEADS + KV_HEADS;
     let is_value = h >= HEADS + KV_HEADS;
     let projected = h - select(0u, KV_HEADS, is_value && SHARED == 1u);
+    let start = r * STRIDE + min(projected, HEADS) * Q_STEP + (max(projected, HEADS) - HEADS) * HEAD_DIM;
     var squares = 0.0;
     for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
-        let value = x[r * STRIDE + projected * HEAD_DIM + i];
+        let value = x[start + i];
         head[i] = value;
         squares += value * value;
     }
     if (NORM == 1u) {
-        let scale = root(squares, lane);
+        let heads = select(1u, select(HEADS, KV_HEADS, is_key), WHOLE == 1u);
+        let first = select(0u, HEADS * HEAD_DIM, is_key);
+        let first_weight = WHOLE * (start - r * STRIDE - first);
+        if (WHOLE == 1u && !is_value) {
+            squares = 0.0;
+            for (var i = lane; i < heads * HEAD_DIM; i += WORKGROUP) {
+                let value = x[r * STRIDE + first + i];
+                squares += value * value;
+            }
+        }
+        let scale = root(squares, heads * HEAD_DIM, lane);
         for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
             let value = select(head[i], head[i] * scale, VALUE_NORM == 1u);
-            head[i] = select(head[i] * scale * weight_of(is_key, i), value, is_value);
+            head[i] = select(head[i] * scale * weight_of(is_key, first_weight + i), value, is_value);
         }
     }
     workgroupBarrier();
@@ -102,7 +119,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
         squares += value * value;
     }
     if (NORM == 2u) {
-        let scale = root(squares, lane);
+        let scale = root(squares, HEAD_DIM, lane);
         for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
             turned[i] = select(turned[i] * scale * weight_of(is_key, i), turned[i], is_value);
         }
@@ -111,6 +128,9 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     if (h < HEADS) {
         for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
             q[r * Q_STRIDE + h * HEAD_DIM + i] = turned[i];
+            if (GATED == 1u) {
+                gates[r * Q_STRIDE + h * HEAD_DIM + i] = x[start + HEAD_DIM + i];
+            }
         }
         return;
     }

@@ -14,6 +14,7 @@ import package::lib::row::row_units;
 import package::lib::unit_tile::put_part;
 import package::matrix::Sums;
 import package::matrix::matrix_stored::Stored;
+import package::tiles::tile_weights;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;

@@ -5,10 +5,13 @@
 
 import package::input::load_x;
 import package::lib::activation::activate_one;
+import package::lib::clamped::gate_of;
+import package::lib::clamped::up_of;
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
 import package::lib::quants::Quants;
 import package::lib::row::row_units;
+import package::tiles::tile_of;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -38,10 +41,10 @@ var<workgroup> row_scales: array<f32, 32>;    // [ROWS]
 
 // Makes y[r, n] of its sum, and of a gate that of `second`.
 fn finish(r: u32, n: u32, sum: f32, second: f32) {
-    let at = r * OUT_STRIDE + FIRST_OUT + n;
+    let at = y_row(r) * OUT_STRIDE + FIRST_OUT + n;
     var value = sum;
     if (BIAS != 0u) {
-        value += bias[FIRST_OUT + n];
+        value += bias[FIRST_OUT + tile_weights() + n];
     }
     if (THEN == 1u) {
         value += residual[at];
@@ -50,33 +53,38 @@ fn finish(r: u32, n: u32, sum: f32, second: f32) {
     } else if (THEN == 3u) {
         var factor = second;
         if (BIAS != 0u) {
-            factor += bias[N / 2u + n];
+            factor += bias[tile_weights() + second_step() + n];
         }
-        value = activate_one(ACT, value) * factor;
+        value = activate_one(ACT, gate_of(value)) * up_of(factor);
     }
     y[at] = value;
 }
 
 fn run(group_id: vec3<u32>, at: Invocation) {
     let local = at.local;
-    let rows = step[0].x;
-    let tiles = max((rows + ROWS - 1u) / ROWS, 1u);
+    let tiles = tile_count(step[0].x, ROWS);
     let group = flat(group_id);
-    let r0 = group % tiles * ROWS;
+    let tile = tile_of(group % tiles, ROWS, local);
+    let rows = tile.end;
+    let r0 = tile.first;
+    if (SPARSE && r0 >= rows) {
+        return;
+    }
     // Rows of w past the last one are that one once more.
     let gate = THEN == 3u;
     let n = group / tiles * select(2u * PAIRS, PAIRS, gate) + local % PAIRS;
     let results = select(N, N / 2u, gate);
-    let second = n + select(PAIRS, N / 2u, gate);
-    let first_row = FIRST_ROW + min(n, results - 1u);
-    let second_row = FIRST_ROW + min(second, N - 1u);
+    let second = n + PAIRS;
+    let own = min(n, results - 1u);
+    let first_row = FIRST_ROW + tile_weights() + own;
+    let second_row = FIRST_ROW + tile_weights() + select(min(second, N - 1u), own + second_step(), gate);
     let share = local / PAIRS * SHARE;
     let units = row_units();
     var sums: array<vec2<f32>, 16>;
     for (var u0 = 0u; u0 < units; u0 += CHUNK) {
         workgroupBarrier();
         for (var t = local; t < ROWS * CHUNK; t += WORKGROUP) {
-            held[t] = load_x(min(r0 + t / CHUNK, rows - 1u), min(u0 + t % CHUNK, units - 1u));
+            held[t] = load_x(x_row(min(r0 + t / CHUNK, rows - 1u)), min(u0 + t % CHUNK, units - 1u));
         }
         workgroupBarrier();
         for (var k = 0u; k < min(CHUNK, units - u0); k++) {
@@ -92,7 +100,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         // A subgroup for each row, as many turns as that takes.
         for (var first = 0u; first < ROWS; first += subgroups_of(at)) {
             let row = min(first + subgroup_of(at), ROWS - 1u);
-            let squares = subgroup_sum(input_squares(min(r0 + row, rows - 1u), at), at);
+            let squares = subgroup_sum(input_squares(x_row(min(r0 + row, rows - 1u)), at), at);
             if (lane_of(at) == 0u) {
                 row_scales[row] = 1.0 / sqrt(squares / f32(COLS) + EPS);
             }

@@ -11,6 +11,7 @@ import package::lib::matmul_finish::weight_row;
 import package::lib::row::row_units;
 import package::lib::unit_tile::put_part;
 import package::matrix::Eight;
+import package::tiles::tile_of;
 import package::weight::Unit;
 
 override COLS: u32 = 64u;
@@ -55,12 +56,19 @@ var<workgroup> row_scales: array<f32, ROWS>;
 var<private> x_held: array<Eight, 4>;
 var<private> w_held: array<Unit, 8>;
 
-
 fn fetch_x(i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
     if (i < X_LOADS) {
         let t = min(i * WORKGROUP + local, X_RUNS - 1u);
         let r = min(r0 + t / (DEPTH / 8u), rows - 1u);
-        x_held[i] = x[r * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
+        x_held[i] = x[held_row(i, r) * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
+    }
+}
+
+// Looks up which row of x that will be.
+fn find_x(i: u32, r0: u32, rows: u32, local: u32) {
+    if (i < X_LOADS) {
+        let t = min(i * WORKGROUP + local, X_RUNS - 1u);
+        hold_row(i, min(r0 + t / (DEPTH / 8u), rows - 1u));
     }
 }
 
@@ -190,10 +198,14 @@ fn finish_matrix(first: Sums, second: Sums, r: u32, n: u32, next: vec2<u32>, r0:
 
 fn run(group_id: vec3<u32>, at: Invocation) {
     matrix_begin(at.local);
-    let rows = step[0].x;
-    let tiles = max((rows + ROWS - 1u) / ROWS, 1u);
+    let tiles = tile_count(step[0].x, ROWS);
     let group = flat(group_id);
-    let r0 = group % tiles * ROWS;
+    let tile = tile_of(group % tiles, ROWS, at.local);
+    let rows = tile.end;
+    let r0 = tile.first;
+    if (SPARSE && r0 >= rows) {
+        return;
+    }
     let n0 = min(group / tiles, (N + COLUMNS - 1u) / COLUMNS - 1u) * OWN_COLUMNS;
     // The subgroup's rows and columns of the tile.
     let across = COLUMNS / (PARTS * SIZE);
@@ -201,8 +213,12 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let column = subgroup_of(at) % across * PARTS * SIZE;
     var sums: array<Sums, 8>;
     for (var i = at.local; i < ROWS; i += WORKGROUP) {
-        row_scales[i] = x_words[min(r0 + i, rows - 1u) * X_STRIDE + X_STRIDE - 4u];
+        row_scales[i] = x_words[x_row(min(r0 + i, rows - 1u)) * X_STRIDE + X_STRIDE - 4u];
     }
+    find_x(0u, r0, rows, at.local);
+    find_x(1u, r0, rows, at.local);
+    find_x(2u, r0, rows, at.local);
+    find_x(3u, r0, rows, at.local);
     fetch(r0, n0, rows, 0u, at.local);
     for (var c0 = 0u; c0 < COLS; c0 += DEPTH) {
         workgroupBarrier();

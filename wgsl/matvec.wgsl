@@ -2,7 +2,8 @@
 //
 // A subgroup (a subgroup) takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT subgroups to a task. The
 // rows of a pair are PAIR_STEP apart: neighbours, or gate and up.
-// What x is, and what becomes of the sums, is imported: package::input and package::output.
+// What x is, and what becomes of the sums, is imported: package::input and package::output. The latter brings which rows of w there are for a row
+// of x, and whether a row is one stretch: package::rows.
 
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
@@ -43,15 +44,9 @@ var<private> tile_row: u32;                    // the row of the tile that this 
 // What the sums are multiplied by, because a copy leaves it out: one over the root mean square of the value that it stands for.
 fn scale() -> f32 {
     if (NORM == 1u) {
-        return row_scales[tile_row];
+        return row_scales[tile_row] * row_factor();
     }
-    return 1.0;
-}
-
-// The rows of pair p, in what is bound.
-fn rows_of(p: u32) -> vec2<u32> {
-    let row = p / PAIR_STEP * (2u * PAIR_STEP) + p % PAIR_STEP;
-    return FIRST_ROW + min(vec2<u32>(row, row + PAIR_STEP), vec2<u32>(N - 1u));
+    return row_factor();
 }
 
 // The sums of the i-th pair of this workgroup.
@@ -66,25 +61,26 @@ fn sums_of(i: u32) -> vec2<f32> {
 
 // What a unit of the rows contributes to a task's sums, of the first row of a tile alone.
 fn products(x_row: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool) -> vec4<f32> {
-    let a = load_unit(near.x, unit);
+    let at = stretch_of(unit);
+    let a = load_unit(near.x + at.row, at.unit);
     if (HALVES == 1u) {
-        let sum = product(a, load_x(x_row, unit));
+        let sum = at.factor * product(a, load_x(x_row + at.x_row, at.unit));
         return select(vec4<f32>(sum, 0.0, 0.0, 0.0), vec4<f32>(0.0, sum, 0.0, 0.0), upper);
     }
-    let b = load_unit(near.y, unit);
-    let x = load_x(x_row, unit);
+    let b = load_unit(near.y + at.row, at.unit);
+    let x = load_x(x_row + at.x_row, at.unit);
     if (DOUBLE == 1u) {
-        let c = load_unit(far.x, unit);
-        let d = load_unit(far.y, unit);
-        return vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
+        let c = load_unit(far.x + at.row, at.unit);
+        let d = load_unit(far.y + at.row, at.unit);
+        return at.factor * vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
     }
-    return vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
+    return at.factor * vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
 }
 
 var<private> tile_sums: array<vec4<f32>, 8>;
 var<private> x_rows: array<u32, 8>;
 
-// The same for all rows of a tile.
+// The same for all rows of a tile, where a row of w is one stretch.
 fn add_products(near: vec2<u32>, far: vec2<u32>, unit: u32) {
     let a = load_unit(near.x, unit);
     let b = load_unit(near.y, unit);
@@ -109,11 +105,11 @@ fn x_row_of(r: u32) -> u32 {
         return 0u;
     }
     let rows = select(step[0].x, step[0].y, OUTPUT_ROWS != 0u);
-    let near = min(r, max(rows, 1u) - 1u);
+    let near = min(r / SHARES, max(rows, 1u) - 1u);
     if (OUTPUT_ROWS == 2u) {
         return step[1u + near].w;
     }
-    return near;
+    return near * STRETCHES;
 }
 
 fn run(group_id: vec3<u32>, at: Invocation) {
@@ -121,14 +117,18 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     var first_row = 0u;
     var rows = 1u;
     if (SINGLE == 0u) {
-        // Tiles of one group of weights follow each other, so that those weights come from memory once.
         rows = select(step[0].x, step[0].y, OUTPUT_ROWS != 0u);
+    }
+    rows *= SHARES;
+    if (SINGLE == 0u || SHARES > 1u) {
+        // Tiles of one group of weights follow each other, so that those weights come from memory once.
         let tiles = max((rows + TILE - 1u) / TILE, 1u);
         first_row = group % tiles * TILE;
         group = group / tiles;
     }
     let first_pair = group % GROUPS * PAIRS;
-    let units = row_units();
+    begin_row(first_row);
+    let units = row_units() * STRETCHES;
     let lanes = lanes_of(at) / (1u + HALVES);
     let lane = lane_of(at) % lanes;
     let upper = lane_of(at) >= lanes;

@@ -28,14 +28,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if token < VOCAB { logits[output * VOCAB_STRIDE + token] = bitcast<f32>(0x7fc00000u + i); }
     }
     storageBarrier();
+    // Rows behind a slot's first output are drafts, which no ring knows.
+    var drafts = 0u;
+    while drafts < output && step[1u + step[output - drafts].w].y == slot { drafts++; }
     let penalty = sampling[slot].penalty;
     let capacity = recent[0];
     let ring = 1u + slot * (1u + capacity);
     let count = recent[ring];
-    let window = select(min(min(count, sampling[slot].last_n), capacity), 0u, penalty == 1.0);
+    let window = select(min(min(count + drafts, sampling[slot].last_n), capacity), 0u, penalty == 1.0);
     let stamp = step[0].z + 1u;
     for (var i = lane; i < window; i += WORKGROUP) {
-        let token = recent[ring + 1u + (count - 1u - i) % capacity];
+        var token: u32;
+        if i < drafts {
+            token = step[1u + step[1u + output - i].w].x;
+        } else {
+            token = recent[ring + 1u + (count - 1u - (i - drafts)) % capacity];
+        }
         if token >= VOCAB { continue; }
         let at = output * VOCAB_STRIDE + token;
         if order_key(logits[at]) > 0u && atomicExchange(&seen[output * VOCAB + token], stamp) != stamp {

@@ -5,11 +5,12 @@
 //
 // Columns of S do not depend on each other: a workgroup has some of a head's, SLICES invocations to each, and keeps them in registers
 // along all rows of a slot. What a row needs of S are two products, of k and of q with it as it was, which are summed up at once:
-// Sᵀ q behind the change is g · Sᵀ q + (k · q) d. So each row costs one barrier.
+// Sᵀ q behind the change is g · Sᵀ q + (k · q) d. So each row costs one barrier. Many rows go by chunks: recurrent_chunk.wgsl.
 
 import package::lib::grid::flat;
 import package::lib::runs::begins_run;
 import package::lib::runs::run_end;
+import package::lib::softplus::softplus;
 
 override HEADS: u32 = 1u;
 override KEY_HEADS: u32 = 1u;    // heads of k and q
@@ -42,13 +43,6 @@ const WORKGROUP: u32 = 64u;
 // Of each invocation, for two rows in turns: Sᵀ k, Sᵀ q, k · q, k · k; and q · q.
 var<workgroup> products: array<vec4<f32>, 128>;
 var<workgroup> squares: array<f32, 128>;
-
-// ln(1 + eˣ), by a series where eˣ is small: 1 + eˣ would forget most of it.
-fn softplus(x: f32) -> f32 {
-    let e = exp(min(x, 20.0));
-    let series = e * (1.0 - e * (0.5 - e * (0.33333334 - e * 0.25)));
-    return select(select(log(1.0 + e), series, e < 0.02), x, x > 20.0);
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -11,11 +11,16 @@ pub enum CallFormat {
     Llama3,
     /// `[TOOL_CALLS]` and a list of objects, or a name, `[ARGS]` and an object: Mistral.
     Mistral,
+    /// A message in the channel of commentary to a function, whose content is the object: gpt-oss ([`super::harmony`]).
+    Harmony,
 }
 
 impl CallFormat {
     /// The format that a template asks for, by what it writes around calls.
     pub fn of_template(text: &str) -> Option<CallFormat> {
+        if text.contains("<|channel|>commentary") {
+            return Some(CallFormat::Harmony);
+        }
         let formats = [CallFormat::Hermes, CallFormat::Mistral, CallFormat::Llama3];
         formats.into_iter().find(|format| text.contains(format.opening()))
     }
@@ -26,6 +31,7 @@ impl CallFormat {
             CallFormat::Hermes => "<tool_call>",
             CallFormat::Llama3 => "<|python_tag|>",
             CallFormat::Mistral => "[TOOL_CALLS]",
+            CallFormat::Harmony => "<|channel|>commentary to=functions.",
         }
     }
 
@@ -40,6 +46,8 @@ impl CallFormat {
             CallFormat::Hermes => &["<tool_call>", "</tool_call>"],
             CallFormat::Llama3 => &["<|python_tag|>"],
             CallFormat::Mistral => &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
+            // `harmony` makes texts of them.
+            CallFormat::Harmony => &[],
         }
     }
 }
@@ -213,14 +221,14 @@ impl CallReader {
         Read::More
     }
 
-    /// A name that ends where a bracket or the object of arguments begins.
+    /// A name that ends where a mark or the object of arguments begins.
     fn bare_name(&mut self, c: char, tell: &mut dyn FnMut(Read)) {
         if c != '{' {
             self.text.push(c);
             return;
         }
         let text = std::mem::take(&mut self.text);
-        let name = text.split('[').next().unwrap_or_default().trim().to_owned();
+        let name = text.split(['[', '<']).next().unwrap_or_default().trim().to_owned();
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '"') {
             return tell(Read::NoCall);
         }

@@ -103,7 +103,7 @@ impl Calls {
                     self.held.drain(..at + format.opening().len());
                     self.mode = match format {
                         CallFormat::Mistral => Mode::List,
-                        _ => Mode::Call(Box::new(CallReader::new(false))),
+                        _ => Mode::Call(Box::new(CallReader::new(format == CallFormat::Harmony))),
                     };
                     return true;
                 }
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn calls_are_told_from_text_however_it_is_cut() {
-        use CallFormat::{Hermes, Llama3, Mistral};
+        use CallFormat::{Harmony, Hermes, Llama3, Mistral};
         let cases = [
             (Hermes, "Hi <there>", "'Hi <there>'"),
             (
@@ -262,6 +262,12 @@ mod tests {
                 "f({\"a\": 1})g({})",
             ),
             (Mistral, "[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[CALL_ID]x[ARGS]{}", "f({\"a\": 1})g({})"),
+            (
+                Harmony,
+                "Let me see.<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\": {\"b\": \"}\"}}",
+                "'Let me see.'f({\"a\": {\"b\": \"}\"}})",
+            ),
+            (Harmony, "<|channel|>commentary to=functions.g<|message|>{}", "g({})"),
         ];
         for (format, text, expected) in cases {
             for cut in [1, 2, 3, 7, 1000] {

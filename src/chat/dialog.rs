@@ -117,7 +117,9 @@ impl<'m> Dialog<'m> {
                 if reply.end().is_some() { ControlFlow::Break(()) } else { flow }
             })?;
             timings = if timings.prompt_tokens == 0 { took } else { timings.and_then(&took) };
-            let full = finish == Finish::Context && asked.overflow == Overflow::Shift;
+            // What keeps to a constraint cannot begin it again in its middle.
+            let shifts = asked.overflow == Overflow::Shift && asked.sampling.constraint.is_none();
+            let full = finish == Finish::Context && shifts;
             if !full || asked.limit.is_some_and(|limit| reply.ids().len() >= limit) || !self.leave_out() {
                 break finish;
             }

@@ -8,11 +8,14 @@
 
 pub mod builtin;
 mod call;
+#[cfg(feature = "grammar")]
+mod call_grammar;
 mod calls;
 mod capabilities;
 mod conversation;
 mod dialog;
 mod guard;
+mod harmony;
 mod json;
 mod python;
 mod rendered;
@@ -21,6 +24,8 @@ mod template;
 pub mod thinking;
 
 pub use call::CallFormat;
+#[cfg(feature = "grammar")]
+pub use call_grammar::{Callable, answer_grammar, call_grammar, thought_ahead};
 pub use calls::{Calls, Said};
 pub use capabilities::Capabilities;
 pub use conversation::{Content, Conversation, Function, Message, Part, ToolCall};

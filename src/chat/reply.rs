@@ -1,6 +1,7 @@
 //! What a model says, token by token: text and thoughts that can be shown, and where it ends.
 
 use super::conversation::Message;
+use super::harmony::{self, Harmony};
 use super::rendered::Rendered;
 use super::thinking::{self, Thinking};
 use crate::stops::Stops;
@@ -29,7 +30,7 @@ pub enum End {
 pub struct Reply<'t> {
     tokenizer: &'t Tokenizer,
     stream: Stream<'t>,
-    thinking: Thinking,
+    parts: Parts,
     stops: Stops,
     ids: Vec<u32>,
     thought: String,
@@ -39,22 +40,34 @@ pub struct Reply<'t> {
     marks: &'static [&'static str],
 }
 
+/// How thoughts are told from the answer.
+#[derive(Debug)]
+enum Parts {
+    Marked(Thinking),
+    Channels(Harmony),
+}
+
 impl<'t> Reply<'t> {
     /// The answer to a prompt, which ends at a token of the tokenizer or before one of `stops`.
     pub fn new(tokenizer: &'t Tokenizer, prompt: &Rendered, stops: &[String]) -> Reply<'t> {
-        Reply::with(tokenizer, Thinking::behind(&prompt.text()), stops)
+        let prompt = prompt.text();
+        let parts = match Harmony::behind(&prompt, tokenizer) {
+            Some(harmony) => Parts::Channels(harmony),
+            None => Parts::Marked(Thinking::behind(&prompt)),
+        };
+        Reply::with(tokenizer, parts, stops)
     }
 
     /// The continuation of a text, in which there are no thoughts.
     pub fn continuing(tokenizer: &'t Tokenizer, stops: &[String]) -> Reply<'t> {
-        Reply::with(tokenizer, Thinking::none(), stops)
+        Reply::with(tokenizer, Parts::Marked(Thinking::none()), stops)
     }
 
-    fn with(tokenizer: &'t Tokenizer, thinking: Thinking, stops: &[String]) -> Reply<'t> {
+    fn with(tokenizer: &'t Tokenizer, parts: Parts, stops: &[String]) -> Reply<'t> {
         Reply {
             tokenizer,
             stream: tokenizer.stream(),
-            thinking,
+            parts,
             stops: Stops::new(stops),
             ids: Vec::new(),
             thought: String::new(),
@@ -83,12 +96,23 @@ impl<'t> Reply<'t> {
             Some(mark) => mark.to_owned(),
             None => self.stream.push(id),
         };
-        let pieces = self.thinking.push(&piece);
+        let pieces = self.cut(&piece);
         self.take(pieces)
     }
 
+    fn cut(&mut self, piece: &str) -> Vec<Piece> {
+        match &mut self.parts {
+            Parts::Marked(thinking) => thinking.push(piece),
+            Parts::Channels(harmony) => harmony.push(piece),
+        }
+    }
+
     fn counts(&self, control: &str) -> bool {
-        thinking::is_mark(control) || self.marks.contains(&control)
+        let of_parts = match self.parts {
+            Parts::Marked(_) => thinking::is_mark(control),
+            Parts::Channels(_) => harmony::MARKS.contains(&control),
+        };
+        of_parts || self.marks.contains(&control)
     }
 
     /// What was held back, when no more tokens come.
@@ -97,8 +121,11 @@ impl<'t> Reply<'t> {
             return Vec::new();
         }
         let rest = std::mem::replace(&mut self.stream, self.tokenizer.stream()).finish();
-        let mut pieces = self.thinking.push(&rest);
-        pieces.extend(self.thinking.finish());
+        let mut pieces = self.cut(&rest);
+        pieces.extend(match &mut self.parts {
+            Parts::Marked(thinking) => thinking.finish(),
+            Parts::Channels(harmony) => harmony.finish(),
+        });
         let mut shown = self.take(pieces);
         if self.end != Some(End::Text) {
             let held = self.stops.finish();

@@ -24,6 +24,17 @@ pub const MARKS: &[Marks] = &[
     Marks { open: "<seed:think>", close: "</seed:think>" },
 ];
 
+/// The marks of the thought that may stand between `prompt` and an answer by this template, and whether the prompt has begun it.
+pub fn ahead(prompt: &str, template: &str) -> Option<(Marks, bool)> {
+    let prompt = prompt.trim_end();
+    if let Some(&marks) = MARKS.iter().find(|marks| prompt.ends_with(marks.open)) {
+        return Some((marks, true));
+    }
+    let thought = MARKS.iter().any(|marks| prompt.ends_with(marks.close));
+    let marks = MARKS.iter().find(|marks| template.contains(marks.open)).filter(|_| !thought)?;
+    Some((*marks, false))
+}
+
 /// Whether this is a mark of a thought, which counts even where it is a token that prints nothing.
 pub(super) fn is_mark(text: &str) -> bool {
     MARKS.iter().any(|marks| text == marks.open || text == marks.close)

@@ -10,6 +10,7 @@ use wgllm::backend::Precision;
 use wgllm::engine::{Choice, Options};
 use wgllm::gguf::Gguf;
 use wgllm::gpu::{Api, Masks};
+use wgllm::lookup;
 use wgllm::memory::{KV_FORMATS, KvFormat, kv_format};
 use wgllm::tokenizer::{Encode, Tokenizer};
 use wgllm::{Error, Result};
@@ -23,6 +24,14 @@ pub struct BackendFlag {
     /// Backend: auto, metal, vulkan, dx12 or cpu; only auto may choose the CPU, and says so
     #[arg(short, long, env = "WGLLM_BACKEND", hide_env = true, default_value = "auto", value_parser = backend)]
     pub backend: Choice,
+}
+
+/// Whether tokens are drafted.
+#[derive(Args, Clone)]
+pub struct LookupFlag {
+    /// Draft up to N tokens at once from what was said before, and verify them together: the same text, sooner where it repeats itself; 0 is off
+    #[arg(long, env = "WGLLM_LOOKUP", hide_env = true, value_name = "N", default_value_t = 0, value_parser = drafted)]
+    pub lookup: usize,
 }
 
 /// Which device of a backend, and how to use it.
@@ -307,6 +316,12 @@ pub fn context(text: &str) -> Result<usize, String> {
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     let number = count(text).ok().filter(|&n| n > 0);
     number.ok_or_else(|| format!("expected a whole number above 0, {MOST} at most"))
+}
+
+/// Reads the length of drafts.
+fn drafted(text: &str) -> Result<usize, String> {
+    let number = count(text).ok().filter(|&n| n <= lookup::MOST);
+    number.ok_or_else(|| format!("expected a whole number, {} at most; 0 drafts nothing", lookup::MOST))
 }
 
 /// Reads a number of sequences at once: each has a context of its own.

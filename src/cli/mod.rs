@@ -8,6 +8,7 @@ mod chat;
 mod check;
 mod config;
 mod devices;
+mod form;
 mod ids;
 mod inspect;
 mod interrupt;

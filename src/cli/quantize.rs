@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use wgllm::gguf::Gguf;
+use wgllm::models;
 use wgllm::quantize::{TARGETS, Target, quantize};
 
 use super::reporter::Reporter;
@@ -14,7 +14,7 @@ use super::{Outcome, interrupt};
 /// The arguments of `quantize`.
 #[derive(Args)]
 pub struct Quantize {
-    /// The model; of a split one, the first part
+    /// The model: a GGUF file, of a split one the first part, or a folder with config.json and safetensors files
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// The file to write
@@ -35,7 +35,7 @@ fn target(name: &str) -> Result<&'static Target, String> {
 impl Quantize {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
-        let file = Gguf::open(&self.input)?;
+        let file = models::open_as_gguf(&self.input)?;
         let bar = self.reporter.bytes_bar("quantizing");
         let done = quantize(
             &file,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use wgllm::backend::{Backend, DeviceInfo};
 use wgllm::engine::Engine;
 use wgllm::gguf::Gguf;
+use wgllm::lookup::Drafts;
 use wgllm::models::Model;
 use wgllm::session::Timings;
 
@@ -84,6 +85,17 @@ impl Bandwidth {
         let read = tokens_per_second * model.bytes_per_token() as f64;
         Bandwidth { device, share: device.filter(|_| tokens_per_second > 0.0).map(|d| read / d) }
     }
+
+    /// The same where tokens were drafted: several of them may have read the weights together.
+    pub fn of_drafts(self, drafts: Drafts) -> Bandwidth {
+        Bandwidth { share: self.share.filter(|_| drafts.drafted == 0), ..self }
+    }
+}
+
+/// `81 % of 40 drafted tokens accepted`
+pub fn drafts_line(drafts: Drafts) -> Option<String> {
+    let share = drafts.share()?;
+    Some(format!("{:.0} % of {} accepted", share * 100.0, plural(drafts.drafted, "drafted token")))
 }
 
 /// `prompt 3 tokens in 6 ms · 128 tokens at 1,604/s (46 % of 4.6 TB/s) · loaded in 0.7 s · seed 1833742`
@@ -97,8 +109,9 @@ pub fn timing_line(timings: &Timings, bandwidth_found: &Bandwidth, load_ms: f64,
         tps if tps > 0.0 => format!("{tokens} at {}/s{share}", rate(tps)),
         _ => tokens,
     };
+    let drafts = drafts_line(timings.drafts).map(|line| format!(" · {line}")).unwrap_or_default();
     format!(
-        "prompt {} in {} · {speed} · loaded in {} · seed {seed}",
+        "prompt {} in {} · {speed}{drafts} · loaded in {} · seed {seed}",
         plural(timings.prompt_tokens, "token"),
         duration(timings.ttft_ms),
         duration(load_ms),

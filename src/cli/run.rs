@@ -10,6 +10,7 @@ use wgllm::backend::Backend;
 use wgllm::chat::{Asked, ChatTemplate, Dialog, Message, Piece, Reply};
 use wgllm::engine::{Engine, Options};
 use wgllm::gguf::Gguf;
+use wgllm::lookup;
 use wgllm::models::Model;
 use wgllm::recommended::Recommended;
 use wgllm::sampler::Sampling;
@@ -17,8 +18,9 @@ use wgllm::session::{Finish, Session, Timings};
 use wgllm::tokenizer::Tokenizer;
 use wgllm::{Error, Result};
 
-use super::args::{self, BackendFlag, Hardware, Prompt};
+use super::args::{self, BackendFlag, Hardware, LookupFlag, Prompt};
 use super::chat::{self, ChatFlags};
+use super::form::{FormFlags, Made};
 use super::ids::Ids;
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
@@ -48,11 +50,15 @@ pub struct Run {
     #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N", value_parser = args::context)]
     ctx_size: Option<usize>,
     #[command(flatten)]
+    pub drafts: LookupFlag,
+    #[command(flatten)]
     pub backend: BackendFlag,
     #[command(flatten)]
     pub hardware: Hardware,
     #[command(flatten)]
     pub choice: SamplingFlags,
+    #[command(flatten)]
+    pub form: FormFlags,
     /// Print one JSON object at the end instead of the text
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -105,6 +111,7 @@ impl Run {
         if self.profile {
             engine.backend.can_profile()?;
         }
+        lookup::check(&engine.model, self.drafts.lookup)?;
         let template = self.template(&task, &engine, chat)?;
         match (task, template) {
             (Task::Chat, Some(template)) => chat::talk(self.clone(), settings, engine, template),
@@ -188,12 +195,13 @@ impl Run {
 
     /// Answers one message.
     fn answer(&self, engine: &mut Engine, template: &ChatTemplate, text: String) -> Outcome {
-        let sampling = self.sampling(engine);
+        let mut sampling = self.sampling(engine);
         let tokenizer = args::need_tokenizer(engine.tokenizer.as_ref())?;
         let mut conversation = self.chat.conversation()?;
         conversation.messages.push(Message::user(text));
         let mut dialog = Dialog::new(template, tokenizer, conversation);
         dialog.options = self.chat.rendering();
+        sampling.constraint = self.form.of_dialog(&dialog, template, tokenizer, &Made::default())?;
         self.reporter.detail(format_args!("{sampling:?}"));
         let asked = Asked {
             sampling,
@@ -203,6 +211,7 @@ impl Run {
         };
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         session.watch(interrupt::flag().clone());
+        session.look_up(self.drafts.lookup)?;
         let mut shown = Shown::new(!self.json, "");
         let answer = dialog.answer(&mut session, &asked, &mut |piece| shown.show(&piece))?;
         shown.finish()?;
@@ -219,8 +228,9 @@ impl Run {
 
     /// Continues a text or ids.
     fn continue_(&self, engine: &mut Engine, task: Task) -> Outcome {
-        let sampling = self.sampling(engine);
+        let mut sampling = self.sampling(engine);
         let tokenizer = engine.tokenizer.as_ref();
+        sampling.constraint = self.form.of_text(tokenizer)?;
         let (ids, text) = match task {
             Task::Ids(ids) => {
                 let text = tokenizer.map_or_else(|| numbers(&ids), |t| t.decode(&ids));
@@ -238,6 +248,7 @@ impl Run {
         let (mut words, mut given) = (String::new(), Vec::new());
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         session.watch(interrupt::flag().clone());
+        session.look_up(self.drafts.lookup)?;
         let (finish, timings) = session.generate(&ids, &sampling, self.limit(), &mut |id| {
             if interrupt::answer() {
                 return ControlFlow::Break(());
@@ -277,7 +288,7 @@ impl Run {
         let wanted = (self.json || !self.reporter.is_quiet()) && !interrupted;
         let tps = timings.decode_tps();
         let bandwidth = match wanted {
-            true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps),
+            true => Bandwidth::of(engine.backend.as_mut(), &engine.model, tps).of_drafts(timings.drafts),
             false => Bandwidth { device: None, share: None },
         };
         self.reporter.say(report::timing_line(timings, &bandwidth, engine.load_ms, seed));
@@ -308,7 +319,7 @@ impl Run {
 /// A generation's end, as JSON says it.
 fn reason(finish: Finish) -> &'static str {
     match finish {
-        Finish::Stopped => "stop",
+        Finish::Stopped | Finish::Complete => "stop",
         Finish::Length => "length",
         Finish::Context => "context",
     }
@@ -404,6 +415,8 @@ fn json(
             "prefill_tps": timings.prefill_tps(),
             "decode_tps": timings.decode_tps(),
             "bandwidth_share": bandwidth_share,
+            "draft_n": timings.drafts.drafted,
+            "draft_n_accepted": timings.drafts.accepted,
         },
     })
 }

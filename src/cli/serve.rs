@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use wgllm::engine::{Engine, Options};
+use wgllm::graph::Head;
+use wgllm::lookup;
 use wgllm::sampler::Sampling;
 use wgllm::serve::{Address, Listener, LogFormat, Place, Served, Server, Settings};
-use wgllm::worker::{Capacity, Opened, State, Worker};
+use wgllm::worker::{Capacity, Opened, Pooling, State, Worker};
 use wgllm::{Error, Result};
 
-use super::args::{self, BackendFlag, Hardware};
+use super::args::{self, BackendFlag, Hardware, LookupFlag};
 use super::model::{self, ModelFlag};
 use super::reporter::Reporter;
 use super::{Outcome, interrupt, plain, template};
@@ -32,9 +34,17 @@ pub struct Serve {
     /// Sequences that wait for a place; what comes then is refused with 429
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = args::count)]
     queue: usize,
+    /// Compute embeddings instead of answers, at /v1/embeddings
+    #[arg(long)]
+    embeddings: bool,
+    /// What of a text's tokens its embedding is made of
+    #[arg(long, value_name = "HOW", default_value = "mean", requires = "embeddings")]
+    pooling: Pool,
     /// Template to use instead of the model's: a file, or a name
     #[arg(long, value_name = "FILE|NAME")]
     chat_template: Option<String>,
+    #[command(flatten)]
+    drafts: LookupFlag,
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
@@ -91,6 +101,14 @@ struct Http {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum Pool {
+    /// All of them
+    Mean,
+    /// The last one
+    Last,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Text,
     Json,
@@ -112,6 +130,7 @@ impl Serve {
             context: self.ctx_size,
             slots: capacity.slots(),
             shared: true,
+            head: if self.embeddings { Head::Hidden } else { Head::Logits },
             ..self.hardware.options(self.backend.backend, &file)?
         };
         let runtime =
@@ -130,9 +149,11 @@ impl Serve {
         let open = move || {
             let file = file.take().map_or_else(|| serve.model.open(&serve.reporter), Ok)?;
             let mut engine = model::load(file, &options, &serve.hardware, &serve.reporter)?;
+            lookup::check(&engine.model, serve.drafts.lookup)?;
             serve.fill(&mut engine, &filled, template.as_deref())?;
             let vocab = engine.model.vocab_size;
-            Ok(Opened { backend: engine.backend, plan: engine.plan, vocab })
+            let lookup = serve.drafts.lookup;
+            Ok(Opened { backend: engine.backend, plan: engine.plan, vocab, lookup })
         };
         let worker = Worker::start(Box::new(open), capacity)?;
         let server = Server::new(settings, worker, place.clone());
@@ -189,6 +210,10 @@ impl Serve {
             request_time: Duration::from_secs(http.request_timeout as u64),
             drain_time: Duration::from_secs(http.drain_timeout as u64),
             connections: http.max_connections,
+            embeddings: self.embeddings.then_some(match self.pooling {
+                Pool::Mean => Pooling::Mean,
+                Pool::Last => Pooling::Last,
+            }),
             sampling: Sampling::default(),
             log_format: match http.log_format {
                 Format::Text => LogFormat::Text,

@@ -1,7 +1,8 @@
-//! Products of many rows in int8: x rounded to int8 with a scale for each 32 numbers of a row, weights as the small integers that
-//! they are stored as, sums of 32 products exact in i32.
+//! Products in int8: x rounded to int8 with a scale for each 32 numbers of a row, weights as the small integers that they are stored as, sums of
+//! 16 or 32 products exact in i32.
 //!
-//! It takes an instruction that multiplies and adds four bytes at a time, and is not for formats that store floats.
+//! A few rows are multiplied with the weights as they are stored, one by one; many in panels, which takes an instruction that multiplies and adds
+//! four bytes at a time. It is not for formats that store floats.
 
 // Several arrays go side by side: an index says so, and compilers unroll it.
 #![allow(clippy::needless_range_loop)]
@@ -9,8 +10,8 @@
 use rayon::prelude::*;
 
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
-use super::linear::{BLOCK, DEPTH, Scratch, block_of, grow, part, unpack};
-use crate::formats::{GROUP, Group, Groups};
+use super::linear::{BLOCK, DEPTH, SPLIT, Scratch, block_of, grow, part, unpack};
+use crate::formats::{ByteRow, GROUP, Group, Groups, multiplies_bytes};
 use crate::ops::WeightRows;
 
 /// Groups that are decoded at a time.
@@ -42,7 +43,104 @@ struct Coded {
     base: [i32; 2],
 }
 
-/// Whether the machine has such an instruction.
+/// Whether the machine has instructions for a few rows.
+pub(super) fn has_few(instructions: Instructions) -> bool {
+    instructions != Instructions::Plain && multiplies_bytes()
+}
+
+/// As `linear`, of up to [`LANES`] rows, for machines that [`has_few`] knows and formats that have integers.
+pub(super) fn few(
+    instructions: Instructions,
+    scratch: &mut Scratch,
+    w: WeightRows<'_>,
+    bias: Option<&[f32]>,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let Some(groups) = w.format.groups else { panic!("{} has no integers", w.format.name) };
+    let (n, rows) = (w.rows(), x.len() / w.cols);
+    scratch.bytes.resize_with(rows.max(scratch.bytes.len()), ByteRow::default);
+    for (to, row) in scratch.bytes.iter_mut().zip(x.chunks_exact(w.cols)) {
+        instructions.run(QuantiseRow { row, to });
+    }
+    let x = &scratch.bytes[..rows];
+    let dot =
+        |j: usize, x: &ByteRow| (groups.byte_dot)(part(&w, j, 0, w.cols), x) + bias.map_or(0.0, |b| b[j]);
+    if let [x] = x {
+        return out.par_iter_mut().with_min_len(SPLIT).enumerate().for_each(|(j, y)| *y = dot(j, x));
+    }
+    // All rows with a weight row while that is in the cache.
+    let columns = grow(&mut scratch.columns, n);
+    columns.par_iter_mut().with_min_len(SPLIT).enumerate().for_each(|(j, y)| {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = dot(j, x);
+        }
+    });
+    for (r, y) in out.chunks_exact_mut(n).enumerate() {
+        for (y, column) in y.iter_mut().zip(columns.iter()) {
+            *y = column[r];
+        }
+    }
+}
+
+/// Rounds a row of x.
+struct QuantiseRow<'a> {
+    row: &'a [f32],
+    to: &'a mut ByteRow,
+}
+
+impl Kernel for QuantiseRow<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Lanes>(self) {
+        let QuantiseRow { row, to } = self;
+        let groups = row.as_chunks::<GROUP>().0;
+        to.q.resize(groups.len(), [0; GROUP]);
+        to.scale.resize(groups.len(), 0.0);
+        to.sums.resize(groups.len(), [0.0; 2]);
+        for (g, x) in groups.iter().enumerate() {
+            let rounded = Rounded::of(x);
+            (to.q[g], to.scale[g], to.sums[g]) = (rounded.q, rounded.scale, rounded.sums);
+        }
+    }
+}
+
+/// 32 numbers in int8.
+struct Rounded {
+    q: [i8; GROUP],
+    scale: f32,
+    /// Of the first and of the last sixteen, before rounding.
+    sums: [f32; 2],
+}
+
+impl Rounded {
+    #[inline(always)]
+    fn of(x: &[f32; GROUP]) -> Rounded {
+        /// Added, it rounds to a whole number, which is then in the sum's lowest bits.
+        const ROUND: f32 = 1.5 * (1 << 23) as f32;
+        let mut most = [0.0f32; LANES];
+        let mut sums = [0.0; 2];
+        for i in 0..LANES {
+            most[i] = if x[i].abs() > x[i + 16].abs() { x[i].abs() } else { x[i + 16].abs() };
+            sums[0] += x[i];
+            sums[1] += x[i + 16];
+        }
+        let mut largest = 0.0;
+        for most in most {
+            largest = if most > largest { most } else { largest };
+        }
+        // Smaller numbers have no inverse; they are as good as zero.
+        let inverse = if largest > 1e-35 { 127.0 / largest } else { 0.0 };
+        let mut q = [0; GROUP];
+        for (q, x) in q.iter_mut().zip(x) {
+            *q = (x * inverse + ROUND).to_bits() as i8;
+        }
+        // What is no number shows in the sums, and shall show in the result.
+        let sum = sums[0] + sums[1];
+        Rounded { q, scale: if sum.is_nan() { sum } else { largest / 127.0 }, sums }
+    }
+}
+
+/// Whether the machine has an instruction for many rows.
 pub(super) fn has(instructions: Instructions) -> bool {
     match instructions {
         #[cfg(target_arch = "x86_64")]
@@ -90,37 +188,14 @@ struct Quantise<'a> {
 impl Kernel for Quantise<'_> {
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
-        /// Added, it rounds to a whole number, which is then in the sum's lowest bits.
-        const ROUND: f32 = 1.5 * (1 << 23) as f32;
         let Quantise { rows, cols, codes } = self;
         for (r, row) in rows.chunks_exact(cols).enumerate() {
             for (x, codes) in row.as_chunks::<GROUP>().0.iter().zip(codes.iter_mut()) {
-                let mut most = [0.0f32; LANES];
-                let (mut low, mut high) = (0.0, 0.0);
-                for i in 0..LANES {
-                    let larger = if x[i].abs() > x[i + 16].abs() { x[i].abs() } else { x[i + 16].abs() };
-                    most[i] = larger;
-                    low += x[i];
-                    high += x[i + 16];
-                }
-                let mut largest = 0.0;
-                for most in most {
-                    largest = if most > largest { most } else { largest };
-                }
-                // Smaller numbers have no inverse; they are as good as zero.
-                let inverse = if largest > 1e-35 { 127.0 / largest } else { 0.0 };
-                let mut q = [0; GROUP];
-                for (q, x) in q.iter_mut().zip(x) {
-                    *q = ((x * inverse + ROUND).to_bits() as u8).wrapping_add(128);
-                }
+                let Rounded { q, scale, sums } = Rounded::of(x);
                 for (to, q) in codes.q.iter_mut().zip(q.as_chunks::<4>().0) {
-                    to[r] = *q;
+                    to[r] = q.map(|q| q as u8 ^ 128);
                 }
-                // What is no number shows in the sums, and shall show in the result.
-                let sum: f32 = low + high;
-                codes.scale[r] = if sum.is_nan() { sum } else { largest / 127.0 };
-                codes.sums[0][r] = low;
-                codes.sums[1][r] = high;
+                (codes.scale[r], codes.sums[0][r], codes.sums[1][r]) = (scale, sums[0], sums[1]);
             }
         }
         // What is left from before in rows behind the last one gives results that nobody reads.

@@ -27,15 +27,15 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Kernels for `instructions`, which the machine must have. In [`Precision::Fast`], products of many rows are in int8 where
-    /// the instructions and the weight's format have such.
+    /// Kernels for `instructions`, which the machine must have. In [`Precision::Fast`], products are in int8 where the
+    /// instructions and the weight's format have such.
     pub fn new(instructions: Instructions, precision: Precision) -> Kernels {
         Kernels { instructions, precision, scratch: Mutex::default() }
     }
 
     /// Whether any product is in int8.
     pub fn int8(&self) -> bool {
-        self.precision == Precision::Fast && int8::has(self.instructions)
+        self.precision == Precision::Fast && int8::has_few(self.instructions)
     }
 
     /// Computes a node: `out` has the result's shape, row-major. Panics like the op's reference.

@@ -1,7 +1,7 @@
 //! y[r, n] = Σ over c of x[r, c] · w[n, c] (+ b[n]), fast: of one row by dot products with the stored weights, of a few rows with
 //! each weight decoded once, of many rows in panels whose sums stay in registers.
 //!
-//! All of it is f32 arithmetic on the weights of `decode`. Weight rows are spread over the threads.
+//! All of it is f32 arithmetic on the weights of `decode`; what is in int8 is in `int8.rs`. Weight rows are spread over the threads.
 
 use rayon::prelude::*;
 
@@ -9,12 +9,14 @@ use super::int8;
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
 use super::tile::{Matrix, ROWS, tiles};
 use crate::backend::Precision;
+use crate::formats::ByteRow;
 use crate::ops::WeightRows;
 
-/// As many rows as are multiplied without panels.
+/// As many rows as are multiplied without panels: in f32, and in int8.
 const FEW: usize = 6;
+const FEW_INT8: usize = 3;
 /// The fewest weight rows that are worth a task of their own.
-const SPLIT: usize = 16;
+pub(super) const SPLIT: usize = 16;
 /// Weight rows that a task decodes at a time: with their part of x they stay in a core's second cache.
 pub(super) const BLOCK: usize = 32;
 /// Columns that are decoded at a time; whole blocks of any format.
@@ -27,6 +29,7 @@ const STRIDE: usize = DEPTH + LANES;
 pub(super) struct Scratch {
     panels: Vec<[f32; LANES]>,
     pub codes: Vec<int8::Codes>,
+    pub bytes: Vec<ByteRow>,
     /// Results as they are computed: `[n][panels]` of sixteen rows.
     pub columns: Vec<[f32; LANES]>,
 }
@@ -43,13 +46,15 @@ pub(super) fn linear(
 ) {
     let n = w.rows();
     assert!(x.len() / w.cols * n == out.len(), "linear: {} results of {} numbers", out.len(), x.len());
+    let in_int8 = precision == Precision::Fast && w.format.groups.is_some();
     match x.len() / w.cols {
         0 => {}
+        rows if rows <= FEW_INT8 && in_int8 && int8::has_few(instructions) => {
+            int8::few(instructions, scratch, w, bias, x, out)
+        }
         1 => one(w, bias, x, out),
         rows if rows <= FEW => few(instructions, scratch, w, bias, x, out),
-        _ if precision == Precision::Fast && int8::has(instructions) && w.format.groups.is_some() => {
-            int8::many(instructions, scratch, w, bias, x, out)
-        }
+        _ if in_int8 && int8::has(instructions) => int8::many(instructions, scratch, w, bias, x, out),
         _ => many(instructions, scratch, w, bias, x, out),
     }
 }

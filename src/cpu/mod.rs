@@ -21,6 +21,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Collected, Input, Then, Ticket};
 use crate::blocking::Waiting;
+use crate::constraint::TokenMask;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Cache, Kind, Node, Step};
@@ -49,6 +50,8 @@ pub struct Cpu {
     tables: Vec<Vec<u32>>,
     slots: Vec<Slot>,
     tickets: u64,
+    /// Outputs that wait for their masks: of each its slot, its position and its logits.
+    held: Vec<(u32, u32, Vec<f32>)>,
     done: VecDeque<Collected>,
 }
 
@@ -101,8 +104,21 @@ impl Cpu {
         let slot = |_| Slot { sampling: Sampling::greedy(), recent: Vec::new() };
         let slots = (0..config.slots).map(slot).collect();
         let kernels = Some(Kernels::new(Instructions::best(), config.precision));
-        let done = VecDeque::new();
-        Ok(Cpu { file, model, config, kernels, caches, states, snapshots, tables, slots, tickets: 0, done })
+        let (held, done) = (Vec::new(), VecDeque::new());
+        Ok(Cpu {
+            file,
+            model,
+            config,
+            kernels,
+            caches,
+            states,
+            snapshots,
+            tables,
+            slots,
+            tickets: 0,
+            held,
+            done,
+        })
     }
 
     /// The same, with each node computed by its op's own reference: slow, and what everything else is held to.
@@ -331,6 +347,7 @@ impl Backend for Cpu {
     fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
         let mut batch = batch.clone();
         let mut collected = Collected::default();
+        self.held.clear();
         for step in 0..batch.steps {
             let resolved = batch.step(|slot| self.slots[slot as usize].recent.last().copied().unwrap_or(0));
             let logits = self.run(&resolved);
@@ -340,8 +357,10 @@ impl Backend for Cpu {
             }
             for (&row, logits) in batch.outputs.iter().zip(logits.chunks_exact(self.model.vocab_size)) {
                 let BatchRow { slot, position, .. } = batch.rows[row as usize];
-                let token = self.sample(slot, position, logits);
-                collected.tokens.push(token);
+                match batch.then {
+                    Then::SampleMasked => self.held.push((slot, position, logits.to_vec())),
+                    _ => collected.tokens.push(self.choose(slot, position, logits)),
+                }
             }
             if step + 1 < batch.steps {
                 for row in &mut batch.rows {
@@ -354,6 +373,20 @@ impl Backend for Cpu {
         Ok(Ticket(self.tickets))
     }
 
+    fn sample(&mut self, _: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()> {
+        let mut tokens = Vec::new();
+        for (slot, position, mut logits) in std::mem::take(&mut self.held) {
+            if let Some((_, mask)) = masks.iter().find(|(of, _)| *of == slot) {
+                mask.apply(&mut logits);
+            }
+            tokens.push(self.choose(slot, position, &logits));
+        }
+        if let Some(last) = self.done.back_mut() {
+            last.tokens = tokens;
+        }
+        Ok(())
+    }
+
     fn collect_async(&mut self, _: Ticket) -> Waiting<'_, Result<Collected>> {
         let done = self.done.pop_front().unwrap_or_default();
         Box::pin(async { Ok(done) })
@@ -362,7 +395,7 @@ impl Backend for Cpu {
 
 impl Cpu {
     /// Samples the token behind `position` of `slot`, and remembers it.
-    fn sample(&mut self, slot: u32, position: u32, logits: &[f32]) -> u32 {
+    fn choose(&mut self, slot: u32, position: u32, logits: &[f32]) -> u32 {
         let slot = &mut self.slots[slot as usize];
         match sampler::sample(logits, &slot.recent, &slot.sampling, position) {
             Ok(token) => {

@@ -7,6 +7,8 @@
 
 use multiversion::multiversion;
 
+use super::int8::{ByteDot, byte_dot};
+
 /// Weights of a group.
 pub const GROUP: usize = 32;
 
@@ -33,6 +35,8 @@ pub struct Groups {
     pub one_scale: bool,
     /// Whether any minimum is not zero.
     pub affine: bool,
+    /// Σ w·x over a row of whole blocks, x in int8.
+    pub byte_dot: ByteDot,
 }
 
 impl Group {
@@ -50,6 +54,10 @@ pub(super) trait Block<const BYTES: usize, const WEIGHTS: usize> {
     const AFFINE: bool = false;
     /// Whether all 32 weights of a group share a scale.
     const ONE_SCALE: bool = true;
+    /// Whether no integer is negative.
+    const UNSIGNED: bool = false;
+    /// Where the f16 is that is the scale of a block of one group.
+    const SCALE_AT: Option<usize> = None;
     /// What is read once for all groups of a block.
     type Header;
 
@@ -70,7 +78,12 @@ fn hidden_groups(weights: usize) -> usize {
 /// What [`super::Format::groups`] is for a format with blocks.
 pub(super) const fn groups<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>()
 -> Option<Groups> {
-    Some(Groups { read: read::<B, BYTES, WEIGHTS>, one_scale: B::ONE_SCALE, affine: B::AFFINE })
+    Some(Groups {
+        read: read::<B, BYTES, WEIGHTS>,
+        one_scale: B::ONE_SCALE,
+        affine: B::AFFINE,
+        byte_dot: byte_dot::<B, BYTES, WEIGHTS>,
+    })
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma",))]

@@ -45,6 +45,7 @@ pub(super) static IQ4_NL: Format = Format {
 struct Iq4;
 
 impl Block<18, 32> for Iq4 {
+    const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]

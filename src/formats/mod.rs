@@ -14,6 +14,7 @@ mod f16;
 #[path = "f32.rs"]
 mod f32_;
 mod grids;
+mod int8;
 mod iq1_m;
 mod iq1_s;
 mod iq2_s;
@@ -41,6 +42,7 @@ mod tq2_0;
 mod types;
 
 pub use block::{GROUP, Group, Groups};
+pub use int8::{ByteDot, ByteRow, multiplies_bytes};
 pub use types::{F32, TENSOR_TYPES, removed_type, tensor_type};
 
 /// The formats that this engine computes with.

@@ -33,6 +33,7 @@ struct Q2;
 impl Block<84, 256> for Q2 {
     const AFFINE: bool = true;
     const ONE_SCALE: bool = false;
+    const UNSIGNED: bool = true;
     type Header = ([f32; 16], [f32; 16]);
 
     #[inline(always)]

@@ -31,6 +31,7 @@ pub(super) static Q4_0: Format = Format {
 struct Q4;
 
 impl Block<18, 32> for Q4 {
+    const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]

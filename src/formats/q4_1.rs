@@ -31,6 +31,8 @@ struct Q4;
 
 impl Block<20, 32> for Q4 {
     const AFFINE: bool = true;
+    const UNSIGNED: bool = true;
+    const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]

@@ -34,6 +34,7 @@ struct Q4;
 
 impl Block<144, 256> for Q4 {
     const AFFINE: bool = true;
+    const UNSIGNED: bool = true;
     type Header = Scales;
 
     #[inline(always)]

@@ -31,6 +31,7 @@ pub(super) static Q5_0: Format = Format {
 struct Q5;
 
 impl Block<22, 32> for Q5 {
+    const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]

@@ -34,6 +34,8 @@ struct Q5;
 
 impl Block<24, 32> for Q5 {
     const AFFINE: bool = true;
+    const UNSIGNED: bool = true;
+    const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]

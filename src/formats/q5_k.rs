@@ -34,6 +34,7 @@ struct Q5;
 
 impl Block<176, 256> for Q5 {
     const AFFINE: bool = true;
+    const UNSIGNED: bool = true;
     type Header = Scales;
 
     #[inline(always)]

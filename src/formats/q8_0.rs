@@ -30,6 +30,7 @@ pub(super) static Q8_0: Format = Format {
 struct Q8;
 
 impl Block<34, 32> for Q8 {
+    const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::formats::{F32, TensorType};
 use crate::gguf::metadata::Metadata;
-use crate::gguf::part::{Bytes, MAX_TENSORS, Part};
+use crate::gguf::part::{Bytes, Gathered, MAX_TENSORS, Part};
 use crate::gguf::reader::Reader;
 use crate::gguf::value::{Array, ValueType};
 use crate::gguf::{Gguf, Tensor, Value, writer};
@@ -80,6 +80,30 @@ impl Assembly {
         self.tensors.push(Tensor { name, dims, kind, bytes, part: file, offset });
     }
 
+    /// Adds a key with a list of numbers.
+    pub fn counts(&mut self, key: &str, values: &[u32]) {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.key(key, Value::Array(Array { element: ValueType::U32, count: values.len(), bytes: &bytes }));
+    }
+
+    /// Adds a tensor whose bytes are made of stretches of mapped files when they are first read.
+    pub fn gathered(
+        &mut self,
+        name: String,
+        dims: Vec<u64>,
+        kind: &'static TensorType,
+        sources: &[(usize, Range<usize>)],
+        make: impl Fn(&[&[u8]]) -> Vec<u8> + Send + Sync + 'static,
+    ) {
+        let of_file = |(file, range): &(usize, Range<usize>)| (self.files[*file].1.clone(), range.clone());
+        let sources = sources.iter().map(of_file).collect();
+        let gathered = Gathered::new(sources, Box::new(make));
+        let bytes = dims.iter().product::<u64>() / kind.weights as u64 * kind.bytes as u64;
+        self.files.push((self.folder.clone(), Bytes::Gathered(Arc::new(gathered))));
+        let part = self.files.len() - 1;
+        self.tensors.push(Tensor { name, dims, kind, bytes, part, offset: 0 });
+    }
+
     /// Adds a tensor of one row of f32 that no file holds.
     pub fn make(&mut self, name: String, numbers: &[f32]) {
         let (offset, bytes) = (self.made.len() as u64, 4 * numbers.len() as u64);
@@ -88,11 +112,11 @@ impl Assembly {
         self.tensors.push(Tensor { name, dims, kind: F32, bytes, part: MADE, offset });
     }
 
-    /// The whole.
+    /// The whole; `checkpoint`: what is not in it, such as the tokenizer, is in its folder.
     ///
     /// # Errors
     /// [`Error::Model`] if keys or tensors are there twice, or there are too many.
-    pub fn finish(mut self) -> Result<Gguf> {
+    pub fn finish(mut self, checkpoint: bool) -> Result<Gguf> {
         let error = |what: String| Error::Model(what).in_file(&self.folder);
         if self.tensors.len() > MAX_TENSORS {
             return Err(error(format!("has {} tensors, expected {MAX_TENSORS} at most", self.tensors.len())));
@@ -108,6 +132,6 @@ impl Assembly {
         for tensor in &mut self.tensors {
             tensor.part = if tensor.part == MADE { made } else { tensor.part + 1 };
         }
-        Gguf::of_tensors(parts, self.tensors, Some(self.folder))
+        Gguf::of_tensors(parts, self.tensors, Some(self.folder).filter(|_| checkpoint))
     }
 }

@@ -12,6 +12,7 @@ mod split;
 mod value;
 mod writer;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -125,7 +126,7 @@ impl Gguf {
 
     /// Bytes of all parts.
     pub fn file_bytes(&self) -> u64 {
-        self.parts.iter().map(|p| p.bytes().len() as u64).sum()
+        self.parts.iter().map(Part::file_bytes).sum()
     }
 
     /// The metadata: that of the first part.
@@ -147,6 +148,16 @@ impl Gguf {
     pub fn data(&self, tensor: &Tensor) -> &[u8] {
         let start = tensor.offset as usize;
         &self.parts[tensor.part].bytes()[start..start + tensor.bytes as usize]
+    }
+
+    /// The same bytes for who reads them once: what is made of several places in a checkpoint is made for him alone.
+    pub fn data_once(&self, tensor: &Tensor) -> Cow<'_, [u8]> {
+        let range = tensor.offset as usize..(tensor.offset + tensor.bytes) as usize;
+        match self.parts[tensor.part].bytes_once() {
+            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[range]),
+            Cow::Owned(bytes) if range == (0..bytes.len()) => Cow::Owned(bytes),
+            Cow::Owned(bytes) => Cow::Owned(bytes[range].to_vec()),
+        }
     }
 }
 

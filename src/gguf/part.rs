@@ -1,9 +1,11 @@
 //! One file: its header, its metadata and its tensor table, checked.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::fs::{self, File};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::formats::{removed_type, tensor_type};
@@ -14,6 +16,8 @@ use crate::gguf::{Tensor, Value, shown};
 const MAGIC: &[u8; 4] = b"GGUF";
 /// Alignments above this are refused, as in llama.cpp: no file needs one, and padding to it could be made to wrap.
 const MAX_ALIGNMENT: u32 = 1 << 20;
+/// What holds where a file says nothing.
+const DEFAULT_ALIGNMENT: u64 = 32;
 /// Bytes of a tensor's name, as in ggml, which keeps 64 with the zero at the end.
 const MAX_NAME: usize = 63;
 const MAX_DIMS: u32 = 4;
@@ -26,6 +30,35 @@ pub(super) enum Bytes {
     Mapped(Arc<memmap2::Mmap>),
     Static(&'static [u8]),
     Owned(Arc<Vec<u8>>),
+    Gathered(Arc<Gathered>),
+}
+
+/// Bytes that are made of others when they are first read, and then kept.
+pub(super) struct Gathered {
+    sources: Vec<(Bytes, Range<usize>)>,
+    make: Make,
+    made: OnceLock<Vec<u8>>,
+}
+
+/// Makes bytes of others.
+pub(super) type Make = Box<dyn Fn(&[&[u8]]) -> Vec<u8> + Send + Sync>;
+
+impl Gathered {
+    pub(super) fn new(sources: Vec<(Bytes, Range<usize>)>, make: Make) -> Gathered {
+        Gathered { sources, make, made: OnceLock::new() }
+    }
+
+    /// The bytes, made anew and not kept.
+    fn make(&self) -> Vec<u8> {
+        let sources: Vec<&[u8]> = self.sources.iter().map(|(bytes, range)| &bytes[range.clone()]).collect();
+        (self.make)(&sources)
+    }
+}
+
+impl fmt::Debug for Gathered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gathered").field("sources", &self.sources.len()).finish_non_exhaustive()
+    }
 }
 
 impl Bytes {
@@ -58,6 +91,7 @@ impl Deref for Bytes {
             Bytes::Mapped(map) => map,
             Bytes::Static(bytes) => bytes,
             Bytes::Owned(bytes) => bytes,
+            Bytes::Gathered(gathered) => gathered.made.get_or_init(|| gathered.make()),
         }
     }
 }
@@ -85,7 +119,14 @@ impl Part {
 
     /// A file whose keys and tensors are known from elsewhere.
     pub(super) fn of(path: &Path, bytes: Bytes, metadata: Metadata) -> Part {
-        Part { path: path.into(), bytes, version: 3, alignment: 1, metadata, tensors: Vec::new() }
+        Part {
+            path: path.into(),
+            bytes,
+            version: 3,
+            alignment: DEFAULT_ALIGNMENT,
+            metadata,
+            tensors: Vec::new(),
+        }
     }
 
     fn read(path: &Path, bytes: Bytes) -> Result<Part, String> {
@@ -118,6 +159,25 @@ impl Part {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same; what is made of other files is not kept.
+    pub(super) fn bytes_once(&self) -> Cow<'_, [u8]> {
+        match &self.bytes {
+            Bytes::Gathered(gathered) => match gathered.made.get() {
+                Some(made) => Cow::Borrowed(made),
+                None => Cow::Owned(gathered.make()),
+            },
+            bytes => Cow::Borrowed(bytes),
+        }
+    }
+
+    /// How many bytes there are, without those that are made of other files.
+    pub(super) fn file_bytes(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Gathered(_) => 0,
+            bytes => bytes.len() as u64,
+        }
     }
 
     pub(super) fn version(&self) -> u32 {
@@ -188,7 +248,7 @@ fn mistaken(bytes: &[u8]) -> Option<&'static str> {
 
 fn alignment(metadata: &Metadata) -> Result<u64, String> {
     match metadata.get("general.alignment") {
-        None => Ok(32),
+        None => Ok(DEFAULT_ALIGNMENT),
         Some(Value::U32(n)) if n.is_power_of_two() && n <= MAX_ALIGNMENT => Ok(n as u64),
         Some(Value::U32(n)) => {
             Err(format!("key general.alignment is {n}, expected a power of two up to {MAX_ALIGNMENT}"))

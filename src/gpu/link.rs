@@ -1,7 +1,8 @@
 //! Links WGSL: `import package::lib::grid::flat;` brings the text of `wgsl/lib/grid.wgsl`, once, after the kernel's own, whose
 //! line numbers stay as they are. Some names are slots, filled for each dispatch: `package::weight` (a tensor's format),
 //! `package::keys` and `package::values` (the KV cache's), `package::input`, `package::output` and `package::copy` (what a matvec reads, what
-//! becomes of its sums, and what the next one reads), and `package::matrix` (the adapter's matrix units; `package::matrix::folder` is what `folder` has for them). Where there are two files
+//! becomes of its sums, and what the next one reads), `package::queries` (whether attention makes them itself), `package::tiles` (which rows a matmul's
+//! tiles are of), and `package::matrix` (the adapter's matrix units; `package::matrix::folder` is what `folder` has for them). Where there are two files
 //! `x_subgroup` and `x_plain`, the adapter decides which `x` is.
 //!
 //! Keys and values may be kept in one format or in two, so that a file of `wgsl/cache/` or `wgsl/cache_pair/` is brought once for each of them:
@@ -26,6 +27,10 @@ pub struct Slots {
     pub keys: Option<&'static str>,
     /// And of values.
     pub values: Option<&'static str>,
+    /// The stem in `wgsl/tiles/` of which rows a matmul's tiles are of.
+    pub tiles: Option<&'static str>,
+    /// The stem in `wgsl/queries/` of where attention finds its queries.
+    pub queries: Option<&'static str>,
     /// The stem in `wgsl/matrix/` of matrix units.
     pub matrix: Option<&'static str>,
     /// Whether subgroup operations may be used.
@@ -47,6 +52,8 @@ impl Slots {
         copy: None,
         keys: None,
         values: None,
+        tiles: None,
+        queries: None,
         matrix: None,
         subgroups: false,
     };
@@ -150,6 +157,8 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
         ["input"] => slot("input", slots.input),
         ["output"] => slot("output", slots.output),
         ["copy"] => slot("copy", slots.copy),
+        ["tiles"] => slot("tiles", slots.tiles),
+        ["queries"] => slot("queries", slots.queries),
         ["matrix"] => slot("matrix", slots.matrix),
         ["matrix", folder] => slot(folder, slots.matrix),
         [role @ ("keys" | "values"), rest @ ..] if rest.len() < 2 => {
@@ -176,6 +185,8 @@ mod tests {
         copy: Some("i8"),
         keys: Some("q8_0"),
         values: Some("f16"),
+        tiles: None,
+        queries: None,
         matrix: None,
         subgroups: true,
     };

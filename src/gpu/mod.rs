@@ -1,8 +1,10 @@
 //! Runs the same graph on wgpu.
 //!
-//! `plan` turns the graph into launches (by `fuse`'s patterns or node by node by `kernels`), as plain data; `pipelines`, `weights` and `buffers` make what they
+//! `plan` turns the graph into launches (by groups, or node by node by `kernels`), as plain data; `pipelines` and `memory` make what they
 //! name; a bound `launch` is a dispatch with all of it; `submission` encodes batches ahead of their results, `sampler` what chooses their tokens; `trace` and `profile` look on.
 
+mod adapter;
+mod caps;
 mod device;
 mod link;
 mod memory;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig};
 use crate::batch::{Batch, Collected, Ticket};
 use crate::blocking::{Waiting, block_on};
+use crate::constraint::TokenMask;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::graph::{Kind, Node, Row, Step};
@@ -26,13 +29,14 @@ use memory::buffers::{Buffers, Room, step_words};
 use plan::groups;
 use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
-pub use device::{
-    AdapterLine, Api, Caps, Device, Masks, adapters, adapters_async, best, best_async, choose, choose_async,
-};
+pub use adapter::{AdapterLine, Api, adapters, adapters_async, best, best_async, choose, choose_async};
+pub use caps::{Caps, Masks};
+pub use device::Device;
 pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
 pub use plan::Arithmetic;
+pub use plan::chain::of_blocks as dispatches_in_a_row;
 use plan::{Launch, Planner, RowClass, SEVERAL};
 use run::launch::BoundLaunch;
 use run::sampler::Sampler;
@@ -112,7 +116,7 @@ impl Gpu {
             )
         };
         let mut launches = vec![plan(RowClass::One), plan(RowClass::Few), Vec::new(), Vec::new()];
-        let few = if unfused { SEVERAL } else { plan::few(&device.caps, &layout, config.precision) };
+        let few = if unfused { SEVERAL } else { plan::few(graph, &device.caps, &layout, config.precision) };
         let room = Room::new(graph, config, outputs, few, &launches[RowClass::Few as usize]);
         // A class that no step falls into has no launches.
         for (class, below) in [(RowClass::Several, RowClass::Few), (RowClass::Many, RowClass::Several)] {
@@ -314,6 +318,10 @@ impl Backend for Gpu {
 
     fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
         submission::submit(self, batch)
+    }
+
+    fn sample(&mut self, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()> {
+        submission::sample(self, ticket, masks)
     }
 
     fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {

@@ -314,7 +314,8 @@ mod tests {
 
     #[test]
     fn numbers_that_follow_from_others_are_not_set() {
-        let text = link("attend_decode", Slots { copy: Some("none"), ..SLOTS }).unwrap();
+        let text =
+            link("attend_decode", Slots { copy: Some("none"), queries: Some("ready"), ..SLOTS }).unwrap();
         let names: Vec<&str> = required(&text).collect();
         assert!(names.contains(&"FOURS") && !names.contains(&"LINES"), "{names:?}");
     }

@@ -40,11 +40,13 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         let a = attention(&mut b, h, &latent)?;
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
-        let f = match &experts {
-            Some(experts) if layer >= experts.dense => b.experts(h, experts, gate)?,
-            _ => b.gated(h, ffn, gate)?,
+        x = match &experts {
+            Some(experts) if layer >= experts.dense => b.add_experts(x1, h, experts, gate, 1.0)?,
+            _ => {
+                let f = b.gated(h, ffn, gate)?;
+                b.add("ffn_residual", x1, f)
+            }
         };
-        x = b.add("ffn_residual", x1, f);
     }
     p.output(x, norm).map(drop)
 }

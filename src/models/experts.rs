@@ -87,17 +87,27 @@ fn read_route(p: &Page<'_>, count: usize, used: usize, route: &Route) -> Result<
 }
 
 impl Block<'_> {
-    /// A feed-forward of experts: the router `ffn_gate_inp`, gate, up and down of the experts that it chooses, their weighted sum, and
-    /// the shared expert's result where there is one.
-    pub fn experts(&mut self, h: Node, e: &Experts, middle: impl Into<Gate>) -> Result<Node> {
+    /// `x` and a feed-forward of experts of `h`, times `scale`: the shared expert's result where there is one, then the router `ffn_gate_inp`, gate,
+    /// up and down of the experts that it chooses, and their weighted sum. Each is added as soon as it is there, which a GPU does on the way.
+    pub fn add_experts(
+        &mut self,
+        x: Node,
+        h: Node,
+        e: &Experts,
+        middle: impl Into<Gate>,
+        scale: f32,
+    ) -> Result<Node> {
         let middle = middle.into();
+        let mut x = x;
+        if e.shared > 0 {
+            let shared = self.shared_expert(h, e.shared, middle)?;
+            let shared = self.scale("shared_scaled", shared, scale);
+            x = self.add("shared_residual", x, shared);
+        }
         let route = self.route(h, e)?;
         let y = self.routed(h, route, e, middle)?;
-        if e.shared == 0 {
-            return Ok(y);
-        }
-        let shared = self.shared_expert(h, e.shared, middle)?;
-        Ok(self.add("all_experts", y, shared))
+        let y = self.scale("ffn_scaled", y, scale);
+        Ok(self.add("ffn_residual", x, y))
     }
 
     /// The choice of experts by the router `ffn_gate_inp`, with the file's bias and factors where there are such.

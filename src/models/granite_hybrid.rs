@@ -80,12 +80,14 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         let a = b.scale("attn_scaled", a, scales.residual);
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
-        let f = match &experts {
-            Some(experts) => b.experts(h, experts, Activation::Silu)?,
-            None => b.gated(h, ffn, Activation::Silu)?,
+        x = match &experts {
+            Some(experts) => b.add_experts(x1, h, experts, Activation::Silu, scales.residual)?,
+            None => {
+                let f = b.gated(h, ffn, Activation::Silu)?;
+                let f = b.scale("ffn_scaled", f, scales.residual);
+                b.add("ffn_residual", x1, f)
+            }
         };
-        let f = b.scale("ffn_scaled", f, scales.residual);
-        x = b.add("ffn_residual", x1, f);
     }
     let logits = p.output(x, norm)?;
     p.top(norm).scale("logits", logits, scales.logits);

@@ -49,11 +49,15 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         };
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
-        let f = match &experts {
-            Some(experts) if layer >= experts.dense => b.experts(h, experts, Activation::Silu)?,
-            _ => b.gated(h, ffn, Activation::Silu)?,
+        x = match &experts {
+            Some(experts) if layer >= experts.dense => {
+                b.add_experts(x1, h, experts, Activation::Silu, 1.0)?
+            }
+            _ => {
+                let f = b.gated(h, ffn, Activation::Silu)?;
+                b.add("ffn_residual", x1, f)
+            }
         };
-        x = b.add("ffn_residual", x1, f);
     }
     // The last norm is called after the embedding, which is not normalised.
     let mut top = p.top(norm);

@@ -144,12 +144,16 @@ fn write(p: &mut Page<'_>, family: &Family, scales: Scales, temperature: Option<
         let a = b.scale("attn_scaled", a, scales.residual);
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm(family.ffn_norm, x1)?;
-        let f = match &experts {
-            Some(experts) if layer >= experts.dense => b.experts(h, experts, family.gate)?,
-            _ => b.gated(h, ffn, family.gate)?,
+        x = match &experts {
+            Some(experts) if layer >= experts.dense => {
+                b.add_experts(x1, h, experts, family.gate, scales.residual)?
+            }
+            _ => {
+                let f = b.gated(h, ffn, family.gate)?;
+                let f = b.scale("ffn_scaled", f, scales.residual);
+                b.add("ffn_residual", x1, f)
+            }
         };
-        let f = b.scale("ffn_scaled", f, scales.residual);
-        x = b.add("ffn_residual", x1, f);
     }
     let logits = p.output(x, norm)?;
     p.top(norm).scale("logits", logits, scales.logits);

@@ -26,10 +26,10 @@ use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, shown};
-use crate::graph::{Entry, Graph, Kind, Rows};
+use crate::graph::{Entry, Graph, Head, Kind, Rows};
 use crate::ops::{Embed, Index, Op};
 
-pub use checkpoint::open;
+pub use checkpoint::{checkpoint_types, open, open_as_gguf};
 use page::Page;
 pub use weights::Weights;
 
@@ -143,15 +143,15 @@ pub struct Model {
 impl Model {
     /// Writes the graph of a file's model: of all its layers, or of the first `layers`.
     pub fn from_gguf(file: &Gguf, layers: Option<usize>) -> Result<Model> {
-        Model::for_context(file, layers, 0)
+        Model::for_context(file, layers, 0, Head::Logits)
     }
 
-    /// The same for sequences of up to `context` positions: some models compute long ones otherwise.
-    pub fn for_context(file: &Gguf, layers: Option<usize>, context: usize) -> Result<Model> {
-        Model::build(file, layers, context).map_err(|e| e.in_file(file.name().as_ref()))
+    /// The same for sequences of up to `context` positions, for some models compute long ones otherwise; the graph ends with `head`.
+    pub fn for_context(file: &Gguf, layers: Option<usize>, context: usize, head: Head) -> Result<Model> {
+        Model::build(file, layers, context, head).map_err(|e| e.in_file(file.name().as_ref()))
     }
 
-    fn build(file: &Gguf, layers: Option<usize>, context: usize) -> Result<Model> {
+    fn build(file: &Gguf, layers: Option<usize>, context: usize, head: Head) -> Result<Model> {
         let name = file.metadata().need_str("general.architecture")?;
         let Some(architecture) = ARCHITECTURES.iter().find(|a| a.name == name) else {
             let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
@@ -170,13 +170,16 @@ impl Model {
         let mut graph = Graph::new();
         let mut page = Page::new(&mut graph, &weights, layers, context)?;
         (architecture.forward)(&mut page)?;
-        let original_context = page.original_context;
+        let (original_context, hidden) = (page.original_context, page.hidden);
         let rotary = graph.nodes().any(|(_, e)| matches!(e.op(), Some((Op::Rope(_), _))));
         weights.keys.all_honoured(rotary)?;
         if layers == block_count {
             weights.all_used()?;
         }
         let vocab_size = graph.shape(graph.output()).cols;
+        if let (Head::Hidden, Some(hidden)) = (head, hidden) {
+            graph.end_at(hidden);
+        }
         // What else may be wrong with a vocabulary is for whoever reads it.
         let tokens = file.metadata().strings("tokenizer.ggml.tokens").ok().flatten().map_or(0, |t| t.len());
         if tokens > vocab_size {

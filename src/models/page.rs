@@ -41,6 +41,8 @@ pub struct Page<'a> {
     pub context: usize,
     /// Positions beyond which another page would be written for a longer context.
     pub original_context: Option<usize>,
+    /// The normalised rows that logits are made of, once these are.
+    pub hidden: Option<Node>,
 }
 
 impl<'a> Page<'a> {
@@ -48,7 +50,7 @@ impl<'a> Page<'a> {
     pub fn new(g: &'a mut Graph, w: &'a Weights<'a>, layers: usize, context: usize) -> Result<Page<'a>> {
         let width = w.keys.count("embedding_length")?;
         let vocab = w.vocab_size()?;
-        Ok(Page { g, w, layers, width, vocab, biased: false, context, original_context: None })
+        Ok(Page { g, w, layers, width, vocab, biased: false, context, original_context: None, hidden: None })
     }
 
     /// RMS norms with the file's epsilon.
@@ -99,6 +101,7 @@ impl<'a> Page<'a> {
 
     /// The logits of normalised rows. A model whose output is tied to its embedding has no output tensor.
     pub fn logits(&mut self, h: Node) -> Result<Node> {
+        self.hidden = Some(h);
         let tied = !self.w.holds("output.weight");
         let tensor = if tied { "token_embd.weight" } else { "output.weight" };
         let weight = self.w.matrix(self.g, tensor, self.vocab, self.width)?;

@@ -64,14 +64,16 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         let a = if recurrent { b.delta_net(h, &net)? } else { b.gated_attention(h, &attention)? };
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("post_attention_norm", x1)?;
-        let f = match (&experts, ffn) {
-            (Some(experts), _) => b.experts(h, experts, Activation::Silu)?,
-            (None, Some(ffn)) => b.gated(h, ffn, Activation::Silu)?,
+        x = match (&experts, ffn) {
+            (Some(experts), _) => b.add_experts(x1, h, experts, Activation::Silu, 1.0)?,
+            (None, Some(ffn)) => {
+                let f = b.gated(h, ffn, Activation::Silu)?;
+                b.add("ffn_residual", x1, f)
+            }
             (None, None) => {
                 return Err(Error::Model(format!("key {} is missing", p.w.keys.name("feed_forward_length"))));
             }
         };
-        x = b.add("ffn_residual", x1, f);
     }
     p.output(x, norm).map(drop)
 }

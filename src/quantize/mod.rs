@@ -70,7 +70,7 @@ pub fn quantize(
     for (tensor, new) in file.tensors().iter().zip(&tensors) {
         cancel.check()?;
         match new.kind == tensor.kind.id {
-            true => writer.tensor(file.data(tensor)),
+            true => writer.tensor(&file.data_once(tensor)),
             false => writer.tensor(&convert(file, tensor, new, cancel)?),
         }
         .map_err(failed)?;
@@ -83,10 +83,14 @@ pub fn quantize(
     Ok(quantized)
 }
 
-/// An output that is one of the inputs would pull the map from under what reads it.
+/// An output that is one of the inputs would pull the map from under what reads it; of a checkpoint all files of the folder are inputs.
 fn refuse_input(file: &Gguf, out: &Path) -> Result<()> {
     let Ok(target) = out.canonicalize() else { return Ok(()) };
-    match file.files().find(|input| input.canonicalize().is_ok_and(|input| input == target)) {
+    let name = Path::new(file.name());
+    let of_folder =
+        name.canonicalize().is_ok_and(|folder| folder.is_dir() && target.parent() == Some(&*folder));
+    let mut inputs = file.files().chain(Some(name).filter(|_| of_folder));
+    match inputs.find(|input| of_folder || input.canonicalize().is_ok_and(|input| input == target)) {
         Some(input) => Err(Error::Usage(format!(
             "{} is {}, which is read for this; give another file",
             out.display(),
@@ -134,9 +138,9 @@ fn convert(file: &Gguf, tensor: &Tensor, new: &NewTensor<'_>, cancel: &Cancel) -
     let row = tensor.dims[0] as usize;
     let rows = (PIECE / row).max(1);
     let mut data = vec![0; new.bytes as usize];
-    let pieces = data
-        .par_chunks_mut(rows * to.row_bytes(row))
-        .zip(file.data(tensor).par_chunks(rows * from.row_bytes(row)));
+    let old = file.data_once(tensor);
+    let pieces =
+        data.par_chunks_mut(rows * to.row_bytes(row)).zip(old.par_chunks(rows * from.row_bytes(row)));
     pieces.try_for_each_init(Vec::new, |weights: &mut Vec<f32>, (new, old)| {
         cancel.check()?;
         weights.resize(old.len() / from.bytes * from.weights, 0.0);

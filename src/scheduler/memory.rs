@@ -11,7 +11,9 @@ impl Scheduler<'_> {
     /// slot's memory holds: all that were computed, or, where layers have states, those up to the last snapshot. Tokens behind that stay in
     /// the sequence and are computed again in front of what is asked for next.
     pub fn truncate(&mut self, slot: u32, len: usize) -> usize {
-        self.slots[slot as usize].tokens.truncate(len);
+        let s = &mut self.slots[slot as usize];
+        s.lookup.truncate(&s.tokens, len);
+        s.tokens.truncate(len);
         self.stop(slot);
         self.snapshots.forget(slot, len);
         let held = self.slots[slot as usize].submitted;
@@ -142,7 +144,7 @@ impl Scheduler<'_> {
     pub fn wanted_pages(&self) -> usize {
         let wanted = |(slot, s): (usize, &Slot)| {
             let Some(active) = &s.active else { return 0 };
-            let steps = (self.limits.ahead - self.flights.len()) * self.steps;
+            let steps = ((self.limits.ahead - self.flights.len()) * self.steps).max(1 + self.lookup);
             let to = match active.drawn {
                 0 => s.tokens.len() + steps.min(active.limit),
                 _ => s.submitted + steps.min(active.limit - active.drawn),

@@ -7,7 +7,11 @@
 //! Keys and values are those of positions: a sequence is shortened to any of them. Layers with states ([`crate::memory::MemoryKind`]) go
 //! back to where a snapshot was taken, which is done in front of the last token of each prompt, and on request; what lies behind it is
 //! computed again with whatever comes next.
+//!
+//! Drafts ([`crate::lookup`]) are rows behind a sequence's last token. A token is sampled behind each; what was sampled behind a draft counts
+//! where the draft is what the sequence then has. Noise is keyed by the position, so that these are the tokens that come one by one.
 
+mod batching;
 mod memory;
 
 use std::collections::VecDeque;
@@ -16,8 +20,10 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, Limits, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Input, Then, Ticket};
 use crate::blocking::block_on;
+use crate::constraint::{Constraint, Matcher, TokenMask};
 use crate::error::{Error, Result};
 use crate::logprobs::Logprobs;
+use crate::lookup::{self, Drafts, Lookup};
 use crate::memory::{Pages, Snapshots};
 use crate::sampler::{self, NO_TOKEN, Sampling};
 
@@ -33,6 +39,8 @@ pub enum Finish {
     Context,
     /// The caller broke off: an end token, a stop string, Ctrl-C.
     Stopped,
+    /// The constraint lets nothing come behind it.
+    Complete,
 }
 
 /// What happened in a slot.
@@ -46,6 +54,8 @@ pub enum Event {
     Finished(Finish),
     /// Every logit was NaN, so that there is no next token ([`sampler::no_token`]); the slot takes another request.
     NoToken,
+    /// The constraint cannot go on, and why; the slot takes another request.
+    Failed(String),
 }
 
 /// What is appended to a sequence, and what is wanted behind it.
@@ -75,6 +85,8 @@ struct Slot {
     active: Option<Active>,
     /// Counts the requests: what was computed for an earlier one is dropped.
     request: u64,
+    /// Where its tokens stand, for drafts.
+    lookup: Lookup,
 }
 
 /// A request under way.
@@ -88,13 +100,39 @@ struct Active {
     prompt: usize,
     /// Whether the backend knows how to sample for the slot.
     told: bool,
+    /// Where the sequence stands in what it keeps to.
+    matcher: Option<Box<dyn Matcher>>,
+    /// Why that cannot go on.
+    broken: Option<String>,
+}
+
+impl Active {
+    /// The tokens that may come next; none where all may, or where that cannot be known.
+    fn mask(&mut self) -> Option<TokenMask> {
+        match self.matcher.as_mut()?.mask() {
+            Ok(mask) => Some(mask),
+            Err(error) => {
+                self.broken = Some(error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// A row whose next token is sampled.
+#[derive(Clone, Copy)]
+struct Output {
+    slot: u32,
+    /// What it was for.
+    request: u64,
+    /// The row's own position and token where these are drafted.
+    draft: Option<(usize, u32)>,
 }
 
 /// A batch in flight.
 struct Flight {
     ticket: Ticket,
-    /// The slot of each output, and the request that it was for.
-    outputs: Vec<(u32, u64)>,
+    outputs: Vec<Output>,
     /// The positions that are computed then, of each slot.
     reached: Vec<(u32, u64, usize)>,
     steps: usize,
@@ -114,6 +152,9 @@ pub struct Scheduler<'a> {
     pages: Pages,
     snapshots: Snapshots,
     flights: VecDeque<Flight>,
+    /// Tokens of a draft at most, and what came of all drafts.
+    lookup: usize,
+    drafts: Drafts,
     /// Steps of the next batch of several, and when the last was collected.
     steps: usize,
     mark: Option<Instant>,
@@ -134,10 +175,29 @@ impl<'a> Scheduler<'a> {
             pages: Pages::new(config.pages, config.slots),
             snapshots: Snapshots::new(limits.snapshots),
             flights: VecDeque::new(),
+            lookup: 0,
+            drafts: Drafts::default(),
             steps: 1,
             mark: None,
             turn: 0,
         }
+    }
+
+    /// Drafts up to `most` tokens of each sequence from now on ([`crate::lookup`]); 0 drafts none. In f32 tokens are the same with and without.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where layers have states, which do not go back behind a draft that was wrong.
+    pub fn look_up(&mut self, most: usize) -> Result<()> {
+        if most > 0 && self.limits.snapshots > 0 {
+            return Err(lookup::has_states("this model"));
+        }
+        self.lookup = most.min(lookup::MOST);
+        Ok(())
+    }
+
+    /// What came of all drafts so far.
+    pub fn drafts(&self) -> Drafts {
+        self.drafts
     }
 
     /// A slot for a new sequence; none while all are taken.
@@ -193,8 +253,14 @@ impl<'a> Scheduler<'a> {
         let again = s.submitted == s.tokens.len() && request.limit != Some(0);
         let limit = request.limit.unwrap_or(usize::MAX);
         let prompt = s.tokens.len().saturating_sub(generated);
+        let (sampling, mut broken) = (request.sampling, None);
+        let mut matcher = sampling.constraint.as_ref().map(Constraint::start);
+        if let Some(matcher) = &mut matcher {
+            let taken = s.tokens[prompt..].iter().try_for_each(|&token| matcher.push(token));
+            broken = taken.err().map(|error| error.to_string());
+        }
         s.active =
-            Some(Active { sampling: request.sampling, limit, drawn: 0, handed: 0, prompt, told: false });
+            Some(Active { sampling, limit, drawn: 0, handed: 0, prompt, told: false, matcher, broken });
         if again {
             self.go_back(slot, self.slots[slot as usize].tokens.len() - 1);
         }
@@ -277,21 +343,34 @@ impl<'a> Scheduler<'a> {
             }
         }
         if flight.on_host {
-            for (&(slot, request), logits) in
-                flight.outputs.iter().zip(collected.logits.chunks_exact(self.vocab))
-            {
-                if self.slots[slot as usize].request == request {
-                    self.sample(slot, logits, on_event);
+            for (&output, logits) in flight.outputs.iter().zip(collected.logits.chunks_exact(self.vocab)) {
+                if self.counts(output) {
+                    self.sample(output.slot, logits, on_event);
                 }
             }
         }
         for (i, &token) in collected.tokens.iter().enumerate() {
-            let (slot, request) = flight.outputs[i % flight.outputs.len()];
-            if self.slots[slot as usize].request == request {
-                self.hand_out(slot, token, on_event);
+            let output = flight.outputs[i % flight.outputs.len()];
+            if self.counts(output) {
+                self.hand_out(output.slot, token, on_event);
             }
         }
         self.finish(on_event)
+    }
+
+    /// Whether what was sampled behind a row is what comes next of its sequence: the request goes on, and the row was no draft that is wrong.
+    fn counts(&mut self, output: Output) -> bool {
+        let s = &mut self.slots[output.slot as usize];
+        let Some(active) = s.active.as_mut().filter(|_| s.request == output.request) else { return false };
+        let Some((position, token)) = output.draft else { return true };
+        if s.tokens.get(position) != Some(&token) {
+            return false;
+        }
+        (s.submitted, s.computed) = (position + 1, position + 1);
+        active.drawn += 1;
+        s.lookup.accept();
+        self.drafts.accepted += 1;
+        true
     }
 
     /// Samples the next token of a slot from its logits, and hands it out.
@@ -302,7 +381,13 @@ impl<'a> Scheduler<'a> {
         active.told = false;
         let position = s.submitted as u32 - 1;
         let generated = s.tokens.get(active.prompt..).unwrap_or_default();
-        let token = sampler::sample_adjusted(logits, &s.tokens, generated, &active.sampling, position);
+        let masked = active.mask().map(|mask| {
+            let mut left = logits.to_vec();
+            mask.apply(&mut left);
+            left
+        });
+        let left = masked.as_deref().unwrap_or(logits);
+        let token = sampler::sample_adjusted(left, &s.tokens, generated, &active.sampling, position);
         let token = token.unwrap_or(NO_TOKEN);
         if let Some(top) = active.sampling.logprobs
             && token != NO_TOKEN
@@ -316,17 +401,24 @@ impl<'a> Scheduler<'a> {
     fn hand_out(&mut self, slot: u32, token: u32, on_event: &mut dyn FnMut(u32, Event) -> bool) {
         let s = &mut self.slots[slot as usize];
         let Some(active) = &mut s.active else { return };
-        if token == NO_TOKEN {
-            self.stop(slot);
-            on_event(slot, Event::NoToken);
-            return;
-        }
-        s.tokens.push(token);
-        active.handed += 1;
-        if !on_event(slot, Event::Token(token)) {
-            self.stop(slot);
-            on_event(slot, Event::Finished(Finish::Stopped));
-        }
+        let ended = if let Some(broken) = active.broken.take() {
+            Event::Failed(broken)
+        } else if token == NO_TOKEN {
+            Event::NoToken
+        } else {
+            s.tokens.push(token);
+            active.handed += 1;
+            match on_event(slot, Event::Token(token)) {
+                false => Event::Finished(Finish::Stopped),
+                true => match active.matcher.as_mut().map(|matcher| (matcher.push(token), matcher)) {
+                    Some((Err(error), _)) => Event::Failed(error.to_string()),
+                    Some((Ok(()), matcher)) if matcher.is_complete() => Event::Finished(Finish::Complete),
+                    _ => return,
+                },
+            }
+        };
+        self.stop(slot);
+        on_event(slot, ended);
     }
 
     /// Tells of the requests that have all they can have.
@@ -347,124 +439,6 @@ impl<'a> Scheduler<'a> {
             };
             self.stop(slot as u32);
             on_event(slot as u32, Event::Finished(finish));
-        }
-        Ok(())
-    }
-
-    /// Submits the next batch, if there is anything to compute.
-    fn submit(&mut self) -> Result<Option<Flight>> {
-        let context = self.config.context;
-        let decoding = |s: &&Slot| {
-            let goes_on = |a: &Active| a.drawn > 0 && a.drawn < a.limit;
-            s.active.as_ref().is_some_and(goes_on) && s.submitted < context
-        };
-        let count = self.slots.iter().filter(decoding).count();
-        let waiting =
-            |s: &Slot| s.active.as_ref().is_some_and(|a| a.drawn == 0) && s.submitted < s.tokens.len();
-        let prompts = self.slots.iter().any(waiting);
-        if count == 0 && !prompts {
-            return Ok(None);
-        }
-        // What is sampled here must be known before anything behind it is computed.
-        let sampled_here = |s: &Slot| s.active.as_ref().is_some_and(|a| a.sampling.is_for_host());
-        let on_host = self.slots.iter().any(sampled_here);
-        if on_host && !self.flights.is_empty() {
-            return Ok(None);
-        }
-        let steps = match prompts || on_host || count > self.limits.repeated {
-            true => 1,
-            false => {
-                self.slots.iter().filter(decoding).map(|s| self.left(s)).min().unwrap_or(1).min(self.steps)
-            }
-        };
-        let then = if on_host { Then::Logits } else { Then::Sample };
-        let mut batch = Batch { rows: Vec::new(), outputs: Vec::new(), then, steps: steps as u32 };
-        let mut flight = Flight {
-            ticket: Ticket(0),
-            outputs: Vec::new(),
-            reached: Vec::new(),
-            steps,
-            on_host,
-            decode: !prompts,
-        };
-        let slots: Vec<usize> = (0..self.slots.len()).map(|i| (self.turn + i) % self.slots.len()).collect();
-        for &slot in &slots {
-            if decoding(&&self.slots[slot])
-                && batch.rows.len() < self.limits.rows
-                && batch.outputs.len() < self.limits.outputs
-            {
-                self.add_decode(slot as u32, steps, &mut batch, &mut flight)?;
-            }
-        }
-        for &slot in &slots {
-            if waiting(&self.slots[slot])
-                && batch.rows.len() < self.limits.rows
-                && batch.outputs.len() < self.limits.outputs
-            {
-                self.add_prompt(slot as u32, &mut batch, &mut flight)?;
-            }
-        }
-        self.turn = (self.turn + 1) % self.slots.len();
-        flight.ticket = self.backend.submit(&batch)?;
-        Ok(Some(flight))
-    }
-
-    /// Steps that a slot may still take.
-    fn left(&self, s: &Slot) -> usize {
-        let wanted = s.active.as_ref().map_or(0, |a| a.limit - a.drawn);
-        wanted.min(self.config.context - s.submitted)
-    }
-
-    fn add_decode(&mut self, slot: u32, steps: usize, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
-        let from = self.slots[slot as usize].submitted;
-        self.room(slot, from..from + steps)?;
-        let s = &mut self.slots[slot as usize];
-        let Some(active) = &mut s.active else { return Ok(()) };
-        if !active.told && !flight.on_host {
-            self.backend.set_slot(slot, &active.sampling, &s.tokens)?;
-            active.told = true;
-        }
-        let input = s.tokens.get(from).map_or(Input::LastSampled, |&token| Input::Token(token));
-        batch.outputs.push(batch.rows.len() as u32);
-        batch.rows.push(BatchRow { input, slot, position: from as u32 });
-        active.drawn += steps;
-        s.submitted += steps;
-        s.states = Some(s.submitted);
-        flight.outputs.push((slot, s.request));
-        flight.reached.push((slot, s.request, s.submitted));
-        Ok(())
-    }
-
-    fn add_prompt(&mut self, slot: u32, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
-        self.rewind(slot)?;
-        let s = &self.slots[slot as usize];
-        let from = s.submitted;
-        let mut to = s.tokens.len().min(from + self.limits.rows - batch.rows.len());
-        // States are kept in front of a prompt's last token, which is computed again where it is asked once more.
-        let last = s.tokens.len() - 1;
-        if self.limits.snapshots > 0 && s.active.as_ref().is_some_and(|a| a.limit > 0) {
-            if from == last {
-                self.save(slot, last)?;
-            } else if to > last {
-                to = last;
-            }
-        }
-        self.room(slot, from..to)?;
-        let s = &mut self.slots[slot as usize];
-        let Some(active) = &mut s.active else { return Ok(()) };
-        for (i, &token) in s.tokens[from..to].iter().enumerate() {
-            batch.rows.push(BatchRow { input: Input::Token(token), slot, position: (from + i) as u32 });
-        }
-        (s.submitted, s.states) = (to, Some(to));
-        flight.reached.push((slot, s.request, to));
-        if to == s.tokens.len() && active.limit > 0 {
-            if !active.told && !flight.on_host {
-                self.backend.set_slot(slot, &active.sampling, &s.tokens)?;
-                active.told = true;
-            }
-            active.drawn = 1;
-            batch.outputs.push(batch.rows.len() as u32 - 1);
-            flight.outputs.push((slot, s.request));
         }
         Ok(())
     }

@@ -1,92 +1,203 @@
 //! `POST /v1/chat/completions`.
 
-use std::sync::Arc;
-
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::failure::{Failure, json_response};
+use super::answer::{Asking, Form};
+use super::failure::Failure;
 use super::fields::Fields;
-use super::generation::{Generation, Part, Prompt, Reason, Started, TokenLogprob, Usage, Wanted};
-use super::params::{Params, fresh_id};
+use super::generation::{Generation, Part, Reason, TokenLogprob, Usage, Wanted};
+use super::params::{Limit, Params, fresh_id};
+use super::schema::Never;
 use super::served::Served;
-use super::{App, conversation, sse};
+use super::{constrained, conversation, now, sse};
 
 /// What asks for something that is not there.
 const UNSUPPORTED: &[&str] = &["functions", "function_call", "audio", "prediction", "web_search_options"];
 
-/// Answers a conversation.
-pub async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>, Failure> {
-    let served = app.served()?;
-    let (entry, mut fields) = app.fields(request).await?;
-    let mut params = Params::read(
-        &mut fields,
-        &app.settings.sampling,
-        &["max_completion_tokens", "max_tokens", "n_predict"],
-    )?;
-    let top = fields.whole("top_logprobs", 0..=i64::MAX)?;
-    match (fields.flag("logprobs")?.unwrap_or(false), top) {
-        (true, top) => params.set_logprobs("top_logprobs", top.unwrap_or(0))?,
-        (false, Some(_)) => return Err(Failure::field("top_logprobs", "needs 'logprobs': true")),
-        (false, None) => {}
-    }
-    response_format(&mut fields)?;
-    for name in UNSUPPORTED {
-        fields.refuse(name, "is not supported")?;
-    }
-    if fields.list("modalities")?.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
-        return Err(Failure::unsupported("modalities", "asks for more than text"));
-    }
-    let asked = conversation::read(&mut fields, &served)?;
-    let (calls, one_call) = (asked.calls, asked.one_call);
-    let prompt = app.prompt(served.clone(), asked, &entry).await?;
-    let shape = Shape { id: fresh_id("chatcmpl-", 24), created: app.now(), model: served.name.clone() };
-    let (stream, include_usage) = (params.stream, params.include_usage);
-    let wanted = Wanted { prompts: vec![prompt], params, calls, one_call };
-    let mut started = Started::new(&app, &served, wanted, &entry)?;
-    started.begun().await?;
-    if !stream {
-        let body = shape.whole(Generation::new(&served, started)).await?;
-        return Ok(json_response(StatusCode::OK, &body));
-    }
-    let run = async move |events: sse::Events| {
-        let generation = Generation::new(&served, started);
-        shape.streamed(generation, include_usage, &events).await
-    };
-    Ok(sse::respond(entry, run, sse::openai_error))
-}
-
-/// Takes `{"type": "text"}`.
-pub fn response_format(fields: &mut Fields) -> Result<(), Failure> {
-    for name in [
-        "grammar",
-        "json_schema",
-        "guided_json",
-        "guided_regex",
-        "guided_grammar",
-        "guided_choice",
-        "structured_outputs",
-    ] {
-        fields.refuse(name, "is not supported: answers are not constrained")?;
-    }
-    let Some(format) = fields.any("response_format") else { return Ok(()) };
-    match Fields::of("response_format", format)?.text("type")?.as_deref() {
-        Some("text") => Ok(()),
-        Some(kind) => {
-            let what = format!("is {kind:?}, and only 'text' is supported: answers are not constrained");
-            Err(Failure::unsupported("response_format.type", what))
-        }
-        None => Err(Failure::field("response_format.type", "is required: 'text'")),
-    }
+/// The fields that only chats have.
+#[derive(Deserialize, ToSchema)]
+pub struct ChatRequest {
+    max_completion_tokens: Option<Limit>,
+    /// The same under its older name.
+    max_tokens: Option<Limit>,
+    /// The same under llama.cpp's name.
+    n_predict: Option<Limit>,
+    /// Tells of each token how likely it was.
+    logprobs: Option<bool>,
+    /// How many likely tokens are told beside each; needs `logprobs`.
+    #[schema(minimum = 0, maximum = 20)]
+    top_logprobs: Option<u32>,
+    /// `text` is the one that there is.
+    modalities: Option<Vec<String>>,
 }
 
 /// What is the same in all of an answer.
-struct Shape {
+pub struct Chat {
     id: String,
     created: u64,
     model: String,
+    include_usage: bool,
+}
+
+/// A whole answer.
+#[derive(Serialize, ToSchema)]
+pub struct ChatCompletion {
+    id: String,
+    /// `chat.completion`.
+    object: &'static str,
+    /// Unix seconds.
+    created: u64,
+    model: String,
+    system_fingerprint: &'static str,
+    choices: Vec<ChatChoice>,
+    usage: UsageTold,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ChatChoice {
+    index: usize,
+    message: ChatAnswer,
+    logprobs: Option<ChatLogprobs>,
+    /// `stop`, `length` or `tool_calls`.
+    finish_reason: &'static str,
+}
+
+/// What the model said.
+#[derive(Serialize, ToSchema)]
+struct ChatAnswer {
+    /// `assistant`.
+    role: &'static str,
+    /// Null where it only called tools.
+    content: Option<String>,
+    refusal: Never,
+    annotations: Vec<Never>,
+    /// What it thought before.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning_content: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<CallTold>,
+}
+
+/// A call of a tool.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ToolCall)]
+struct CallTold {
+    id: String,
+    /// `function`.
+    r#type: &'static str,
+    function: FunctionTold,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = FunctionCall)]
+struct FunctionTold {
+    name: String,
+    /// The text of a JSON object.
+    arguments: String,
+}
+
+/// How likely the tokens were.
+#[derive(Serialize, ToSchema)]
+struct ChatLogprobs {
+    content: Vec<TokenTold>,
+    refusal: Never,
+}
+
+/// A token, and what was likely in its place.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenLogprob)]
+struct TokenTold {
+    #[serde(flatten)]
+    token: LikelyToken,
+    top_logprobs: Vec<LikelyToken>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LikelyToken {
+    id: u32,
+    token: String,
+    bytes: Vec<u8>,
+    /// The logarithm of its probability.
+    logprob: f32,
+}
+
+/// A piece of an answer.
+#[derive(Serialize, ToSchema)]
+pub struct ChatChunk {
+    id: String,
+    /// `chat.completion.chunk`.
+    object: &'static str,
+    created: u64,
+    model: String,
+    system_fingerprint: &'static str,
+    /// None in the last one, which tells what was used.
+    choices: Vec<ChunkChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageTold>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ChunkChoice {
+    index: usize,
+    delta: Delta,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: Option<&'static str>,
+}
+
+/// What is added to a choice.
+#[derive(Default, Serialize, ToSchema)]
+struct Delta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<CallDelta>,
+}
+
+/// What is added to a call; its id and name come first.
+#[derive(Serialize, ToSchema)]
+struct CallDelta {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: FunctionDelta,
+}
+
+#[derive(Serialize, ToSchema)]
+struct FunctionDelta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    arguments: String,
+}
+
+/// Tokens that were used.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Usage)]
+pub struct UsageTold {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    total_tokens: usize,
+    prompt_tokens_details: PromptDetails,
+    completion_tokens_details: CompletionDetails,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PromptDetails {
+    /// Those that were computed before.
+    cached_tokens: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+struct CompletionDetails {
+    reasoning_tokens: usize,
 }
 
 /// A choice that is put together.
@@ -94,12 +205,39 @@ struct Shape {
 struct Message {
     content: String,
     reasoning: String,
-    calls: Vec<(String, String, String)>,
-    logprobs: Vec<Value>,
+    calls: Vec<CallTold>,
+    logprobs: Vec<TokenTold>,
     finish: &'static str,
 }
 
-impl Shape {
+impl Form for Chat {
+    async fn read(asking: &Asking, mut fields: Fields) -> Result<(Chat, Wanted), Failure> {
+        let mut params = Params::read(&mut fields, &asking.app.settings.sampling)?;
+        let own: ChatRequest = fields.take()?;
+        params.set_limit([
+            ("max_completion_tokens", own.max_completion_tokens),
+            ("max_tokens", own.max_tokens),
+            ("n_predict", own.n_predict),
+        ])?;
+        match (own.logprobs.unwrap_or(false), own.top_logprobs) {
+            (true, top) => params.sampling.logprobs = Some(top.unwrap_or(0)),
+            (false, Some(_)) => return Err(Failure::field("top_logprobs", "needs 'logprobs': true")),
+            (false, None) => {}
+        }
+        let format = constrained::output_format(&mut fields)?;
+        for name in UNSUPPORTED {
+            fields.refuse(name, "is not supported")?;
+        }
+        if own.modalities.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
+            return Err(Failure::unsupported("modalities", "asks for more than text"));
+        }
+        let mut asked = conversation::read(&mut fields, &asking.served)?;
+        asked.structure.format = format;
+        let (model, include_usage) = (asking.served.name.clone(), params.include_usage);
+        let chat = Chat { id: fresh_id("chatcmpl-", 24), created: now(), model, include_usage };
+        Ok((chat, asking.conversation(asked, params).await?))
+    }
+
     async fn whole(&self, mut generation: Generation<'_>) -> Result<Value, Failure> {
         let mut messages: Vec<Message> = Vec::new();
         let mut with_logprobs = false;
@@ -111,10 +249,13 @@ impl Shape {
             match part {
                 Part::Reasoning(text) => message.reasoning += &text,
                 Part::Text(text) => message.content += &text,
-                Part::Call { id, name, .. } => message.calls.push((id, name, String::new())),
+                Part::Call { id, name, .. } => {
+                    let function = FunctionTold { name, arguments: String::new() };
+                    message.calls.push(CallTold { id, r#type: "function", function });
+                }
                 Part::Arguments { text, .. } => {
-                    if let Some((_, _, arguments)) = message.calls.last_mut() {
-                        *arguments += &text;
+                    if let Some(call) = message.calls.last_mut() {
+                        call.function.arguments += &text;
                     }
                 }
                 Part::Logprob(logprob) => {
@@ -124,43 +265,43 @@ impl Shape {
                 Part::Finished(reason) => message.finish = reason.name(),
             }
         }
-        let choice = |(index, message): (usize, Message)| {
-            let mut said = json!({ "role": "assistant", "content": message.content });
-            if !message.reasoning.is_empty() {
-                said["reasoning_content"] = message.reasoning.into();
-            }
-            if !message.calls.is_empty() {
-                if message.content.is_empty() {
-                    said["content"] = Value::Null;
-                }
-                let call = |(id, name, arguments)| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
-                said["tool_calls"] = message.calls.into_iter().map(call).collect();
-            }
-            let logprobs = with_logprobs.then(|| json!({ "content": message.logprobs, "refusal": null }));
-            json!({ "index": index, "message": said, "logprobs": logprobs, "finish_reason": message.finish })
+        let choice = |(index, message): (usize, Message)| ChatChoice {
+            index,
+            logprobs: with_logprobs.then_some(ChatLogprobs { content: message.logprobs, refusal: Never }),
+            finish_reason: message.finish,
+            message: ChatAnswer {
+                role: "assistant",
+                content: (message.calls.is_empty() || !message.content.is_empty()).then_some(message.content),
+                refusal: Never,
+                annotations: Vec::new(),
+                reasoning_content: message.reasoning,
+                tool_calls: message.calls,
+            },
         };
-        let choices: Vec<Value> = messages.into_iter().enumerate().map(choice).collect();
-        let mut body = self.body("chat.completion", json!(choices));
-        body["usage"] = usage(&generation.usage);
-        Ok(body)
+        Ok(json!(ChatCompletion {
+            id: self.id.clone(),
+            object: "chat.completion",
+            created: self.created,
+            model: self.model.clone(),
+            system_fingerprint: super::FINGERPRINT,
+            choices: messages.into_iter().enumerate().map(choice).collect(),
+            usage: UsageTold::of(&generation.usage),
+        }))
     }
 
-    async fn streamed(
-        &self,
-        mut generation: Generation<'_>,
-        include_usage: bool,
-        events: &sse::Events,
-    ) -> Result<(), Failure> {
+    async fn streamed(&self, mut generation: Generation<'_>, events: &sse::Events) -> Result<(), Failure> {
         let mut begun = Vec::new();
         // Of tokens whose text has not come yet.
-        let mut logprobs: Vec<Vec<Value>> = Vec::new();
+        let mut logprobs: Vec<Vec<TokenTold>> = Vec::new();
         while let Some((n, part)) = generation.next().await? {
             while begun.len() <= n {
                 begun.push(false);
                 logprobs.push(Vec::new());
             }
             if !std::mem::replace(&mut begun[n], true) {
-                self.chunk(n, json!({ "role": "assistant", "content": "" }), None, None, events).await;
+                let delta =
+                    Delta { role: Some("assistant"), content: Some(String::new()), ..Delta::default() };
+                self.chunk(n, delta, None, None, events).await;
             }
             let mut finish = None;
             let delta = match part {
@@ -168,97 +309,86 @@ impl Shape {
                     logprobs[n].push(token(generation.served(), &logprob));
                     continue;
                 }
-                Part::Reasoning(text) => json!({ "reasoning_content": text }),
-                Part::Text(text) => json!({ "content": text }),
+                Part::Reasoning(text) => Delta { reasoning_content: Some(text), ..Delta::default() },
+                Part::Text(text) => Delta { content: Some(text), ..Delta::default() },
                 Part::Call { index, id, name } => {
-                    let function = json!({ "name": name, "arguments": "" });
-                    json!({ "tool_calls": [{ "index": index, "id": id, "type": "function", "function": function }] })
+                    let function = FunctionDelta { name: Some(name), arguments: String::new() };
+                    let (id, r#type) = (Some(id), Some("function"));
+                    Delta { tool_calls: vec![CallDelta { index, id, r#type, function }], ..Delta::default() }
                 }
                 Part::Arguments { index, text } => {
-                    json!({ "tool_calls": [{ "index": index, "function": { "arguments": text } }] })
+                    let function = FunctionDelta { name: None, arguments: text };
+                    let call = CallDelta { index, id: None, r#type: None, function };
+                    Delta { tool_calls: vec![call], ..Delta::default() }
                 }
                 Part::Finished(reason) => {
                     finish = Some(reason);
-                    json!({})
+                    Delta::default()
                 }
             };
             let likely = std::mem::take(&mut logprobs[n]);
-            let likely = (!likely.is_empty()).then(|| json!({ "content": likely, "refusal": null }));
+            let likely = (!likely.is_empty()).then_some(ChatLogprobs { content: likely, refusal: Never });
             self.chunk(n, delta, finish, likely, events).await;
         }
-        if include_usage {
-            let mut chunk = self.body("chat.completion.chunk", json!([]));
-            chunk["usage"] = usage(&generation.usage);
-            events.send(&chunk).await;
+        if self.include_usage {
+            let usage = Some(UsageTold::of(&generation.usage));
+            events.send(&ChatChunk { usage, ..self.empty_chunk() }).await;
         }
         events.done().await;
         Ok(())
     }
 
+    fn error_event(failure: &Failure) -> String {
+        sse::openai_error(failure)
+    }
+}
+
+impl Chat {
     async fn chunk(
         &self,
-        n: usize,
-        delta: Value,
+        index: usize,
+        delta: Delta,
         finish: Option<Reason>,
-        logprobs: Option<Value>,
+        logprobs: Option<ChatLogprobs>,
         events: &sse::Events,
     ) {
-        let mut choice = json!({ "index": n, "delta": delta, "finish_reason": finish.map(Reason::name) });
-        if let Some(logprobs) = logprobs {
-            choice["logprobs"] = logprobs;
-        }
-        events.send(&self.body("chat.completion.chunk", json!([choice]))).await;
+        let choice = ChunkChoice { index, delta, logprobs, finish_reason: finish.map(Reason::name) };
+        events.send(&ChatChunk { choices: vec![choice], ..self.empty_chunk() }).await;
     }
 
-    fn body(&self, object: &str, choices: Value) -> Value {
-        json!({
-            "id": self.id, "object": object, "created": self.created, "model": self.model,
-            "system_fingerprint": super::FINGERPRINT, "choices": choices,
-        })
+    fn empty_chunk(&self) -> ChatChunk {
+        ChatChunk {
+            id: self.id.clone(),
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: self.model.clone(),
+            system_fingerprint: super::FINGERPRINT,
+            choices: Vec::new(),
+            usage: None,
+        }
     }
 }
 
 /// What OpenAI tells of a token.
-pub fn token(served: &Served, logprob: &TokenLogprob) -> Value {
+fn token(served: &Served, logprob: &TokenLogprob) -> TokenTold {
     // JSON has no infinity.
     let one = |id: u32, logprob: f32| {
-        let (text, bytes) = served.token_text(id);
-        json!({ "id": id, "token": text, "bytes": bytes, "logprob": logprob.max(-9999.0) })
+        let (token, bytes) = served.token_text(id);
+        LikelyToken { id, token, bytes, logprob: logprob.max(-9999.0) }
     };
-    let mut token = one(logprob.id, logprob.logprob);
-    token["top_logprobs"] = logprob.top.iter().map(|&(id, logprob)| one(id, logprob)).collect();
-    token
+    let top_logprobs = logprob.top.iter().map(|&(id, logprob)| one(id, logprob)).collect();
+    TokenTold { token: one(logprob.id, logprob.logprob), top_logprobs }
 }
 
-/// What was used, in OpenAI's words.
-pub fn usage(usage: &Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt, "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
-        "prompt_tokens_details": { "cached_tokens": usage.cached },
-        "completion_tokens_details": { "reasoning_tokens": usage.reasoning },
-    })
-}
-
-impl App {
-    /// Renders and encodes a conversation, away from the thread that answers.
-    pub async fn prompt(
-        self: &Arc<App>,
-        served: Arc<Served>,
-        asked: conversation::Asked,
-        entry: &Arc<super::log::Entry>,
-    ) -> Result<Prompt, Failure> {
-        let (prompt, text) = self
-            .compute(move || {
-                let rendered = asked.render(&served)?;
-                let tokens = rendered.encode(&served.tokenizer)?;
-                let text = rendered.text();
-                Ok((Prompt { tokens, rendered: Some(rendered) }, text))
-            })
-            .await?;
-        if self.settings.log_prompts {
-            entry.prompt(text);
+impl UsageTold {
+    /// What was used, in OpenAI's words.
+    pub fn of(usage: &Usage) -> UsageTold {
+        UsageTold {
+            prompt_tokens: usage.prompt,
+            completion_tokens: usage.completion,
+            total_tokens: usage.prompt + usage.completion,
+            prompt_tokens_details: PromptDetails { cached_tokens: usage.cached },
+            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning },
         }
-        Ok(prompt)
     }
 }

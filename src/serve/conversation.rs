@@ -1,14 +1,119 @@
 //! A conversation out of a request's fields, checked, and what the model is given of it.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
+use super::constrained::{Structure, Tools};
 use super::failure::Failure;
 use super::fields::{Fields, wrong};
 use super::served::Served;
 use crate::chat::{CallFormat, Conversation, Message, Options, Rendered};
 
-/// Who may speak.
-const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+/// A conversation, and what a template is told besides.
+#[derive(Deserialize, ToSchema)]
+pub struct ConversationRequest {
+    #[schema(value_type = Vec<ChatMessage>, min_items = 1)]
+    messages: Vec<Value>,
+    #[schema(value_type = Option<Vec<Tool>>)]
+    tools: Option<Vec<Value>>,
+    tool_choice: Option<Value>,
+    /// False ends an answer behind its first call.
+    parallel_tool_calls: Option<bool>,
+    /// Texts to answer from, with `title` and `text`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    documents: Option<Vec<Value>>,
+    reasoning_effort: Option<Effort>,
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+/// How much to think.
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+    Function,
+}
+
+/// What one side said. What holds to this is read as a [`Message`], which keeps what is not known here for the template.
+#[derive(Deserialize, ToSchema)]
+struct ChatMessage {
+    role: Role,
+    content: Option<ChatContent>,
+    #[allow(dead_code)]
+    reasoning_content: Option<String>,
+    tool_calls: Option<Vec<ChatCall>>,
+    #[allow(dead_code)]
+    tool_call_id: Option<String>,
+    #[allow(dead_code)]
+    name: Option<String>,
+}
+
+/// A text, or parts of one.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum ChatContent {
+    Text(String),
+    Parts(Vec<ChatPart>),
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[allow(dead_code)]
+enum ChatPart {
+    Text { text: String },
+}
+
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code)]
+struct ChatCall {
+    id: Option<String>,
+    function: ChatFunction,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code)]
+struct ChatFunction {
+    name: String,
+    /// The text of an object, or the object.
+    arguments: Option<Value>,
+}
+
+/// A function that the model may call. It goes to the template as it came.
+#[derive(Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[allow(dead_code)]
+pub enum Tool {
+    Function { function: ToolFunction },
+}
+
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code)]
+pub struct ToolFunction {
+    name: String,
+    description: Option<String>,
+    /// A JSON schema.
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Value>,
+}
 
 /// A conversation, and how it is rendered.
 #[derive(Clone, Debug)]
@@ -17,25 +122,26 @@ pub struct Asked {
     pub options: Options,
     /// How calls are looked for in the answer; none where there are no tools to call.
     pub calls: Option<CallFormat>,
-    /// One call at most.
-    pub one_call: bool,
+    /// What form the answer must have.
+    pub structure: Structure,
 }
 
 /// Reads `messages`, tools and what a template is told.
 pub fn read(fields: &mut Fields, served: &Served) -> Result<Asked, Failure> {
-    let Some(items) = fields.list("messages")? else {
-        return Err(Failure::field("messages", "is required: a list of messages"));
+    let given: ConversationRequest = fields.take()?;
+    let messages = given.messages.into_iter().enumerate();
+    let messages = messages.map(|(i, item)| message(&format!("messages[{i}]"), item, served));
+    let conversation = Conversation {
+        messages: messages.collect::<Result<_, _>>()?,
+        tools: given.tools.unwrap_or_default(),
+        documents: given.documents.unwrap_or_default(),
     };
-    let messages =
-        items.into_iter().enumerate().map(|(i, item)| message(&format!("messages[{i}]"), item, served));
-    let messages: Vec<Message> = messages.collect::<Result<_, _>>()?;
-    let tools = fields.list("tools")?.unwrap_or_default();
-    let choice = fields.any("tool_choice");
-    let parallel = fields.flag("parallel_tool_calls")?.unwrap_or(true);
-    let documents = fields.list("documents")?.unwrap_or_default();
-    let conversation = Conversation { messages, tools, documents };
-    let variables = variables(fields)?;
-    asked(conversation, choice, parallel, variables, served)
+    let mut variables = given.chat_template_kwargs.unwrap_or_default();
+    if let Some(effort) = given.reasoning_effort {
+        reason(&mut variables, effort);
+    }
+    let parallel = given.parallel_tool_calls.unwrap_or(true);
+    asked(conversation, given.tool_choice, parallel, variables, served)
 }
 
 /// Puts a request together, once its conversation is read.
@@ -62,12 +168,24 @@ pub fn asked(
             return Err(Failure::field(format!("{name}.function.name"), "is required: the function's name"));
         }
     }
+    let mut structure = Structure { one_call: !parallel, ..Structure::default() };
     match choice.as_ref().map(|choice| (choice, choice.as_str())) {
         None | Some((_, Some("auto"))) => {}
         Some((_, Some("none"))) => conversation.tools.clear(),
-        Some((_, Some("required")) | (Value::Object(_), _)) => {
-            let what = "asks for a call in any case, which is not supported: give 'auto' or 'none'";
-            return Err(Failure::unsupported("tool_choice", what));
+        Some((_, Some("required"))) => structure.required = Some(Tools::of(&conversation.tools, None)?),
+        Some((Value::Object(choice), _)) => {
+            if choice.get("type").is_some_and(|kind| kind != "function") {
+                return Err(Failure::unsupported(
+                    "tool_choice.type",
+                    "is no 'function', and nothing else is supported",
+                ));
+            }
+            let name =
+                choice.get("function").map_or_else(|| choice.get("name"), |function| function.get("name"));
+            let Some(name) = name.and_then(Value::as_str) else {
+                return Err(Failure::field("tool_choice.function.name", "is required: the function's name"));
+            };
+            structure.required = Some(Tools::of(&conversation.tools, Some(name))?);
         }
         Some((other, _)) => {
             return Err(wrong("tool_choice", "'auto', 'none', 'required' or an object", other));
@@ -80,7 +198,12 @@ pub fn asked(
     }
     let options = Options { add_generation_prompt: true, variables, ..Options::default() };
     let calls = served.calls.filter(|_| tools);
-    Ok(Asked { conversation, options, calls, one_call: !parallel })
+    structure.offered = conversation.tools.clone();
+    if structure.required.is_some() && calls.is_none() {
+        let what = "asks for a call, and how this model writes calls is not known: give 'auto' or 'none'";
+        return Err(Failure::unsupported("tool_choice", what));
+    }
+    Ok(Asked { conversation, options, calls, structure })
 }
 
 impl Asked {
@@ -94,74 +217,23 @@ fn template(served: &Served) -> Result<&crate::chat::ChatTemplate, Failure> {
     served.template.as_ref().map_err(|error| Failure::request(error.to_string()))
 }
 
-/// What the template is told besides the conversation.
-pub fn variables(fields: &mut Fields) -> Result<Map<String, Value>, Failure> {
-    let mut variables = fields.object("chat_template_kwargs")?.unwrap_or_default();
-    if let Some(effort) = fields.text("reasoning_effort")? {
-        reason(&mut variables, &effort)?;
-    }
-    Ok(variables)
-}
-
 /// Tells the template how much to think.
-pub fn reason(variables: &mut Map<String, Value>, effort: &str) -> Result<(), Failure> {
-    if !["none", "minimal", "low", "medium", "high", "xhigh"].contains(&effort) {
-        let what = format!("is {effort:?}, expected none, minimal, low, medium, high or xhigh");
-        return Err(Failure::field("reasoning_effort", what));
-    }
-    variables.entry("reasoning_effort").or_insert(effort.into());
-    variables.entry("enable_thinking").or_insert((effort != "none").into());
-    Ok(())
+pub fn reason(variables: &mut Map<String, Value>, effort: Effort) {
+    variables.entry("reasoning_effort").or_insert(json!(effort));
+    variables.entry("enable_thinking").or_insert((!matches!(effort, Effort::None)).into());
 }
 
-fn message(name: &str, item: Value, served: &Served) -> Result<Message, Failure> {
-    let Value::Object(mut map) = item else { return Err(wrong(name, "an object", &item)) };
-    let role = match map.get("role") {
-        Some(Value::String(role)) => role.clone(),
-        Some(other) => return Err(wrong(&format!("{name}.role"), "a string", other)),
-        None => {
-            return Err(Failure::field(
-                format!("{name}.role"),
-                format!("is required: one of {}", ROLES.join(", ")),
-            ));
-        }
-    };
-    if !ROLES.contains(&&*role) {
-        return Err(Failure::field(
-            format!("{name}.role"),
-            format!("is {role:?}, expected one of {}", ROLES.join(", ")),
-        ));
-    }
+/// A message that holds to its schema, for the template.
+fn message(name: &str, mut item: Value, served: &Served) -> Result<Message, Failure> {
+    let no_message = |error: serde_json::Error| Failure::field(name, format!("is no message: {error}"));
+    let held = ChatMessage::deserialize(&item).map_err(no_message)?;
     // Few templates know developers.
     let known = served.template.as_ref().is_ok_and(|template| template.text().contains("developer"));
-    if role == "developer" && !known {
-        map.insert("role".into(), json!("system"));
+    if held.role == Role::Developer && !known {
+        item["role"] = json!(Role::System);
     }
-    let calls = map.get("tool_calls").is_some_and(|calls| !calls.is_null());
-    match map.get("content") {
-        Some(Value::String(_)) => {}
-        Some(Value::Array(parts)) => {
-            for (i, part) in parts.iter().enumerate() {
-                let name = format!("{name}.content[{i}]");
-                match part.get("type").and_then(Value::as_str) {
-                    Some("text") if part.get("text").is_some_and(Value::is_string) => {}
-                    Some("text") => {
-                        return Err(Failure::field(format!("{name}.text"), "is required: a string"));
-                    }
-                    Some(kind) => {
-                        let what = format!("is {kind:?}, and only 'text' is supported");
-                        return Err(Failure::unsupported(format!("{name}.type"), what));
-                    }
-                    None => return Err(Failure::field(format!("{name}.type"), "is required: 'text'")),
-                }
-            }
-        }
-        None | Some(Value::Null) if role == "assistant" || calls => {}
-        None | Some(Value::Null) => {
-            return Err(Failure::field(format!("{name}.content"), "is required: a string"));
-        }
-        Some(other) => return Err(wrong(&format!("{name}.content"), "a string or a list of parts", other)),
+    if held.content.is_none() && held.role != Role::Assistant && held.tool_calls.is_none() {
+        return Err(Failure::field(format!("{name}.content"), "is required: a string"));
     }
-    serde_json::from_value(Value::Object(map))
-        .map_err(|error| Failure::field(name, format!("is no message: {error}")))
+    serde_json::from_value(item).map_err(no_message)
 }

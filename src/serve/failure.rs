@@ -3,13 +3,55 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::error::Error;
 use crate::worker::Refused;
 
 /// Seconds after which a client may come again when the queue is full.
 const RETRY_AFTER: u64 = 1;
+
+/// What stands in place of an answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct ErrorBody {
+    error: ErrorTold,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorDetails)]
+struct ErrorTold {
+    message: String,
+    /// The kind of error.
+    r#type: &'static str,
+    /// The field that is wrong.
+    param: Option<String>,
+    code: Option<&'static str>,
+    /// Tokens of a prompt that does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_prompt_tokens: Option<usize>,
+    /// Positions that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_ctx: Option<usize>,
+}
+
+/// The same for Anthropic's clients.
+#[derive(Serialize, ToSchema)]
+pub struct AnthropicError {
+    /// `error`.
+    r#type: &'static str,
+    error: AnthropicErrorTold,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicErrorDetails)]
+struct AnthropicErrorTold {
+    /// The kind of error.
+    r#type: &'static str,
+    message: String,
+}
 
 /// Why there is no answer.
 #[derive(Clone, Debug)]
@@ -28,6 +70,11 @@ pub struct Failure {
 impl Failure {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Failure {
         Failure { status, kind, code: None, param: None, message: message.into(), fit: None }
+    }
+
+    /// How deep in a request it is wrong.
+    pub fn depth(&self) -> usize {
+        self.param.as_ref().map_or(0, |name| name.matches(['.', '[']).count())
     }
 
     /// The request as a whole makes no sense.
@@ -67,6 +114,12 @@ impl Failure {
         Failure::new(status, "timeout_error", message)
     }
 
+    /// The answer takes too long.
+    pub fn slow() -> Failure {
+        let message = "the answer took longer than the server allows (--request-timeout)";
+        Failure::timeout(StatusCode::GATEWAY_TIMEOUT, message)
+    }
+
     /// No key, or a wrong one.
     pub fn key() -> Failure {
         let message = "wrong API key: give the server's in the header Authorization, behind 'Bearer '";
@@ -103,14 +156,16 @@ impl Failure {
 
     /// What OpenAI's clients read.
     pub fn json(&self) -> Value {
-        let mut error = json!({
-            "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
-        });
-        if let Some((needed, available)) = self.fit {
-            error["n_prompt_tokens"] = needed.into();
-            error["n_ctx"] = available.into();
-        }
-        json!({ "error": error })
+        json!(ErrorBody {
+            error: ErrorTold {
+                message: self.message.clone(),
+                r#type: self.kind,
+                param: self.param.clone(),
+                code: self.code,
+                n_prompt_tokens: self.fit.map(|(needed, _)| needed),
+                n_ctx: self.fit.map(|(_, available)| available),
+            }
+        })
     }
 
     /// What Anthropic's clients read.
@@ -122,7 +177,8 @@ impl Failure {
             status if status.is_server_error() => "api_error",
             _ => self.kind,
         };
-        json!({ "type": "error", "error": { "type": kind, "message": self.message } })
+        let error = AnthropicErrorTold { r#type: kind, message: self.message.clone() };
+        json!(AnthropicError { r#type: "error", error })
     }
 
     /// The response to a request at this path, in the form that its clients read.
@@ -173,8 +229,9 @@ impl From<Refused> for Failure {
 }
 
 /// A response of JSON.
-pub fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
+pub fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    // What is sent has texts for keys, and such JSON can always be written.
+    let mut response = Response::new(Body::from(serde_json::to_string(body).unwrap_or_default()));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -1,14 +1,16 @@
 //! The fields of a request's JSON: each is asked for by name, and one that makes no sense is named in the answer.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::failure::Failure;
+use super::schema::Schema;
 
 /// The members of an object. `null` is the same as nothing.
 #[derive(Clone, Debug)]
@@ -60,6 +62,15 @@ impl Fields {
         }
     }
 
+    /// Takes the fields of a type that are there, and holds them to its schema.
+    pub fn take<T: ToSchema + DeserializeOwned + 'static>(&mut self) -> Result<T, Failure> {
+        let schema = Schema::of::<T>();
+        let taken = schema.members().filter_map(|name| Some((name.clone(), self.any(name)?)));
+        let mut taken = Value::Object(taken.collect());
+        schema.check("", &mut taken)?;
+        serde_json::from_value(taken).map_err(|error| Failure::request(error.to_string()))
+    }
+
     /// A field of any type.
     pub fn any(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name).filter(|value| !value.is_null())
@@ -81,71 +92,6 @@ impl Fields {
             Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(other) => Err(wrong(name, "true or false", &other)),
         }
-    }
-
-    /// A number in a range.
-    pub fn number(&mut self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f32>, Failure> {
-        let Some(value) = self.any(name) else { return Ok(None) };
-        let Some(number) = value.as_f64() else { return Err(wrong(name, "a number", &value)) };
-        if !range.contains(&number) {
-            let what = format!("is {number}, expected {} to {}", range.start(), range.end());
-            return Err(Failure::field(name, what));
-        }
-        Ok(Some(number as f32))
-    }
-
-    /// A whole number in a range.
-    pub fn whole(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, Failure> {
-        let Some(value) = self.any(name) else { return Ok(None) };
-        let fraction = value.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15).map(|n| n as i64);
-        match (value.as_i64().or(fraction), &value) {
-            (Some(number), _) if range.contains(&number) => Ok(Some(number)),
-            (_, Value::Number(number)) => {
-                let what =
-                    format!("is {number}, expected a whole number from {} to {}", range.start(), range.end());
-                Err(Failure::field(name, what))
-            }
-            _ => Err(wrong(name, "a whole number", &value)),
-        }
-    }
-
-    /// A list.
-    pub fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, Failure> {
-        match self.any(name) {
-            None => Ok(None),
-            Some(Value::Array(items)) => Ok(Some(items)),
-            Some(other) => Err(wrong(name, "a list", &other)),
-        }
-    }
-
-    /// An object.
-    pub fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Failure> {
-        match self.any(name) {
-            None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(map)),
-            Some(other) => Err(wrong(name, "an object", &other)),
-        }
-    }
-
-    /// A text, or a list of at most `most` texts.
-    pub fn texts(&mut self, name: &str, most: usize) -> Result<Vec<String>, Failure> {
-        let items = match self.any(name) {
-            None => return Ok(Vec::new()),
-            Some(Value::String(text)) => return Ok(vec![text]),
-            Some(Value::Array(items)) => items,
-            Some(other) => return Err(wrong(name, "a string or a list of strings", &other)),
-        };
-        if items.len() > most {
-            return Err(Failure::field(
-                name,
-                format!("has {} strings, expected {most} at most", items.len()),
-            ));
-        }
-        let text = |(i, item)| match item {
-            Value::String(text) => Ok(text),
-            other => Err(wrong(&format!("{name}[{i}]"), "a string", &other)),
-        };
-        items.into_iter().enumerate().map(text).collect()
     }
 
     /// Refuses a field that asks for what is not there.

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use axum::http::StatusCode;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::App;
@@ -13,9 +12,10 @@ use super::params::Params;
 use super::served::Served;
 use crate::cancel::Cancel;
 use crate::chat::{CallFormat, Calls, End, Piece as ReplyPiece, Rendered, Reply, Said};
+use crate::constraint::Constraint;
 use crate::logprobs::Logprobs;
 use crate::scheduler::Finish;
-use crate::worker::{Job, Update};
+use crate::worker::{Job, Update, Wants};
 use std::sync::Arc;
 
 /// What is to be continued.
@@ -24,6 +24,8 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// What a template made of a conversation; none where it is a text.
     pub rendered: Option<Rendered>,
+    /// What the answer must keep to.
+    pub constraint: Option<Constraint>,
 }
 
 /// Everything that is asked for.
@@ -141,8 +143,11 @@ impl Started {
             let mut sampling = wanted.params.sampling.clone();
             sampling.seed = sampling.seed.wrapping_add((choice % wanted.params.choices) as u64);
             cancels.push(cancel.clone());
+            let prompt = &wanted.prompts[choice / wanted.params.choices];
+            sampling.constraint = prompt.constraint.clone();
             jobs.push(Job {
-                tokens: wanted.prompts[choice / wanted.params.choices].tokens.clone(),
+                tokens: prompt.tokens.clone(),
+                wants: Wants::Tokens,
                 sampling,
                 limit: wanted.params.limit,
                 ends: served.ends.clone(),
@@ -175,10 +180,7 @@ impl Started {
         match tokio::time::timeout_at(deadline, self.receiver.recv()).await {
             Ok(Some(update)) => Ok(update),
             Ok(None) => Err(Failure::unavailable("the server is shutting down")),
-            Err(_) => {
-                let message = "the answer took longer than the server allows (--request-timeout)";
-                Err(Failure::timeout(StatusCode::GATEWAY_TIMEOUT, message))
-            }
+            Err(_) => Err(Failure::slow()),
         }
     }
 }
@@ -251,10 +253,15 @@ impl<'s> Generation<'s> {
             Update::Finished(finish) => {
                 // The end token was computed like any other.
                 self.usage.completion += usize::from(finish == Finish::Stopped);
-                let reason = if finish == Finish::Stopped { Reason::Stop } else { Reason::Length };
+                let reason = match finish {
+                    Finish::Stopped | Finish::Complete => Reason::Stop,
+                    Finish::Length | Finish::Context => Reason::Length,
+                };
                 self.finish(n, reason);
             }
             Update::Failed(error) => return Err(error.into()),
+            // Nobody asked for one.
+            Update::Vector(_) => {}
         }
         self.started.entry.used(&self.usage);
         Ok(())

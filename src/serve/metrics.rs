@@ -10,7 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::PATHS;
 use super::generation::Usage;
 use crate::worker::Status;
 
@@ -20,6 +19,8 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Those of routes.
+    paths: Vec<&'static str>,
     requests: Family<Labels, Counter>,
     completion_tokens: Counter,
     first_token: Histogram,
@@ -31,15 +32,18 @@ pub struct Metrics {
     pages: Gauge,
     prompt_tokens: Counter,
     cached_tokens: Counter,
+    drafted_tokens: Counter,
+    accepted_tokens: Counter,
     steps: Counter,
     step_seconds: Counter<f64, AtomicU64>,
     devices_lost: Counter,
 }
 
 impl Metrics {
-    /// All of them at nothing.
-    pub fn new() -> Metrics {
+    /// All of them at nothing. Requests are told apart by these paths.
+    pub fn new(paths: Vec<&'static str>) -> Metrics {
         let metrics = Metrics {
+            paths,
             registry: Registry::with_prefix("wgllm"),
             requests: Family::default(),
             completion_tokens: Counter::default(),
@@ -56,6 +60,8 @@ impl Metrics {
             pages: Gauge::default(),
             prompt_tokens: Counter::default(),
             cached_tokens: Counter::default(),
+            drafted_tokens: Counter::default(),
+            accepted_tokens: Counter::default(),
             steps: Counter::default(),
             step_seconds: Counter::default(),
             devices_lost: Counter::default(),
@@ -74,6 +80,8 @@ impl Metrics {
         all.register("prompt_tokens", "Tokens of prompts that were begun", self.prompt_tokens.clone());
         all.register("cached_tokens", "Those of them that were computed before", self.cached_tokens.clone());
         all.register("completion_tokens", "Tokens that were generated", self.completion_tokens.clone());
+        all.register("drafted_tokens", "Tokens that were drafted (--lookup)", self.drafted_tokens.clone());
+        all.register("accepted_tokens", "Those of them that were right", self.accepted_tokens.clone());
         all.register_with_unit(
             "first_token",
             "From a request to its first token",
@@ -100,7 +108,7 @@ impl Metrics {
     /// A request is over.
     pub fn request(&self, path: &str, status: u16, complete: bool, usage: &Usage) {
         // Paths that anybody may make up have no line of their own.
-        let path = PATHS.iter().find(|known| **known == path).copied().unwrap_or("other");
+        let path = self.paths.iter().find(|known| **known == path).copied().unwrap_or("other");
         let complete = if complete { "true" } else { "false" };
         let labels =
             vec![("path", path.into()), ("status", status.to_string()), ("complete", complete.into())];
@@ -131,6 +139,9 @@ impl Metrics {
         let (prompt, cached) = status.prompt_tokens();
         counter(&self.prompt_tokens, prompt);
         counter(&self.cached_tokens, cached);
+        let (drafted, accepted) = status.drafted_tokens();
+        counter(&self.drafted_tokens, drafted);
+        counter(&self.accepted_tokens, accepted);
         let (steps, seconds) = status.steps();
         counter(&self.steps, steps);
         self.step_seconds.inner().store(seconds.to_bits(), Relaxed);

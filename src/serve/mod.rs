@@ -1,13 +1,16 @@
 //! HTTP: a model behind the endpoints that OpenAI's clients know. The only code that knows axum; a file for each family of endpoints.
 //!
-//! One thread answers connections; another, the [`Worker`], computes. A request passes the `gate`, its `fields` are read and checked by
-//! name, its prompt is made, and `generation` turns what the worker sends into parts, which each endpoint writes in its own way, as
+//! One thread answers connections; another, the [`Worker`], computes. A request passes the `gate`, its `fields` are held to the `schema` of
+//! what they are read into, its prompt is made, and `generation` turns what the worker sends into parts, which each [`Form`](answer::Form) writes in its own way, as
 //! one object or as events (`sse`).
 
+mod answer;
 mod blocks;
 mod chat;
 mod completions;
+mod constrained;
 mod conversation;
+mod embeddings;
 mod failure;
 mod fields;
 mod gate;
@@ -17,10 +20,14 @@ mod listen;
 mod log;
 mod messages;
 mod metrics;
+mod openapi;
 mod page;
 mod params;
 mod responses;
+mod route;
+mod schema;
 mod served;
+mod source;
 mod sse;
 mod text;
 
@@ -31,43 +38,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post};
 
 pub use listen::{Address, Listener};
 pub use log::{Lines, LogFormat};
 pub use served::Served;
 
 use crate::sampler::Sampling;
-use crate::worker::{State, Worker};
+use crate::worker::{Pooling, State, Worker};
 use failure::Failure;
 use fields::Fields;
 use log::Entry;
 use metrics::Metrics;
+use route::{Route, routes};
 
 /// What changes an answer besides the request.
 const FINGERPRINT: &str = concat!("wgllm-", env!("CARGO_PKG_VERSION"));
-
-/// All paths without parameters.
-const PATHS: &[&str] = &[
-    "/",
-    "/health",
-    "/v1/health",
-    "/ready",
-    "/metrics",
-    "/props",
-    "/models",
-    "/v1/models",
-    "/tokenize",
-    "/detokenize",
-    "/apply-template",
-    "/chat/completions",
-    "/v1/chat/completions",
-    "/completions",
-    "/v1/completions",
-    "/v1/responses",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-];
 
 /// How to serve.
 #[derive(Clone)]
@@ -86,6 +71,8 @@ pub struct Settings {
     pub drain_time: Duration,
     /// Connections at once.
     pub connections: usize,
+    /// Whether vectors are computed instead of answers, by a model that ends with its hidden state; and how they are made.
+    pub embeddings: Option<Pooling>,
     /// How tokens are chosen where a request says nothing.
     pub sampling: Sampling,
     /// How lines about requests look.
@@ -106,6 +93,7 @@ impl Default for Settings {
             request_time: Duration::from_secs(600),
             drain_time: Duration::from_secs(30),
             connections: 1024,
+            embeddings: None,
             sampling: Sampling::default(),
             log_format: LogFormat::Text,
             lines: None,
@@ -158,13 +146,9 @@ impl App {
         let done = tokio::task::spawn_blocking(work).await;
         done.unwrap_or_else(|_| Err(Failure::internal("the request failed in an unknown way")))
     }
-
-    /// Unix seconds.
-    fn now(&self) -> u64 {
-        now()
-    }
 }
 
+/// Unix seconds.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
@@ -176,7 +160,8 @@ pub struct Server(Arc<App>);
 impl Server {
     /// A server whose `worker` puts its model into `place` when it is there.
     pub fn new(settings: Settings, worker: Worker, place: Place) -> Server {
-        let metrics = Arc::new(Metrics::new());
+        let paths = routes().into_iter().map(|route| route.path).filter(|path| !path.contains('{'));
+        let metrics = Arc::new(Metrics::new(paths.collect()));
         Server(Arc::new(App {
             settings,
             worker,
@@ -205,26 +190,10 @@ impl Server {
 
     fn router(&self) -> Router {
         let app = self.0.clone();
-        Router::new()
-            .route("/", get(page::page))
-            .route("/health", get(info::health))
-            .route("/v1/health", get(info::health))
-            .route("/ready", get(info::ready))
-            .route("/metrics", get(info::metrics))
-            .route("/props", get(info::props))
-            .route("/models", get(info::models))
-            .route("/v1/models", get(info::models))
-            .route("/v1/models/{*name}", get(info::model))
-            .route("/tokenize", post(text::tokenize))
-            .route("/detokenize", post(text::detokenize))
-            .route("/apply-template", post(text::apply_template))
-            .route("/chat/completions", post(chat::completions))
-            .route("/v1/chat/completions", post(chat::completions))
-            .route("/completions", post(completions::completions))
-            .route("/v1/completions", post(completions::completions))
-            .route("/v1/responses", post(responses::responses))
-            .route("/v1/messages", post(messages::messages))
-            .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        let route = |router: Router<Arc<App>>, route: Route| router.route(route.path, route.handler);
+        routes()
+            .into_iter()
+            .fold(Router::new(), route)
             .fallback(async |uri: Uri| Failure::path(uri.path()))
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
                 Failure::method(method.as_str(), uri.path())

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::chat::{CallFormat, ChatTemplate};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::grammar::Grammars;
 use crate::tokenizer::Tokenizer;
 
 /// A model behind a worker.
@@ -20,8 +21,12 @@ pub struct Served {
     pub template: Result<ChatTemplate>,
     /// How it writes calls of tools, if its template says so.
     pub calls: Option<CallFormat>,
+    /// What makes constraints for its vocabulary, once somebody asks for one.
+    grammars: OnceLock<Result<Grammars>>,
     /// The tokens at which it ends.
     pub ends: Arc<BTreeSet<u32>>,
+    /// Numbers of what its graph ends with: of an embedding, where it ends with the hidden state.
+    pub width: usize,
     /// Positions of a sequence at most.
     pub context: usize,
     /// Positions that it was made for.
@@ -56,12 +61,22 @@ impl Served {
             tokenizer,
             template,
             calls,
+            grammars: OnceLock::new(),
+            width: engine.model.graph.shape(engine.model.graph.output()).cols,
             context: engine.plan.context,
             trained_context: engine.model.context_length,
             architecture: architecture.unwrap_or_default().into(),
             device: engine.backend.device().name,
             bytes: engine.backend.memory().weights,
         })
+    }
+
+    /// What makes constraints for its vocabulary: the first time this takes long.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the vocabulary cannot be used.
+    pub fn grammars(&self) -> Result<&Grammars> {
+        self.grammars.get_or_init(|| Grammars::new(&self.tokenizer)).as_ref().map_err(Error::clone)
     }
 
     /// What a token is, for people and for programs.

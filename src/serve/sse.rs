@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header};
 use hyper::body::Frame;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -28,7 +29,9 @@ pub struct Events(Sender<Bytes>);
 
 impl Events {
     /// Sends an event without a name. That nobody reads any more shows elsewhere: whoever sends is dropped then.
-    pub async fn send(&self, data: &Value) {
+    pub async fn send(&self, data: &impl Serialize) {
+        // What is sent has texts for keys, and such JSON can always be written.
+        let data = serde_json::to_string(data).unwrap_or_default();
         self.text(format!("data: {data}\n\n")).await;
     }
 

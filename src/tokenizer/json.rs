@@ -71,23 +71,36 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Model`] names the file and what in it is missing, damaged or not understood, or an id beyond `vocab`.
     pub fn from_json(path: &Path, roles: &Roles, vocab: Option<usize>) -> Result<Tokenizer> {
-        let bad = |what: String| Error::Model(format!("{}: {what}", path.display()));
         let read = |path: &Path| {
             std::fs::read(path).map_err(|error| Error::Other(format!("{}: {error}", path.display())))
         };
         let bytes = read(path)?;
-        let json: Value =
-            serde_json::from_slice(&bytes).map_err(|error| bad(format!("not JSON: {error}")))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|error| bad(format!("not a tokenizer that is understood: {error}")))?;
-        // A prompt is neither cut off nor filled up, whatever the file says of training.
-        inner.with_truncation(None).map_err(|error| bad(error.to_string()))?.with_padding(None);
         let beside = path.with_file_name("tokenizer_config.json");
         let config: Value = match beside.is_file() {
             true => serde_json::from_slice(&read(&beside)?)
                 .map_err(|error| Error::Model(format!("{}: not JSON: {error}", beside.display())))?,
             false => Value::Null,
         };
+        Tokenizer::from_json_text(&bytes, &config, &path.display().to_string(), roles, vocab)
+    }
+
+    /// The same of a text, with the `tokenizer_config.json` that belongs to it, or null; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_json`].
+    pub fn from_json_text(
+        bytes: &[u8],
+        config: &Value,
+        name: &str,
+        roles: &Roles,
+        vocab: Option<usize>,
+    ) -> Result<Tokenizer> {
+        let bad = |what: String| Error::Model(format!("{name}: {what}"));
+        let json: Value = serde_json::from_slice(bytes).map_err(|error| bad(format!("not JSON: {error}")))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|error| bad(format!("not a tokenizer that is understood: {error}")))?;
+        // A prompt is neither cut off nor filled up, whatever the file says of training.
+        inner.with_truncation(None).map_err(|error| bad(error.to_string()))?.with_padding(None);
 
         let all: HashMap<String, u32> = inner.get_vocab(true);
         let count = all.values().max().map_or(0, |&last| last as usize + 1);
@@ -152,7 +165,7 @@ impl Tokenizer {
         })?;
         let mut tokenizer = Tokenizer {
             model: "json".into(),
-            pre: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            pre: Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned(),
             words: Words::Json(Box::new(Json(Mutex::new(inner)))),
             specials: Specials::none(),
             pieces,

@@ -33,6 +33,8 @@ use vocabulary::{Defaults, Vocabulary};
 
 /// Where a checkpoint has its tokenizer.
 const JSON: &str = "tokenizer.json";
+/// The key under which a GGUF file has one.
+pub(crate) const EMBEDDED: &str = "tokenizer.huggingface.json";
 
 /// A tokenizer built from the metadata of one GGUF file.
 #[derive(Debug)]
@@ -81,6 +83,9 @@ impl Tokenizer {
             return folder.join(JSON).is_file();
         }
         let meta = file.metadata();
+        if meta.get(EMBEDDED).is_some() && meta.get("tokenizer.ggml.model").is_none() {
+            return true;
+        }
         match meta.get("tokenizer.ggml.model").map(|model| model.str()) {
             Some(model) => !matches!(model, Some("none" | "no_vocab")),
             None => meta.get("tokenizer.ggml.tokens").is_some(),
@@ -116,7 +121,18 @@ impl Tokenizer {
         let mut warnings = Vec::new();
         let (model, pre, defaults) = match meta.str("tokenizer.ggml.model")? {
             Some("none" | "no_vocab") => return Ok(None),
-            None if meta.strings("tokenizer.ggml.tokens")?.is_none() => return Ok(None),
+            None if meta.strings("tokenizer.ggml.tokens")?.is_none() => {
+                let Some(text) = meta.str(EMBEDDED)? else { return Ok(None) };
+                let roles = Roles::from_metadata(meta)?;
+                return Tokenizer::from_json_text(
+                    text.as_bytes(),
+                    &serde_json::Value::Null,
+                    EMBEDDED,
+                    &roles,
+                    None,
+                )
+                .map(Some);
+            }
             None => return Err(Error::Model("tokenizer.ggml.model is missing, but there are tokens".into())),
             Some("llama") => ("llama", None, vocabulary::SPM),
             Some("gpt2") => {
@@ -257,9 +273,19 @@ impl Tokenizer {
         self.controls.get(&id).map(|text| &**text)
     }
 
+    /// The control token with this text.
+    pub fn control_token(&self, text: &str) -> Option<u32> {
+        self.controls.iter().find(|(_, control)| &***control == text).map(|(&id, _)| id)
+    }
+
     /// Whether [`Encode::bos`] adds BOS.
     pub fn adds_bos(&self) -> bool {
         self.adds_bos
+    }
+
+    /// Whether a prompt gets EOS behind, where nothing else is asked for.
+    pub fn adds_eos(&self) -> bool {
+        self.adds_eos
     }
 
     /// `tokenizer.ggml.model`.

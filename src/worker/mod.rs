@@ -5,6 +5,7 @@
 //! Where positions run out, what is kept goes first, the least recently used before all; then the job that began last waits again and is
 //! computed anew from its tokens. A device that is lost is opened again, and every job goes on from its tokens. Knows tokens, not text.
 
+mod pooling;
 mod prefixes;
 mod status;
 
@@ -22,6 +23,8 @@ use crate::logprobs::Logprobs;
 use crate::sampler::{Sampling, no_token};
 use crate::scheduler::{Event, Finish, Request, Scheduler};
 
+use pooling::Pool;
+pub use pooling::Pooling;
 use prefixes::{Kept, Place};
 pub use status::{State, Status};
 
@@ -36,6 +39,8 @@ const LIVES: u32 = 2;
 pub struct Job {
     /// The whole prompt.
     pub tokens: Vec<u32>,
+    /// What is wanted of it.
+    pub wants: Wants,
     /// How the following tokens are chosen.
     pub sampling: Sampling,
     /// How many are wanted at most; as many as fit where there is no number.
@@ -46,6 +51,21 @@ pub struct Job {
     pub cancel: Cancel,
     /// Told of everything, on the worker's thread; it should be quick.
     pub sink: Sink,
+}
+
+/// What is wanted of a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wants {
+    /// The tokens that follow it.
+    #[default]
+    Tokens,
+    /// One vector of what the graph ends with for each of its tokens.
+    Vector {
+        /// How it is made.
+        pooling: Pooling,
+        /// Numbers of a row.
+        width: usize,
+    },
 }
 
 /// Takes what becomes of a job.
@@ -66,6 +86,8 @@ pub enum Update {
         /// How likely it was, where that was asked for.
         logprobs: Option<Logprobs>,
     },
+    /// The vector of the prompt, of length 1.
+    Vector(Vec<f32>),
     /// No more comes. [`Finish::Stopped`] is an end token, which is not handed out.
     Finished(Finish),
     /// It cannot be computed.
@@ -80,6 +102,8 @@ pub struct Opened {
     pub plan: RuntimeConfig,
     /// How many tokens there are.
     pub vocab: usize,
+    /// Tokens of a draft at most ([`Scheduler::look_up`]).
+    pub lookup: usize,
 }
 
 /// Opens the model, on the worker's thread: once at the beginning, and again where the device was lost.
@@ -244,6 +268,10 @@ impl Running {
                 self.ended = true;
                 self.tell(Update::Failed(no_token()))
             }
+            Event::Failed(what) => {
+                self.ended = true;
+                self.tell(Update::Failed(Error::Other(what)))
+            }
         }
     }
 }
@@ -276,10 +304,14 @@ impl Inner {
                 .unwrap_or_else(|_| Err(Error::Other("opening the model failed in an unknown way".into())));
             let error = match opened {
                 Ok(mut opened) => {
-                    failed = 0;
-                    self.status.ready(opened.plan.pages);
                     let backend = opened.backend.as_mut();
                     let mut scheduler = Scheduler::new(backend, opened.plan, opened.vocab);
+                    if let Err(error) = scheduler.look_up(opened.lookup) {
+                        self.fail_all(&error);
+                        return self.status.ended(Some(error));
+                    }
+                    failed = 0;
+                    self.status.ready(opened.plan.pages);
                     match self.steps(&mut scheduler) {
                         End::Done => return self.status.ended(None),
                         End::Lost(error) => {
@@ -316,10 +348,13 @@ impl Inner {
             self.admit(scheduler);
             self.make_room(scheduler);
             self.status.now(self.running.len(), self.waiting.len(), scheduler.free_pages());
+            if let Some(end) = self.vectors(scheduler) {
+                return end;
+            }
             if self.running.is_empty() {
                 continue;
             }
-            let start = Instant::now();
+            let (start, drafts) = (Instant::now(), scheduler.drafts());
             let running = &mut self.running;
             let advanced = catch_unwind(AssertUnwindSafe(|| {
                 scheduler.advance(&mut |slot, event| {
@@ -327,6 +362,7 @@ impl Inner {
                 })
             }));
             self.status.step(start.elapsed());
+            self.status.drafts(scheduler.drafts() - drafts);
             match advanced {
                 Ok(Ok(())) => {}
                 Ok(Err(error @ Error::Lost(_))) => return End::Lost(error),
@@ -340,6 +376,40 @@ impl Inner {
             }
             self.take_ended(scheduler);
         }
+    }
+
+    /// Computes the jobs that want vectors, one after the other.
+    fn vectors(&mut self, scheduler: &mut Scheduler<'_>) -> Option<End> {
+        for running in &mut self.running {
+            let Wants::Vector { pooling, width } = running.job.wants else { continue };
+            if running.ended {
+                continue;
+            }
+            // Of what is there already there would be no rows.
+            scheduler.truncate(running.slot, 0);
+            let (start, mut pool) = (Instant::now(), Pool::new(pooling, width));
+            let (slot, tokens) = (running.slot, &running.job.tokens);
+            let computed = catch_unwind(AssertUnwindSafe(|| {
+                scheduler.logits(slot, tokens, &mut |rows| pool.push(rows))
+            }));
+            self.status.step(start.elapsed());
+            running.ended = !matches!(computed, Ok(Err(Error::Lost(_))));
+            match computed {
+                Ok(Ok(())) => {
+                    running.tell(Update::Vector(pool.normalised()));
+                    running.tell(Update::Finished(Finish::Length));
+                }
+                Ok(Err(error @ Error::Lost(_))) => return Some(End::Lost(error)),
+                Ok(Err(error)) => drop(running.tell(Update::Failed(error))),
+                Err(_) => {
+                    let error = Error::Other("a step of the model failed in an unknown way".into());
+                    running.tell(Update::Failed(error.clone()));
+                    return Some(End::Lost(error));
+                }
+            }
+        }
+        self.take_ended(scheduler);
+        None
     }
 
     /// Takes the jobs that have come, and waits for one where there is nothing else to do; false where there will be none.

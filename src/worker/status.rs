@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::lookup::Drafts;
 
 /// How far the worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Status {
     steps: AtomicU64,
     step_us: AtomicU64,
     lost: AtomicU64,
+    drafted: AtomicU64,
+    accepted: AtomicU64,
 }
 
 impl Status {
@@ -81,6 +84,11 @@ impl Status {
     /// Batches that were collected, and the seconds that they took.
     pub fn steps(&self) -> (u64, f64) {
         (self.steps.load(Relaxed), self.step_us.load(Relaxed) as f64 / 1e6)
+    }
+
+    /// Tokens that were drafted, and how many of them were right.
+    pub fn drafted_tokens(&self) -> (u64, u64) {
+        (self.drafted.load(Relaxed), self.accepted.load(Relaxed))
     }
 
     /// How often the device was lost.
@@ -130,6 +138,11 @@ impl Status {
     pub(super) fn begun(&self, prompt: usize, cached: usize) {
         self.prompt_tokens.fetch_add(prompt as u64, Relaxed);
         self.cached_tokens.fetch_add(cached as u64, Relaxed);
+    }
+
+    pub(super) fn drafts(&self, drafts: Drafts) {
+        self.drafted.fetch_add(drafts.drafted as u64, Relaxed);
+        self.accepted.fetch_add(drafts.accepted as u64, Relaxed);
     }
 
     pub(super) fn step(&self, took: Duration) {

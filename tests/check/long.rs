@@ -12,7 +12,11 @@ use crate::{Outcome, agrees, run_from};
 
 /// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from a span of 128 to the next.
 fn before(head_dim: usize) -> u32 {
-    if head_dim < 128 { 1022 } else { 510 }
+    match head_dim {
+        ..128 => 1022,
+        128..256 => 510,
+        _ => 254,
+    }
 }
 
 const DECODED: usize = 4;
@@ -31,6 +35,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         ("7 heads for each of keys", Llama { heads: 7, kv_heads: 1, width: Some(96), ..base() }),
         ("8 heads for each of keys", Llama { heads: 16, kv_heads: 2, head_dim: 16, ..base() }),
         ("heads of 20", Llama { head_dim: 20, width: Some(64), ..base() }),
+        ("biases", Llama { biases: true, ..base() }),
         ("heads of 128", Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() }),
         ("heads of 256", Llama { head_dim: 256, heads: 2, kv_heads: 1, ..base() }),
     ];

@@ -6,6 +6,7 @@
 mod adapters;
 #[path = "../common/blocks.rs"]
 mod blocks;
+mod experts;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 #[path = "../common/gguf_file.rs"]
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         let all = [
             tiny::trials,
             golden::trials,
+            experts::trials,
             kv::trials,
             long::trials,
             many::trials,

@@ -51,6 +51,17 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("short_conv", "2u * CHANNELS + c", "CHANNELS + c"),
     ("short_conv", "w[c * TAPS + i]", "w[c * TAPS + (TAPS - 1u - i)]"),
     ("recurrent", "step[1u + r].z > 0u", "step[1u + r].z > 100u"),
+    ("recurrent_chunk", "product *= keeps[n];", ""),
+    ("recurrent_chunk", "product *= keeps[n - 1u];", ""),
+    ("recurrent_chunk", "* shares[n] * of_k(n)", "* of_k(n)"),
+    ("recurrent_chunk", "until[own_row] = last * of_own", "until[own_row] = of_own"),
+    ("recurrent_chunk", "SIDE + n] = -sum", "SIDE + n] = sum"),
+    ("recurrent_chunk", "exp(-b[row", "exp(-0.0 * b[row"),
+    ("recurrent_scan", "v - by_row * of_k", "v"),
+    ("recurrent_scan", "o += through[head] * v;", ""),
+    ("recurrent_scan", "s[0] *= keep;", ""),
+    ("recurrent_scan", "head % KEY_HEADS, DELTA", "head / (HEADS / KEY_HEADS), DELTA"),
+    ("recurrent_scan", "state[at] = s[i]", "state[at] = 1.01 * s[i]"),
     ("gated_norm", "if (GATE_FIRST == 1u)", "if (GATE_FIRST == 2u)"),
     ("gated_norm", "* activate_one(0u, z[start + c])", "* z[start + c]"),
     ("gated_norm", "group % WEIGHT_GROUPS", "0u"),
@@ -59,15 +70,15 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("matmul_int8", "sum *= row_scales[share + i]", "sum *= row_scales[share]"),
     ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
     ("matmul_matrix", "value += added;", "value -= added;"),
-    ("matmul_matrix", "activate(ACT, value) * factor", "value * factor"),
+    ("matmul_matrix", "activate(ACT, gates_of(value))", "gates_of(value)"),
     ("matmul_few", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
     ("matmul_few", "for (var s = 1u; s < SHARES; s++)", "for (var s = 2u; s < SHARES; s++)"),
-    ("matmul_few", "value = activate(ACT, value) * factor", "value *= factor"),
+    ("matmul_few", "activate(ACT, gates_of(value))", "gates_of(value)"),
     ("halves", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.05 * EPS + 1e-2"),
     ("attend_matrix", "vec4(p0 + 4u * i)", "vec4(p0 + 4u * i + 1u)"),
     ("attend_matrix", "tile_put((PAGE + t / FOURS) * LINE", "tile_put((PAGE + (t / FOURS ^ 1u)) * LINE"),
     ("attend", "total = 1.0;", "total = 0.9;"),
-    ("attend_decode", "total = exp(sinks[h] - largest);", "total = 0.0;"),
+    ("attend_decode", "total = exp(sink_of(h) - largest);", "total = 0.0;"),
     ("gate", "vec4<f32>(LIMIT)) + SHIFT", "vec4<f32>(LIMIT))"),
     ("attend", "last - last % max(CHUNK, 1u)", "0u"),
     ("attend_decode", "last - last % max(CHUNK, 1u)", "0u"),
@@ -88,6 +99,36 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("rope", "start + FIRST +", "start +", "deepseek3"),
     ("expert_matvec", "sum *= route", "sum += 0.0 * route", "llama4"),
     ("combine", "WEIGHTED == 1u", "WEIGHTED == 2u", "gpt-oss"),
+    ("matvec", "expert_weight = route[at + SHARES];", "expert_weight = 1.0;", "llama4"),
+    ("matvec", "return route[route_at + STRETCHES + k];", "return 1.0;", "gpt-oss"),
+    ("matvec", "weight_of(k) * bias[expert_row(k) + n]", "weight_of(k) * bias[n]", "gpt-oss"),
+    ("matvec", "rows_of(n) - FIRST_ROW", "vec2<u32>(n, n)", "gpt-oss"),
+    ("matvec", "* norm_weight[at]", "* norm_weight[0]", "gpt-oss"),
+    ("matvec", "expert_row(k), k, unit", "expert_row(0u), k, unit", "qwen3moe"),
+    ("attend_decode", "turned *= scale;", "turned *= 1.01 * scale;", "qwen3"),
+    ("attend_decode", "own_weight * own_number(n)", "0.0 * own_number(n)", "gemma3"),
+    ("attend_decode", "select(-turn.y, turn.y, second == 1u)", "turn.y", "gptneox"),
+    ("attend_decode", "key_pack(turned,", "key_pack(1.01 * turned,", "qwen2"),
+    ("attend_decode", "value_pack(turned,", "value_pack(1.01 * turned,", "qwen2"),
+    ("attend_decode", "count = select(all, KV_HEADS * HEAD_DIM, which == 1u);", "", "olmo2"),
+    ("attend_decode", "turned *= weights_of;", "", "hunyuan-dense"),
+    ("attend_decode", "value /= 1.0 + exp(-gate_of(r, h, n));", "", "qwen35"),
+    ("heads", "x[start + HEAD_DIM + i];", "x[start + i];", "qwen35"),
+    ("heads", "WHOLE == 1u && !is_value", "WHOLE == 2u && !is_value", "olmo2"),
+    ("embed", "value = FACTOR * unit", "value = unit", "gemma3"),
+    ("matvec", "(FACTOR * scale())", "scale()", "granite"),
+];
+/// The same of many rows of quantised models.
+const OF_EXPERTS: &[(&str, &str, &str, &str)] = &[
+    ("expert_tiles", "1u)] = i;", "1u)] = i ^ 1u;", "gpt-oss-MXFP4_MOE"),
+    ("expert_tiles", "y[4u * tile] = e;", "y[4u * tile] = 0u;", "mixtral-Q4_0"),
+    ("matmul_matrix", "return tile_expert * EXPERT_ROWS;", "return 0u;", "gpt-oss-MXFP4_MOE"),
+    ("matmul_matrix", "return y_row(r) / X_SHARES;", "return 0u;", "mixtral-Q4_0"),
+    ("matmul_matrix", "gates_of(value)", "value", "gpt-oss-MXFP4_MOE"),
+    ("matmul_int8", "return tile_expert * EXPERT_ROWS;", "return 0u;", "qwen3moe-Q5_0"),
+    ("matmul_int8", "x_row(min(r0 + t / CHUNK", "(min(r0 + t / CHUNK", "mixtral-Q8_0"),
+    ("halves", "r % SHARES * (COLS / 4u)", "0u", "mixtral-Q4_0"),
+    ("combine", "sum += residual", "sum -= residual", "mixtral-Q4_0"),
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -107,9 +148,11 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         Trial::test(name, move || {
             // Few rows do not come to these.
             let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&mutation.0);
+            let many =
+                matrix || ["matmul", "recurrent_"].iter().any(|of_many| mutation.0.starts_with(of_many));
             let rows = match mutation.0 {
                 "matmul_matrix" => 280,
-                kernel if matrix || kernel.starts_with("matmul") => 81,
+                _ if many => 81,
                 _ => 9,
             };
             let no_coop = mutation.0 == "matmul_int8";
@@ -130,7 +173,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
                 (mistral3, Precision::F32, true),
                 (mistral3, Precision::Fast, false),
             ] {
-                let kernels = ["short_conv", "recurrent", "gated_norm", "part"];
+                let kernels =
+                    ["short_conv", "recurrent", "recurrent_chunk", "recurrent_scan", "gated_norm", "part"];
                 // Only hybrids come to their kernels, and to no others of their own.
                 if kernels.contains(&mutation.0) != [lfm2, qwen35, granite].contains(&bytes) {
                     continue;
@@ -149,13 +193,34 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         let ignored = !path.is_file();
         let noticed = move || {
             let masks = Masks { mutation: Some((kernel, from, to)), ..HARDWARE };
-            let options = Options { masks, ..target.options(Precision::F32) };
-            match run(Gguf::open(&path)?, &options, 500, 9)?.failed() {
-                0 => Err("every node agreed".into()),
-                _ => Ok(()),
+            for unfused in [false, true] {
+                let options = Options { masks, unfused, ..target.options(Precision::F32) };
+                if run(Gguf::open(&path)?, &options, 500, 9)?.failed() > 0 {
+                    return Ok(());
+                }
             }
+            Err("every node agreed".into())
         };
         Trial::test(name, noticed).with_ignored_flag(ignored)
     };
-    MUTATIONS.iter().map(trial).chain(OF_MODELS.iter().map(of_model)).collect()
+    let of_experts =
+        |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
+            let path = fixtures().join("models-quant").join(format!("{model}.gguf"));
+            let target = target.clone();
+            let name =
+                format!("{kernel} with \"{to}\" is noticed of many rows of {model} on {}", target.label);
+            let ignored = !path.is_file();
+            let noticed = move || {
+                let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
+                let masks = Masks { mutation, no_coop, emulated_matrices: !no_coop, ..HARDWARE };
+                let options = Options { masks, ..target.options(Precision::Fast) };
+                match run(Gguf::open(&path)?, &options, 500, 75)?.failed() {
+                    0 => Err("every node agreed".into()),
+                    _ => Ok(()),
+                }
+            };
+            Trial::test(name, noticed).with_ignored_flag(ignored)
+        };
+    let models = OF_MODELS.iter().map(of_model).chain(OF_EXPERTS.iter().map(of_experts));
+    MUTATIONS.iter().map(trial).chain(models).collect()
 }

@@ -84,6 +84,8 @@ fn models() -> Vec<(String, GgufFile, u32)> {
         ("heads of 288", Llama { head_dim: 288, heads: 2, kv_heads: 1, ..base() }),
         ("heads of 512", Llama { head_dim: 512, heads: 1, kv_heads: 1, ..base() }),
         ("heads of 256", Llama { head_dim: 256, heads: 2, kv_heads: 1, ..base() }),
+        ("heads of 128 and biases", Llama { head_dim: 128, heads: 2, kv_heads: 1, biases: true, ..base() }),
+        ("heads of 256 and biases", Llama { head_dim: 256, heads: 2, kv_heads: 1, biases: true, ..base() }),
         ("a feed-forward of 172 in F16", Llama { ffn: 172, ..base() }),
         (
             "odd sizes",

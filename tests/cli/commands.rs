@@ -225,6 +225,9 @@ pub fn bench() -> Outcome {
         "pct_bandwidth",
         "read_bandwidth",
         "cpu_ops",
+        "n_lookup",
+        "draft_n",
+        "draft_n_accepted",
     ];
     let keys: Option<Vec<&str>> = json[0].as_object().map(|o| o.keys().map(String::as_str).collect());
     equal(keys.as_deref(), Some(KEYS))?;

@@ -21,11 +21,14 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("the_carried_model_tells_its_story_word_for_word", run::story),
         Trial::test("json_has_every_key_and_the_same_text", run::json),
+        Trial::test("drafts_change_no_text", run::lookup),
         Trial::test("a_generation_ends_for_the_reason_it_says", run::reasons),
         Trial::test("ignore_eos_makes_the_end_token_impossible", run::ignore_eos),
         Trial::test("the_same_seed_gives_the_same_text", run::seed),
         Trial::test("keys_and_values_are_kept_as_they_were_asked_to_be", run::kept),
         Trial::test("a_prompt_comes_from_the_line_a_file_or_standard_input", run::prompts),
+        Trial::test("an_answer_has_the_form_that_is_asked_for", run::form)
+            .with_ignored_flag(cfg!(not(feature = "grammar"))),
         Trial::test("auto_says_that_it_chose_the_cpu", run::fallback),
         Trial::test("mistakes_have_their_exit_code_and_say_what_to_do", mistakes::mistakes),
         Trial::test("nothing_that_a_file_says_steers_the_terminal", mistakes::steering),

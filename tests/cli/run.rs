@@ -69,7 +69,19 @@ pub fn json() -> Outcome {
         ("/device", &["name", "api", "driver", "features"]),
         ("/placement", &["layers_run", "block_count", "cpu_nodes", "dispatches_per_token"]),
         ("/memory", &["weights", "kv", "type_k", "type_v", "scratch", "peak_rss"]),
-        ("/timings", &["load_ms", "pipelines_ms", "ttft_ms", "prefill_tps", "decode_tps", "bandwidth_share"]),
+        (
+            "/timings",
+            &[
+                "load_ms",
+                "pipelines_ms",
+                "ttft_ms",
+                "prefill_tps",
+                "decode_tps",
+                "bandwidth_share",
+                "draft_n",
+                "draft_n_accepted",
+            ],
+        ),
     ];
     for (at, expected) in members {
         let object = json.pointer(at).and_then(Value::as_object);
@@ -77,6 +89,47 @@ pub fn json() -> Outcome {
         equal(keys.as_deref(), Some(expected))?;
     }
     Ok(())
+}
+
+/// Drafts change nothing but the time that it takes: wherever the text ends, and however its tokens are chosen.
+pub fn lookup() -> Outcome {
+    let told = format!("{PROMPT}{STORY} {PROMPT}{}", &STORY[..60]);
+    let cases: [&[&str]; 6] = [
+        &["--temp", "0", "-n", "60"],
+        &["--temp", "0", "-n", "60", "--stop", " yummy food"],
+        &["--temp", "0", "-n", "60", "--repeat-penalty", "1.1"],
+        &["--temp", "0.6", "-n", "60", "-s", "3"],
+        &["--temp", "0.6", "-n", "60", "-s", "4", "--stop", "mom"],
+        &["--temp", "0", "-n", "11"],
+    ];
+    let mut accepted = 0;
+    for prompt in [PROMPT, &told] {
+        for args in cases {
+            let run = |lookup: &str| {
+                let with = ["-p", prompt, "--precision", "f32", "--json", "--lookup", lookup];
+                on_cpu(&[&with, args].concat()).and_then(|run| Ok((parse(&run.out)?, run.err)))
+            };
+            let (without, _) = run("0")?;
+            let (with, said) = run("8")?;
+            for key in ["text", "tokens", "finish_reason"] {
+                must(with[key] == without[key], || {
+                    format!("{args:?}, {key}: {} with drafts, {} without", with[key], without[key])
+                })?;
+            }
+            equal(without["timings"]["draft_n"].as_u64(), Some(0))?;
+            let [drafted, right] =
+                ["draft_n", "draft_n_accepted"].map(|key| with["timings"][key].as_u64().unwrap_or(0));
+            must(right <= drafted, || format!("{right} of {drafted} accepted"))?;
+            if drafted > 0 {
+                contains(&said, &format!(" % of {drafted} drafted token"))?;
+            }
+            accepted += right;
+        }
+    }
+    must(accepted > 10, || format!("{accepted} drafted tokens were accepted in all"))?;
+    let run = wgllm(&["-m", MODEL, "-p", "a", "--lookup", "64"]);
+    equal(run.code, Some(2))?;
+    contains(&run.err, "63 at most")
 }
 
 pub fn reasons() -> Outcome {
@@ -311,4 +364,32 @@ pub fn no_arguments() -> Outcome {
     must(run.out.starts_with(PROMPT) && run.out.len() > 100, || format!("no story: {:?}", run.out))?;
     contains(&run.err, "no prompt: a story begins")?;
     contains(&run.err, " · seed ")
+}
+
+pub fn form() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).map(|()| path.display().to_string())
+    };
+    let schema = r#"{"type":"object","properties":{"n":{"type":"integer","minimum":1,"maximum":9}},"required":["n"],"additionalProperties":false}"#;
+    for given in [schema, &write("schema.json", schema)?] {
+        let json = parse(&on_cpu(&["-p", PROMPT, "--temp", "1", "-s", "3", "-j", given, "--json"])?.out)?;
+        let answer = parse(json["text"].as_str().unwrap_or_default())?;
+        must(answer["n"].as_u64().is_some_and(|n| (1..10).contains(&n)), || answer.to_string())?;
+        equal(json["finish_reason"].as_str(), Some("stop"))?;
+    }
+    let run = on_cpu(&["-p", PROMPT, "--grammar", &write("so.lark", "start: \", so\"~3")?])?;
+    equal(run.out.as_str(), &format!("{PROMPT}, so, so, so\n"))?;
+    for (flag, value, told) in [
+        ("-j", r#"{"properties":{"a":{"type":"odd"}}}"#, "--json-schema: "),
+        ("-j", "no-such-file.json", "no-such-file.json"),
+        ("-j", "{", "--json-schema is no JSON"),
+        ("--grammar", &write("wrong.lark", "begin: \"a\"")?, "--grammar: "),
+    ] {
+        let run = wgllm(&["-m", MODEL, "-b", "cpu", "-p", PROMPT, flag, value]);
+        equal(run.code, Some(2))?;
+        contains(&run.err, told)?;
+    }
+    Ok(())
 }

@@ -1,14 +1,14 @@
 //! `dot`, which decodes in registers, against the weights of `decode`.
 
 use libtest_mimic::{Failed, Trial};
-use wgllm::formats::{FORMATS, Format};
+use wgllm::formats::{ByteRow, FORMATS, Format, GROUP, Group, Groups, multiplies_bytes};
 
 use crate::blocks::{Random, random_blocks};
 
 /// Blocks of a row; of F32, F16 and BF16, weights: around the edges of 16 sums and of two of them.
 const BLOCKS: &[usize] = &[1, 2, 3, 5, 15, 16, 17, 31, 32, 33, 64, 172];
 
-/// Two trials for each format.
+/// Two trials for each format, and one more for those with integers.
 pub fn trials() -> Vec<Trial> {
     let trials = |format: &'static Format| {
         let name = format.name;
@@ -17,7 +17,53 @@ pub fn trials() -> Vec<Trial> {
             Trial::test(format!("{name}_row_times_x_is_the_sum_of_weights_times_x"), || sum(format)),
         ]
     };
-    FORMATS.iter().flat_map(|&format| trials(format)).collect()
+    let mut all: Vec<Trial> = FORMATS.iter().flat_map(|&format| trials(format)).collect();
+    for &format in FORMATS {
+        let Some(groups) = format.groups else { continue };
+        let name = format!("{}_row_times_x_in_int8_is_the_sum_of_weights_times_x", format.name);
+        let trial = Trial::test(name, move || sum_in_int8(format, groups));
+        all.push(trial.with_ignored_flag(!multiplies_bytes()));
+    }
+    all
+}
+
+/// Of numbers that are whole multiples of their scale, so that nothing is rounded but sums.
+fn sum_in_int8(format: &Format, groups: Groups) -> Result<(), Failed> {
+    let mut random = Random(5);
+    for &blocks in BLOCKS {
+        let (row, weights) = row(format, blocks);
+        let mut x = ByteRow::default();
+        let mut numbers = Vec::new();
+        for _ in 0..weights.len() / GROUP {
+            let scale = random.unit() + 0.1;
+            let mut q = [0; GROUP];
+            q.iter_mut().for_each(|q| *q = ((random.unit() - 0.5) * 254.0) as i8);
+            q[0] = [127, -127][blocks % 2];
+            let of: Vec<f32> = q.iter().map(|&q| f32::from(q) * scale).collect();
+            x.sums.push([of[..16].iter().sum(), of[16..].iter().sum()]);
+            numbers.extend(of);
+            x.q.push(q);
+            x.scale.push(scale);
+        }
+        let empty = Group { q: [0; GROUP], scale: [0.0; 2], minimum: [0.0; 2] };
+        let mut read = vec![empty; weights.len() / GROUP];
+        (groups.read)(&row, &mut read);
+        let (mut expected, mut size) = (0.0, 0.0);
+        for (i, (&w, &x)) in weights.iter().zip(&numbers).enumerate() {
+            let Group { q, scale, minimum } = &read[i / GROUP];
+            let half = i % GROUP / 16;
+            expected += f64::from(w) * f64::from(x);
+            size += f64::from((scale[half] * f32::from(q[i % GROUP])).abs() + minimum[half].abs())
+                * f64::from(x.abs());
+        }
+        // A product is part of a sum of a group, of one in two groups and of the end, and is rounded less than sixteen times besides.
+        let tolerance = size * (weights.len() / GROUP + 32) as f64 * 2f64.powi(-24);
+        let error = (f64::from((groups.byte_dot)(&row, &x)) - expected).abs();
+        if error.is_nan() || error > tolerance {
+            return Err(format!("{} weights: {error:e} off, at most {tolerance:e}", weights.len()).into());
+        }
+    }
+    Ok(())
 }
 
 /// Nothing is rounded where all but one product are zero: each weight is that of `decode`, and in its place.

@@ -107,7 +107,7 @@ const MISTAKES: &[(&str, Mistake)] = &[
         of.add(g)
     }),
     ("no qk norm", |g, of| without(g, of, &["attn_q_norm", "attn_k_norm"])),
-    ("no shared expert", |g, of| without(g, of, &["all_experts"])),
+    ("no shared expert", |g, of| without(g, of, &["shared_residual"])),
     ("no softcap", |g, of| if let Op::Softcap(_) = of.op { of.inputs[0] } else { of.add(g) }),
     ("no final softcap", |g, of| if let Op::Softcap(_) = of.op { of.inputs[0] } else { of.add(g) }),
     ("no embedding scale", |g, of| without(g, of, &["embedding"])),

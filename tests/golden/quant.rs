@@ -56,8 +56,7 @@ fn agrees(
     let (logits, cols) = npy(&path.with_file_name(logits))?;
     let tolerance = match precision {
         Precision::F32 => exact,
-        // Routes are discontinuous: the README says that a near-tie moves single positions by units.
-        Precision::Fast if has_experts(subject.file()) => Tolerance { largest: 4.0, rms: rms_of(expected) },
+        Precision::Fast if has_experts(subject.file()) => with_routes(expected),
         Precision::Fast if has_int8_dot(subject.file()) => as_others(expected),
         Precision::Fast => Tolerance::F16_CACHE,
     };
@@ -80,10 +79,12 @@ fn as_others(expected: &Value) -> Tolerance {
     Tolerance { largest: largest.max(of("max_abs_logit_diff") as f32), rms: rms.max(of("rms_diff")) }
 }
 
-/// Of models with experts whose README entry says how far llama.cpp is on this very file, half as much again; else as all others.
-fn rms_of(expected: &Value) -> f64 {
-    let seen = expected["llama_cpp"]["rms_diff"].as_f64().filter(|_| !expected["reference"].is_null());
-    seen.map_or(0.0, |seen| 1.5 * seen).max(Tolerance::INT8.rms)
+/// Routes are discontinuous: the README says that a near-tie moves single positions by units. Half as far again as llama.cpp, which rounds activations of experts
+/// as well, was seen to be of this very file.
+fn with_routes(expected: &Value) -> Tolerance {
+    let seen = |key: &str| 1.5 * expected["llama_cpp"][key].as_f64().unwrap_or(0.0);
+    let (largest, rms) = (seen("max_abs_logit_diff") as f32, seen("rms_diff"));
+    Tolerance { largest: largest.max(4.0), rms: rms.max(Tolerance::INT8.rms) }
 }
 
 fn has_experts(file: &Gguf) -> bool {

@@ -3,6 +3,9 @@
 
 #[path = "../common/blocks.rs"]
 mod blocks;
+mod dispatches;
+#[path = "../common/fixtures.rs"]
+mod fixtures;
 mod fuzz;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
@@ -25,7 +28,7 @@ use wgllm::tokenizer::Tokenizer;
 type Outcome = Result<(), Failed>;
 
 fn main() -> ExitCode {
-    let all = [refused::trials, others::trials, fuzz::trials];
+    let all = [refused::trials, others::trials, fuzz::trials, dispatches::trials];
     let mut trials: Vec<Trial> = all.into_iter().flat_map(|trials| trials()).collect();
     trials.push(Trial::test("README has the tables of what runs", readme));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -126,6 +126,20 @@ pub const GROUPS: &[Group] = &[
         grouped: false,
     },
     Group {
+        name: "experts as in a model",
+        build: expert_layers,
+        steps: steps::expert_rows,
+        plan: RuntimeConfig { rows: 210, ..PLAN },
+        variants: &[
+            ("f32", Precision::F32, ALL),
+            ("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL }),
+            ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
+            ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
+            ("fast, bindings of 1 MiB, bounds checked", Precision::Fast, Masks { checked: true, ..PARTS }),
+        ],
+        grouped: true,
+    },
+    Group {
         name: "elements",
         build: elements,
         steps: steps::by_kind,
@@ -188,8 +202,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "states",
         build: states,
-        steps: steps::sequences,
-        plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
+        steps: || [steps::sequences(), steps::chunks()].concat(),
+        plan: RuntimeConfig::new(2_400, 4, 2_040, Precision::F32),
         variants: PLAIN,
         grouped: false,
     },
@@ -406,6 +420,68 @@ fn experts(s: &mut SmallGraph) {
     let x = input(s, 96);
     let y = s.graph.expert_linear(x, w, route, None, false);
     s.graph.name(y, "expert_linear F32 [8, 512, 96]");
+}
+
+/// Feed-forwards of experts: with a norm in front and without, biases, gates under a clamp, both halves in one, weights on either side, and
+/// rows that go to some experts alike, or all to one and none to others.
+fn expert_layers(s: &mut SmallGraph) {
+    const EXPERTS: usize = 8;
+    let route = Route {
+        used: 4,
+        scoring: Scoring::Sigmoid,
+        normalise: Some(0.0),
+        scale: 1.0,
+        factors: false,
+        groups: 1,
+        groups_used: 1,
+    };
+    let logits = input(s, EXPERTS);
+    let uneven = s.table(1, EXPERTS, |_, _, bias| {
+        bias.fill(0.0);
+        (bias[2], bias[5], bias[7]) = (-9.0, 9.0, -9.0);
+    });
+    let even = s.graph.route(logits, None, None, route);
+    let uneven = s.graph.route(logits, Some(uneven), None, route);
+    // A format for each way of storing weights: the others differ by their decoders, and each has two matvecs and two matmuls to make here.
+    let kinds = ["F32", "F16", "Q4_0", "Q8_0", "Q4_K", "Q6_K", "MXFP4", "IQ2_XXS"];
+    for (f, format) in kinds.into_iter().map(format).enumerate() {
+        let ffn = cases::cols_of(format)[0];
+        let width = 2 * ffn;
+        let x = input(s, width);
+        let norm = s.weight(FORMATS[0], 1, width);
+        let h = if f % 5 == 4 { x } else { s.graph.rms_norm(x, norm, 1e-5) };
+        let route = if f % 2 == 0 { even } else { uneven };
+        let (early, biased) = (f % 7 == 3, f % 3 == 0);
+        let product = |s: &mut SmallGraph, x, rows: usize, cols, weighted| {
+            let w = s.experts(format, [EXPERTS, rows, cols]);
+            let bias = biased.then(|| s.weight(FORMATS[0], 1, EXPERTS * rows));
+            s.graph.expert_linear(x, w, route, bias, weighted)
+        };
+        let clamp = (f % 4 == 1).then_some(Clamp { limit: 0.7, shift: 1.0 });
+        let middle = Gate { clamp, ..Gate::of(Activation::Silu) };
+        let y = if f % 6 == 2 {
+            let both = product(s, h, 2 * ffn, width, early);
+            s.graph.gate_halves(middle, both, 4)
+        } else {
+            let gate = product(s, h, ffn, width, early);
+            let up = product(s, h, ffn, width, early);
+            s.graph.gate(middle, gate, up)
+        };
+        let y = product(s, y, width, ffn, false);
+        let y = s.graph.combine(y, route, !early);
+        let y = if f % 4 == 3 { y } else { s.graph.add(x, y) };
+        s.graph.name(y, &format!("experts {} [{EXPERTS}, {ffn}, {width}]", format.name));
+    }
+    // More than one binding of 1 MiB.
+    let x = input(s, 96);
+    let f32 = format("F32");
+    let [gate, up] = [0; 2].map(|_| s.experts(f32, [EXPERTS, 512, 96]));
+    let [gate, up] = [gate, up].map(|w| s.graph.expert_linear(x, w, even, None, false));
+    let y = s.graph.gate(Activation::Silu, gate, up);
+    let down = s.experts(f32, [EXPERTS, 96, 512]);
+    let y = s.graph.expert_linear(y, down, even, None, false);
+    let y = s.graph.combine(y, even, true);
+    s.graph.add(x, y);
 }
 
 fn elements(s: &mut SmallGraph) {

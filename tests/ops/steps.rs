@@ -73,6 +73,12 @@ pub fn few_rows() -> Vec<(String, Step)> {
     [1, 2, 7, 65].map(|count| (format!("{count} rows"), step(count))).into()
 }
 
+/// One row, some, and many, more than one tile's.
+pub fn expert_rows() -> Vec<(String, Step)> {
+    let step = |count: usize| Step { rows: rows(&ORDINARY, count, 0, 0), outputs: vec![0] };
+    [1, 7, 66, 130].map(|count| (format!("{count} rows"), step(count))).into()
+}
+
 /// Many rows, of every kind of numbers, among them such as f16 has no room for; a few of them are asked for.
 pub fn many_rows() -> Vec<(String, Step)> {
     let kinds = KINDS.iter().chain(&[("±1e20", HUGE), ("±1e-20", FAINT)]);
@@ -143,6 +149,36 @@ pub fn sequences() -> Vec<(String, Step)> {
     push([rows(&ORDINARY, 1, 1, 33), rows(&ORDINARY, 1, 0, at + 2)].concat());
     push(rows(&ORDINARY, 1, 1, 34));
     push(rows(&ORDINARY, 1, 0, at + 3));
+    steps
+}
+
+/// Steps of many rows whose runs end around the edges of chunks of 32: of one slot and of several, which begin, go on and begin again.
+pub fn chunks() -> Vec<(String, Step)> {
+    let mut steps = Vec::new();
+    let mut at = [0usize; 4];
+    for runs in [
+        &[(0, 65)][..],
+        &[(0, 1)],
+        &[(0, 96), (1, 1)],
+        &[(1, 31), (0, 33), (2, 5)],
+        &[(2, 1), (0, 1), (1, 1), (3, 64)],
+        &[(3, 127)],
+        &[(0, 32), (2, 32), (1, 32)],
+        &[(3, 7), (1, 90), (0, 2), (2, 160)],
+        &[(2, 2_000)],
+        &[(2, 65)],
+        &[(1, 3)],
+    ] {
+        let mut all = Vec::new();
+        for &(slot, count) in runs {
+            all.extend(rows(&ORDINARY, count, slot, at[slot as usize]));
+            at[slot as usize] += count;
+        }
+        steps.push((format!("runs of {runs:?}"), Step { rows: all, outputs: vec![0] }));
+    }
+    // Two slots begin again, one of them in the middle of a chunk.
+    let again = [rows(&ORDINARY, 41, 1, at[1]), rows(&ORDINARY, 70, 0, 0), rows(&ORDINARY, 3, 3, 0)].concat();
+    steps.push(("two slots begin again".into(), Step { rows: again, outputs: vec![0] }));
     steps
 }
 

@@ -10,6 +10,8 @@ mod gguf_file;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
 
+mod drafts;
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -52,6 +54,16 @@ fn main() -> ExitCode {
             trials.push(Trial::test(name, move || in_fast(&of, 16)));
         }
         for (name, run) in [
+            ("drafts change no text", drafts::alone_with_drafts as fn(&Target) -> Outcome),
+            ("a stop in the middle of a draft is a stop", drafts::stopped),
+            ("sequences with drafts get what each gets alone", drafts::together),
+        ] {
+            for of in [&target, &blocks] {
+                let of = of.clone();
+                trials.push(Trial::test(format!("{name}, on {}", of.label), move || run(&of)));
+            }
+        }
+        for (name, run) in [
             ("two turns are one prompt", turns as fn(&Target) -> Outcome),
             ("a shortened sequence goes on as if it had ended there", shortened),
             ("a fork goes on as its source, and neither disturbs the other", forked),
@@ -70,8 +82,14 @@ fn main() -> ExitCode {
         }
         for model in HYBRIDS {
             let of = Target { model, ..target.clone() };
+            let name = format!("drafts are refused, {model} on {}", target.label);
+            trials.push(Trial::test(name, move || drafts::refused(&of)));
+            let of = Target { model, ..target.clone() };
             let name = format!("7 sequences get what each gets alone, {model} on {}", target.label);
             trials.push(Trial::test(name, move || together(&of, 7)));
+            let of = Target { model, ..target.clone() };
+            let name = format!("steps of many rows give what steps of few give, {model} on {}", target.label);
+            trials.push(Trial::test(name, move || in_long_steps(&of)));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -108,10 +126,15 @@ fn open(target: &Target, slots: usize) -> Result<Engine, Failed> {
 }
 
 fn open_in(target: &Target, slots: usize, precision: Precision) -> Result<Engine, Failed> {
+    open_with(target, slots, precision, 24)
+}
+
+/// `batch`: the most rows of a step.
+fn open_with(target: &Target, slots: usize, precision: Precision, batch: usize) -> Result<Engine, Failed> {
     let options =
         Options { cache_type_k: target.kept, cache_type_v: target.kept, ..target.device.options(precision) };
     // A chunk is shorter than most prompts.
-    let options = Options { slots, batch: 24, context: Some(96), ..options };
+    let options = Options { slots, batch, context: Some(96), ..options };
     Ok(Engine::with_file(target.file()?, &options, &mut |_, _| {})?)
 }
 
@@ -161,7 +184,7 @@ fn expected(target: &Target, requests: &[Request]) -> Result<Vec<Vec<u32>>, Fail
 fn together(target: &Target, count: usize) -> Outcome {
     let requests: Vec<Request> = (0..count + count.min(9)).map(request).collect();
     let expected = expected(target, &requests)?;
-    let found = side_by_side(&mut open(target, count)?, &requests)?;
+    let found = side_by_side(&mut open(target, count)?, &requests, 0)?;
     for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
         if found != expected {
             return Err(format!("request {n} got {found:?}, alone {expected:?}").into());
@@ -170,13 +193,52 @@ fn together(target: &Target, count: usize) -> Outcome {
     Ok(())
 }
 
+/// Prompts that fill steps together, whose rows of one slot begin and end anywhere in a chunk, a snapshot of what they leave, and a second
+/// prompt behind it.
+fn in_long_steps(target: &Target) -> Outcome {
+    let prompt = |n: u32, len: u32| -> Vec<u32> { (0..len).map(|i| (n * 31 + i * 17) % 150).collect() };
+    let turns = [(0, 71, 9), (1, 34, 12), (2, 66, 5)]
+        .map(|(n, first, second)| [greedy(&prompt(n, first), 6), greedy(&prompt(n + 7, second), 6)]);
+    let mut found = Vec::new();
+    for (slots, batch) in [(1, 24), (3, 160)] {
+        let mut engine = open_with(target, slots, Precision::F32, batch)?;
+        let mut of_engine = Vec::new();
+        for turns in turns.chunks(slots) {
+            let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+            let mut said: Vec<Vec<u32>> = vec![Vec::new(); turns.len()];
+            for turn in 0..2 {
+                for (slot, requests) in turns.iter().enumerate() {
+                    if turn == 0 {
+                        scheduler.open().ok_or("no slot")?;
+                    }
+                    scheduler.request(slot as u32, requests[turn].clone())?;
+                }
+                while scheduler.busy() {
+                    scheduler.advance(&mut |slot, event| {
+                        if let Event::Token(token) = event {
+                            said[slot as usize].push(token);
+                        }
+                        true
+                    })?;
+                }
+            }
+            of_engine.extend(said);
+        }
+        found.push(of_engine);
+    }
+    match found[0] == found[1] {
+        true => Ok(()),
+        false => Err(format!("got {:?}, in short steps {:?}", found[1], found[0]).into()),
+    }
+}
+
 /// Wherever the reference prefers its token by more than this, `fast` takes it too.
 const MARGIN: f32 = 0.2;
 
 fn in_fast(target: &Target, count: usize) -> Outcome {
     let greedy = |n| Request { sampling: Sampling::greedy(), ..request(n) };
     let requests: Vec<Request> = (0..count).map(greedy).collect();
-    let found = side_by_side(&mut open_in(target, count, Precision::Fast)?, &requests)?;
+    let found = side_by_side(&mut open_in(target, count, Precision::Fast)?, &requests, 0)?;
     let mut reference = open(&Target { device: Device::cpu(), ..target.clone() }, 1)?;
     let vocab = reference.model.vocab_size;
     for (n, (request, tokens)) in requests.iter().zip(&found).enumerate() {
@@ -200,10 +262,11 @@ fn in_fast(target: &Target, count: usize) -> Outcome {
     Ok(())
 }
 
-/// What requests get, more of them than there are slots: a slot takes the next one when its last is done.
-fn side_by_side(engine: &mut Engine, requests: &[Request]) -> Result<Vec<Vec<u32>>, Failed> {
+/// What requests get, more of them than there are slots: a slot takes the next one when its last is done. Drafts have up to `lookup` tokens.
+fn side_by_side(engine: &mut Engine, requests: &[Request], lookup: usize) -> Result<Vec<Vec<u32>>, Failed> {
     let count = engine.plan.slots;
     let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+    scheduler.look_up(lookup)?;
     let mut found: Vec<Vec<u32>> = vec![Vec::new(); requests.len()];
     let mut of_slot: Vec<Option<usize>> = vec![None; count];
     let mut next = 0;

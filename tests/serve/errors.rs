@@ -63,7 +63,7 @@ pub fn fields() -> Outcome {
         ("logit_bias", json!({ "x": 1 })),
         ("logit_bias", json!({ "1": 101 })),
         ("logit_bias", json!({ "1": "a" })),
-        ("response_format", json!({ "type": "json_object" })),
+        ("response_format", json!({ "type": "xml" })),
         ("response_format", json!({})),
         ("response_format", json!("text")),
         ("grammar", json!("root ::= x")),
@@ -128,6 +128,47 @@ pub fn fields() -> Outcome {
         must(message.contains(name) && param.contains(name), || format!("{path} {body}: {error}"))?;
         equal(&error["error"]["type"], &json!("invalid_request_error"))?;
     }
+    goes_on(&server)
+}
+
+pub fn deep() -> Outcome {
+    let server = Running::ready(&Target::cpu(), Plan::default())?;
+    let said = |content: Value| json!({ "messages": [{ "role": "user", "content": content }] });
+    let cases = [
+        (
+            CHAT,
+            said(json!([{ "type": "text", "text": "a" }, { "type": "text" }])),
+            "messages[0].content[1].text",
+        ),
+        (CHAT, said(json!([{ "type": "image_url" }])), "messages[0].content[0].type"),
+        (CHAT, said(json!([{ "text": "a" }])), "messages[0].content[0].type"),
+        (CHAT, json!({ "messages": [{ "role": "nobody", "content": "a" }] }), "messages[0].role"),
+        (TEXT, json!({ "prompt": [["a"]] }), "prompt[0][0]"),
+        (TEXT, json!({ "prompt": [7, 1_000_000] }), "prompt[1]"),
+        (TEXT, json!({ "prompt": [5_000_000_000_u64] }), "prompt[0]"),
+        (TEXT, json!({ "prompt": "a", "logit_bias": { "7": 101 } }), "logit_bias.7"),
+        (
+            "/v1/responses",
+            json!({ "input": [{ "type": "function_call", "call_id": "c", "name": "f" }] }),
+            "input[0].arguments",
+        ),
+        ("/v1/responses", json!({ "input": [{ "type": "item_reference" }] }), "input[0].type"),
+        (
+            "/v1/responses",
+            json!({ "input": [{ "role": "user", "content": [{ "type": "input_image" }] }] }),
+            "input[0].content[0].type",
+        ),
+        ("/detokenize", json!({ "tokens": [-1] }), "tokens[0]"),
+    ];
+    for (path, body, name) in cases {
+        let response = post(server.address, path, &body)?;
+        must(response.status == 400, || format!("{path} {body}: {response:?}"))?;
+        let error = response.json()?["error"].clone();
+        must(error["param"] == name, || format!("{path} {body}: {error}"))?;
+    }
+    // A whole number may be written with a point, and `null` is the same as nothing.
+    let body = json!({ "prompt": "Once", "max_tokens": 2.0, "n": 2.0, "top_k": null, "stop": null });
+    equal(ok(server.address, TEXT, &body)?["choices"].as_array().map(Vec::len), Some(2))?;
     goes_on(&server)
 }
 

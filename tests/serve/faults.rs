@@ -7,6 +7,7 @@ use serde_json::json;
 use wgllm::backend::{Backend, DeviceInfo, Limits, Memory, Placement};
 use wgllm::batch::{Batch, Collected, Ticket};
 use wgllm::blocking::Waiting;
+use wgllm::constraint::TokenMask;
 use wgllm::sampler::Sampling;
 use wgllm::{Error, Result};
 
@@ -74,6 +75,8 @@ impl Backend for Faulty {
     }
 
     fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
+        // The script begins with each request.
+        self.at = 0;
         self.inner.set_slot(slot, sampling, recent)
     }
 
@@ -99,6 +102,10 @@ impl Backend for Faulty {
             Some(Fault::Panic) => panic!("a step went wrong on purpose"),
             None => self.inner.submit(batch),
         }
+    }
+
+    fn sample(&mut self, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()> {
+        self.inner.sample(ticket, masks)
     }
 
     fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {

@@ -143,8 +143,8 @@ pub fn responses() -> Outcome {
         ("previous_response_id", json!("resp_1")),
         ("background", json!(true)),
         ("truncation", json!("auto")),
-        ("tool_choice", json!("required")),
-        ("text", json!({ "format": { "type": "json_object" } })),
+        ("tool_choice", json!({ "type": "function", "name": "g" })),
+        ("text", json!({ "format": { "type": "xml" } })),
         ("reasoning", json!({ "effort": "utmost" })),
     ] {
         let mut body = asked.clone();

@@ -3,17 +3,31 @@
 #[path = "../common/adapters.rs"]
 mod adapters;
 mod answers;
+#[path = "../common/blocks.rs"]
+mod blocks;
+#[path = "../common/byte_model.rs"]
+mod byte_model;
 mod calls;
 mod client;
 #[path = "../common/demands.rs"]
 mod demands;
+mod embeddings;
 mod errors;
 mod faults;
 mod forms;
+#[path = "../common/gguf_file.rs"]
+mod gguf_file;
+#[path = "../common/json_schema.rs"]
+mod json_schema;
+mod load;
 mod many;
+mod openapi;
 #[cfg(unix)]
 mod program;
 mod server;
+mod structured;
+#[path = "../common/tiny_model.rs"]
+mod tiny_model;
 
 use std::process::ExitCode;
 
@@ -44,11 +58,17 @@ fn main() -> ExitCode {
                 many::small_pool,
             ),
             ("log probabilities are those of the tokens that are chosen", answers::logprobs),
+            ("answers by a schema are valid, at all paths, whole and streamed", structured::formats),
+            ("embeddings are hidden states of which logits are made", embeddings::vectors),
         ];
         for &(name, run) in all {
             let of = target.clone();
             trials.push(Trial::test(format!("{name}, on {}", target.label), move || run(&of)));
         }
+        // It takes minutes: `.ci/clients` runs a shorter one.
+        let of = target.clone();
+        let name = format!("64 clients get what each gets alone, on {}", target.label);
+        trials.push(Trial::test(name, move || load::clients(&of)).with_ignored_flag(true));
     }
     let on_cpu: &[OnCpu] = &[
         ("chats have the shapes that clients know", answers::chats),
@@ -56,13 +76,21 @@ fn main() -> ExitCode {
         ("biases and penalties change what is chosen", answers::sampling),
         ("text becomes tokens and tokens text", answers::tokens),
         ("thoughts and calls of tools have the shapes that clients know", calls::all_forms),
+        ("expressions and grammars are kept to", structured::languages),
+        ("a required call comes in every form", structured::required),
+        ("channels are thoughts, text and calls", structured::channels),
+        ("a schema holds behind a thought", structured::thoughts),
+        ("schemas and choices that cannot be kept to are 400 and named", structured::mistakes),
+        ("everything is documented as it is", openapi::document),
         ("responses have the shapes that clients know", forms::responses),
         ("messages have the shapes that clients know", forms::messages),
+        ("what is no embedding is refused", embeddings::refused),
         ("a shared beginning is computed once", many::prefixes),
         ("a client that leaves frees its place", many::leaving),
         ("a full queue is 429", many::full),
         ("memory stays flat", many::flat),
         ("mistakes are 400 and named", errors::fields),
+        ("a mistake deep in a request is named where it is", errors::deep),
         ("bodies that are no requests are refused", errors::bodies),
         ("a prompt that does not fit is told its numbers", errors::too_long),
         ("paths and methods that are not there are told", errors::paths),

@@ -15,7 +15,7 @@ use crate::{Outcome, equal, must};
 const SHARED: &str = "Once upon a time there was a big dog named Tom who lived in a small house near the forest. Every day Tom went out to play with his friends. ";
 
 /// Prompts of which several begin alike, and each is of its own.
-fn prompts(count: usize) -> Vec<String> {
+pub fn prompts(count: usize) -> Vec<String> {
     let names = ["Lily", "Ben", "Max", "Anna", "Sue", "Tim"];
     let prompt = |n: usize| {
         let name = names[n % names.len()];
@@ -178,7 +178,7 @@ pub fn full() -> Outcome {
 }
 
 /// The memory of this process, in KiB.
-fn resident() -> Option<u64> {
+pub fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     text.lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use wgllm::backend::Precision;
 use wgllm::engine::{Engine, Options};
+use wgllm::gguf::Gguf;
+use wgllm::graph::Head;
 use wgllm::sampler::Sampling;
 use wgllm::serve::{Address, Listener, Place, Served, Server, Settings};
 use wgllm::session::Session;
@@ -15,8 +17,8 @@ use wgllm::tokenizer::Encode;
 use wgllm::worker::{Capacity, Opened, Worker};
 
 use crate::adapters::Target;
-use crate::client;
 use crate::faults::{Faults, Faulty};
+use crate::{byte_model, client};
 
 pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf");
 
@@ -28,12 +30,17 @@ pub struct Plan {
     pub settings: Settings,
     pub capacity: Capacity,
     pub context: usize,
+    pub head: Head,
     /// How long the model takes to load, besides its own time.
     pub delay: Duration,
     /// What goes wrong.
     pub faults: Faults,
     /// What the model answers, whatever it is asked; nothing: what it has learnt.
     pub script: &'static str,
+    /// Its template.
+    pub template: String,
+    /// Control tokens of a model whose other tokens are bytes; none: the model that the repository carries.
+    pub bytes: Option<&'static [&'static str]>,
 }
 
 impl Default for Plan {
@@ -43,9 +50,12 @@ impl Default for Plan {
             settings: Settings { sampling, ..Settings::default() },
             capacity: Capacity { running: 4, waiting: 64 },
             context: 512,
+            head: Head::Logits,
             delay: Duration::ZERO,
             faults: Faults::default(),
             script: "",
+            template: TEMPLATE.into(),
+            bytes: None,
         }
     }
 }
@@ -65,23 +75,30 @@ impl Running {
             slots: plan.capacity.slots(),
             shared: true,
             batch: 64,
+            head: plan.head,
             ..target.options(Precision::F32)
         };
         let place: Place = Arc::new(OnceLock::new());
         let filled = place.clone();
         let open = move || {
             std::thread::sleep(plan.delay);
-            let mut engine = Engine::open(MODEL.as_ref(), &options, &mut |_, _| {})?;
+            let mut engine = match plan.bytes {
+                Some(controls) => {
+                    let file = byte_model::file(controls, plan.context).bytes();
+                    Engine::with_file(Gguf::from_static("bytes", file.leak())?, &options, &mut |_, _| {})?
+                }
+                None => Engine::open(MODEL.as_ref(), &options, &mut |_, _| {})?,
+            };
             let mut script = Vec::new();
             if let Some(tokenizer) = engine.tokenizer.as_ref().filter(|_| !plan.script.is_empty()) {
-                script = tokenizer.encode(plan.script, Encode::default())?;
+                script = tokenizer.encode(plan.script, Encode { special: true, bos: false })?;
                 script.extend(tokenizer.eos());
             }
-            let _ = filled.set(Arc::new(Served::new(&mut engine, Some("story"), Some(TEMPLATE))?));
+            let _ = filled.set(Arc::new(Served::new(&mut engine, Some("story"), Some(&plan.template))?));
             let vocab = engine.model.vocab_size;
             let backend =
                 Box::new(Faulty { inner: engine.backend, faults: plan.faults.clone(), script, at: 0 });
-            Ok(Opened { backend, plan: engine.plan, vocab })
+            Ok(Opened { backend, plan: engine.plan, vocab, lookup: 0 })
         };
         let worker = Worker::start(Box::new(open), plan.capacity)?;
         let server = Server::new(plan.settings, worker, place);

@@ -46,7 +46,7 @@ fn trial(kernel: &'static str, slots: Slots) -> Trial {
 /// Validates a kernel with no more than its variant may use, and translates it; for Metal where Metal may be given it.
 fn translate(text: &str, subgroups: bool, metal: bool, overrides: &PipelineConstants) -> Result<(), Failed> {
     let kernel = Kernel::new(text, subgroups, overrides)?;
-    within_limits(&kernel.module, text.contains("fn matrix_begin("))?;
+    within_limits(&kernel, text.contains("fn matrix_begin("))?;
     let options = spv::Options { lang_version: (1, 3), ..Default::default() };
     spv::write_vec(&kernel.module, &kernel.info, &options, None)?;
     if metal {
@@ -59,14 +59,19 @@ fn translate(text: &str, subgroups: bool, metal: bool, overrides: &PipelineConst
 }
 
 /// Holds a kernel with its default sizes to what every adapter has.
-fn within_limits(module: &Module, matrices: bool) -> Result<(), Failed> {
+fn within_limits(kernel: &Kernel, matrices: bool) -> Result<(), Failed> {
+    let module = &kernel.module;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx())?;
     let of = |wanted: AddressSpace| {
         let same = move |space| std::mem::discriminant(&space) == std::mem::discriminant(&wanted);
         module.global_variables.iter().map(|(_, v)| v).filter(move |v| same(v.space))
     };
-    let storage = of(AddressSpace::Storage { access: naga::StorageAccess::LOAD }).count();
+    // What an entry point does not use is bound nowhere.
+    let used = kernel.info.get_entry_point(0);
+    let is_storage = |space| matches!(space, AddressSpace::Storage { .. });
+    let storage = module.global_variables.iter();
+    let storage = storage.filter(|(handle, v)| is_storage(v.space) && !used[*handle].is_empty()).count();
     let bytes: u32 = of(AddressSpace::WorkGroup).map(|v| layouter[v.ty].size).sum();
     let invocations: u32 = module.entry_points[0].workgroup_size.iter().product();
     for (what, found, most) in [

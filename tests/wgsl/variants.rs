@@ -21,6 +21,8 @@ pub fn name(kernel: &str, slots: Slots) -> String {
         slots.copy,
         keys,
         values,
+        slots.tiles,
+        slots.queries,
         slots.matrix,
         subgroups,
     ];
@@ -40,15 +42,36 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
                 continue;
             }
             for output in choices(kernel, None, "output", "output") {
+                if !meet(weight, input, output) {
+                    continue;
+                }
                 // Where numbers are written in pairs, only formats that can be.
                 let cache = if has(kernel, output, "keys::cache_pair") { "cache_pair" } else { "cache" };
                 for copy in choices(kernel, output, "copy", "copy") {
                     for keys in choices(kernel, output, "keys", cache) {
                         for values in choices(kernel, output, "values", cache) {
-                            for (matrix, subgroups) in units(kernel) {
-                                let slots =
-                                    Slots { weight, input, output, copy, keys, values, matrix, subgroups };
-                                variants.push((kernel, slots));
+                            for queries in choices(kernel, None, "queries", "queries") {
+                                for tiles in choices(kernel, None, "tiles", "tiles") {
+                                    // Some dozens of rows of experts are left to matvecs.
+                                    if kernel == "matmul_few" && tiles != Some("own") {
+                                        continue;
+                                    }
+                                    variants.extend(units(kernel).into_iter().map(|(matrix, subgroups)| {
+                                        let slots = Slots {
+                                            weight,
+                                            input,
+                                            output,
+                                            copy,
+                                            keys,
+                                            values,
+                                            queries,
+                                            tiles,
+                                            matrix,
+                                            subgroups,
+                                        };
+                                        (kernel, slots)
+                                    }));
+                                }
                             }
                         }
                     }
@@ -57,6 +80,14 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
         }
     }
     variants
+}
+
+/// Whether a matvec's slots are ever filled like this: what normalises by itself keeps its sums, and biases of experts take the buffer that a third plane of
+/// weights would.
+fn meet(weight: Option<&str>, input: Option<&str>, output: Option<&str>) -> bool {
+    let planes = FORMATS.iter().find(|f| Some(f.wgsl) == weight);
+    let planes = planes.map_or(0, |f| f.planes.len() + f.grid.is_some() as usize);
+    (input != Some("normed") || output == Some("plain")) && (output != Some("expert_sum_bias") || planes < 3)
 }
 
 /// Which matrix units a kernel may use, and whether subgroups: matrix units are those of subgroups, unless they are emulated.

@@ -65,3 +65,7 @@ fn cache_scale_element(place: CachePlace, n: u32) -> u32 {
 fn cache_pack_scales(largest: vec2<f32>) -> CacheElement {
     return pack_halves(largest / 127.0);
 }
+
+fn cache_rounded(x: vec4<f32>, largest: f32) -> vec4<f32> {
+    return cache_load(vec2<u32>(cache_pack(x, largest), cache_pack_scales(vec2<f32>(largest))));
+}

@@ -1,7 +1,9 @@
 // What matmuls on matrix units have in common: which rows of w are the columns of a tile, and what becomes of their sums. The kernel declares y, bias,
-// COLUMNS, N, FIRST_ROW and SIZE.
+// COLUMNS, N, FIRST_ROW and SIZE, and has tiles.
 
 import package::lib::activation::activate;
+import package::lib::clamped::gates_of;
+import package::lib::clamped::ups_of;
 
 override FIRST_OUT: u32 = 0u;     // where the result goes in a row of y, a multiple of four
 override OUT_STRIDE: u32 = 64u;
@@ -16,9 +18,9 @@ override OWN_COLUMNS: u32 = COLUMNS / select(1u, 2u, THEN == 3u);     // results
 fn weight_row(n0: u32, column: u32) -> u32 {
     if (THEN == 3u) {
         let n = min(n0 + column / (2u * SIZE) * SIZE + column % SIZE, N / 2u - 1u);
-        return FIRST_ROW + n + column / SIZE % 2u * (N / 2u);
+        return FIRST_ROW + tile_weights() + n + column / SIZE % 2u * second_step();
     }
-    return FIRST_ROW + min(n0 + column, N - 1u);
+    return FIRST_ROW + tile_weights() + min(n0 + column, N - 1u);
 }
 
 // Makes y[r, n] to y[r, n + 3] of their sums, and of a gate those of `second`; `added` is what is added.
@@ -26,7 +28,7 @@ fn finish(r: u32, n: u32, scale: f32, sum: vec4<f32>, second: vec4<f32>, added: 
     var value = sum * scale;
     let last = OWN_N - 1u;
     if (BIAS != 0u) {
-        let at = FIRST_OUT + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
+        let at = FIRST_OUT + tile_weights() + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
         value += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
     }
     if (THEN == 1u) {
@@ -36,10 +38,10 @@ fn finish(r: u32, n: u32, scale: f32, sum: vec4<f32>, second: vec4<f32>, added: 
     } else if (THEN == 3u) {
         var factor = second * scale;
         if (BIAS != 0u) {
-            let at = OWN_N + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
+            let at = tile_weights() + second_step() + min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(last));
             factor += vec4<f32>(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
         }
-        value = activate(ACT, value) * factor;
+        value = activate(ACT, gates_of(value)) * ups_of(factor);
     }
-    y[(r * OUT_STRIDE + FIRST_OUT + n) / 4u] = value;
+    y[(y_row(r) * OUT_STRIDE + FIRST_OUT + n) / 4u] = value;
 }

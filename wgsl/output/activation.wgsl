@@ -3,6 +3,7 @@
 import package::lib::activation::activate_one;
 import package::copy::begin_copy;
 import package::copy::emit_copy;
+import package::rows::own::rows_of;
 
 override ACT: u32 = 0u;
 override BIAS: u32 = 0u;

@@ -2,6 +2,7 @@
 
 import package::copy::begin_copy;
 import package::copy::emit_copy;
+import package::rows::own::rows_of;
 
 override FIRST_OUT: u32 = 0u;     // where the result goes in a row of y
 override OUT_STRIDE: u32 = 64u;

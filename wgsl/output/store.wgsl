@@ -4,6 +4,7 @@
 import package::keys::cache_pair::key_pack_pair;
 import package::values::cache_pair::value_pack_pair;
 import package::lib::kv_layout::page_of;
+import package::rows::own::rows_of;
 
 override Q_ROWS: u32 = 64u;
 override K_ROWS: u32 = 64u;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use wgllm::Result;
 use wgllm::backend::DeviceInfo;
 use wgllm::engine::Engine;
+use wgllm::lookup::Drafts;
 use wgllm::memory::Kv;
 use wgllm::sampler::Sampling;
 use wgllm::scheduler::{Event, Request, Scheduler};
@@ -82,6 +83,8 @@ pub struct Setup {
     pub threads: usize,
     /// How keys and values are kept.
     pub kv: Kv,
+    /// Tokens of a draft at most.
+    pub lookup: usize,
 }
 
 impl Setup {
@@ -103,6 +106,7 @@ impl Setup {
             batch,
             threads: rayon::current_num_threads(),
             kv: engine.plan.kv,
+            lookup: 0,
         }
     }
 }
@@ -132,6 +136,8 @@ pub struct Samples {
     pub tps: Vec<f64>,
     /// Microseconds of a generated token after the first, where there were several.
     pub token_us: Vec<f64>,
+    /// What came of drafts.
+    pub drafts: Drafts,
 }
 
 /// Runs a test, `repetitions` times and once before that to warm up; `done` is called after each.
@@ -140,15 +146,18 @@ pub fn run(
     test: &Test,
     repetitions: usize,
     warm_up: bool,
+    lookup: usize,
     done: impl Fn(),
 ) -> Result<Samples> {
     let vocab = engine.model.vocab_size;
     let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, vocab);
+    scheduler.look_up(lookup)?;
     let slots: Vec<u32> = (0..test.parallel).filter_map(|_| scheduler.open()).collect();
     // Each sequence says something else: what they had in common would be found out sooner or later.
     let prompt = |slot: u32| ids::random(SEED + slot as u64, test.depth + test.prompt.max(1), vocab);
     let prompts: Vec<Vec<u32>> = slots.iter().map(|&slot| prompt(slot)).collect();
-    let mut samples = Samples { ns: Vec::new(), tps: Vec::new(), token_us: Vec::new() };
+    let mut samples =
+        Samples { ns: Vec::new(), tps: Vec::new(), token_us: Vec::new(), drafts: Drafts::default() };
     for repetition in 0..repetitions + usize::from(warm_up) {
         interrupt::flag().check()?;
         for (&slot, prompt) in slots.iter().zip(&prompts) {
@@ -156,7 +165,7 @@ pub fn run(
             request(&mut scheduler, slot, &prompt[..test.depth], 0)?;
         }
         finish(&mut scheduler)?;
-        let start = Instant::now();
+        let (start, drafts) = (Instant::now(), scheduler.drafts());
         for (&slot, prompt) in slots.iter().zip(&prompts) {
             request(&mut scheduler, slot, &prompt[test.depth..], test.tokens)?;
         }
@@ -169,6 +178,7 @@ pub fn run(
             continue;
         }
         samples.token_us.extend(token_us);
+        samples.drafts = samples.drafts + (scheduler.drafts() - drafts);
         samples.ns.push(elapsed.as_nanos() as u64);
         samples.tps.push((test.parallel * (test.prompt + test.tokens)) as f64 / elapsed.as_secs_f64());
         done();

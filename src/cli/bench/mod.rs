@@ -8,9 +8,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use wgllm::engine::{Choice, Engine, Options};
+use wgllm::lookup;
 use wgllm::{Error, Result};
 
-use super::args::{self, Hardware};
+use super::args::{self, Hardware, LookupFlag};
 use super::model::{self, ModelFlag};
 use super::profile::Profiled;
 use super::reporter::Reporter;
@@ -41,6 +42,8 @@ pub struct Bench {
     /// Sequences at once, each with a prompt and a generation of its own; tokens/s are of all together (also -npl)
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',', value_parser = args::parallel)]
     parallel: Vec<usize>,
+    #[command(flatten)]
+    drafts: LookupFlag,
     /// How often each test is repeated
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = args::at_least_one)]
     repetitions: usize,
@@ -94,12 +97,15 @@ impl Bench {
             if self.profile {
                 engine.backend.can_profile()?;
             }
-            let setup = Setup::of(&engine, self.hardware.batch_size);
+            lookup::check(&engine.model, self.drafts.lookup)?;
+            let setup = Setup { lookup: self.drafts.lookup, ..Setup::of(&engine, self.hardware.batch_size) };
             let bar = self.reporter.steps_bar("measuring");
             bar.set_length(tests.len().saturating_mul(self.repetitions) as u64);
             for test in tests {
                 let samples =
-                    measure::run(&mut engine, test, self.repetitions, !self.no_warmup, || bar.inc(1))?;
+                    measure::run(&mut engine, test, self.repetitions, !self.no_warmup, setup.lookup, || {
+                        bar.inc(1)
+                    })?;
                 let read_bandwidth = report::read_bandwidth(engine.backend.as_mut());
                 let profiled = match self.profile {
                     true => Some(profile(&mut engine, test, &samples)?),

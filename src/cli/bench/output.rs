@@ -105,6 +105,7 @@ impl Output {
                 ];
                 writeln!(out, "{}", line(cells))?;
                 self.note(setup, test, share, read_bandwidth);
+                self.notes.extend(report::drafts_line(samples.drafts).map(|line| format!("{test}: {line}")));
                 self.profiles.extend(profiled.iter().map(|p| format!("{test}: {}", p.table())));
             }
             format => {
@@ -193,10 +194,11 @@ pub fn short(weights: u64) -> String {
     if millions >= 1000.0 { format!("{:.2} B", millions / 1e3) } else { format!("{millions:.2} M") }
 }
 
-/// The share of the read bandwidth at which a generation read weights; a prompt is not bound by it.
+/// The share of the read bandwidth at which a generation read weights; a prompt is not bound by it, and drafts share what is read.
 fn share(setup: &Setup, test: &Test, samples: &Samples, read_bandwidth: Option<f64>) -> Option<f64> {
     let (tps, _) = mean_and_deviation(&samples.tps);
-    read_bandwidth.filter(|_| test.prompt == 0).map(|device| tps * setup.bytes_per_token as f64 / device)
+    let one_by_one = test.prompt == 0 && samples.drafts.drafted == 0;
+    read_bandwidth.filter(|_| one_by_one).map(|device| tps * setup.bytes_per_token as f64 / device)
 }
 
 fn object(
@@ -244,6 +246,9 @@ fn object(
         "pct_bandwidth": share.map(|s| s * 100.0),
         "read_bandwidth": read_bandwidth,
         "cpu_ops": setup.cpu_nodes,
+        "n_lookup": setup.lookup,
+        "draft_n": samples.drafts.drafted,
+        "draft_n_accepted": samples.drafts.accepted,
     });
     match object {
         Value::Object(map) => map,

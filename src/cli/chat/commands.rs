@@ -56,6 +56,7 @@ pub const SETTABLE: &[&str] = &[
     "repeat-last-n",
     "seed",
     "predict",
+    "lookup",
     "stop",
     "overflow",
     "thinking",

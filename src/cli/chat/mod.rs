@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use wgllm::cancel::Cancel;
 use wgllm::chat::{ChatTemplate, Conversation};
 use wgllm::engine::{Engine, Options};
+use wgllm::lookup;
 use wgllm::recommended::Recommended;
 use wgllm::tokenizer::Tokenizer;
 use wgllm::{Error, Result};
@@ -54,6 +55,7 @@ impl Loaded {
         let options = Options { cancel: cancel.clone(), ..run.options(&file)? };
         let engine = model::load(file, &options, &run.hardware, &run.reporter)?;
         cancel.check()?;
+        lookup::check(&engine.model, run.drafts.lookup)?;
         let tokenizer = args::need_tokenizer(engine.tokenizer.as_ref())?;
         let template = run.chat.template(&engine.file, tokenizer);
         let template = template.map_err(|e| e.in_file(engine.file.name().as_ref()))?;

@@ -8,6 +8,7 @@ use wgllm::cancel::Cancel;
 use wgllm::chat::{Asked, Content, Conversation, Dialog, Message};
 use wgllm::engine::Choice;
 use wgllm::hub::Name;
+use wgllm::lookup;
 use wgllm::models::Model;
 use wgllm::session::{Finish, Session};
 use wgllm::{Error, Result};
@@ -18,6 +19,7 @@ use super::flags::{check, set_system, usage};
 use super::saved::Saved;
 use super::{HOW_TO_LEAVE, Loaded, State, open};
 use crate::cli::config::place;
+use crate::cli::form::Made;
 use crate::cli::report::{self, Bandwidth};
 use crate::cli::run::Run;
 use crate::cli::sampling::SamplingFlags;
@@ -61,6 +63,7 @@ struct Static<'l> {
     context: usize,
     /// What runs where.
     placed: String,
+    made: Made,
 }
 
 impl<'l> Talk<'l> {
@@ -83,6 +86,7 @@ impl<'l> Talk<'l> {
             recommended,
             context: engine.plan.context,
             placed,
+            made: Made::default(),
         };
         let session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
         Talk { dialog, session, loaded: fixed, state }
@@ -151,6 +155,8 @@ impl<'l> Talk<'l> {
             self.state.seed,
         );
         sampling.seed = sampling.seed.wrapping_add(self.state.again);
+        let Static { template, tokenizer, made, .. } = &self.loaded;
+        sampling.constraint = run.form.of_dialog(&self.dialog, template, tokenizer, made)?;
         let asked = Asked {
             sampling,
             limit: run.limit(),
@@ -159,6 +165,7 @@ impl<'l> Talk<'l> {
         };
         let cancel = Cancel::new();
         self.session.watch(cancel.clone());
+        self.session.look_up(run.drafts.lookup)?;
         let left_out = self.dialog.left_out();
         let (screen, mut failed) = (&mut self.state.screen, None);
         let answer = {
@@ -337,6 +344,7 @@ impl<'l> Talk<'l> {
             return self.go_on_with(&name, value.trim());
         }
         let (settings, run) = self.state.settings.with(&name, value.trim())?;
+        lookup::check(self.loaded.model, run.drafts.lookup)?;
         (self.state.settings, self.state.run) = (settings, run);
         self.dialog.options = self.state.run.chat.rendering();
         self.state.say(format_args!("({name} is {})", value.trim()));
@@ -371,6 +379,7 @@ impl<'l> Talk<'l> {
     fn stats(&mut self) -> Result<(), Quit> {
         let (held, tps) = (self.session.computed(), self.state.totals.tps());
         let found = Bandwidth::of(self.session.backend(), self.loaded.model, tps);
+        let found = found.of_drafts(self.state.totals.drafts());
         let mut text = self.state.totals.table(&found, held, self.loaded.context);
         if self.dialog.left_out() > 0 {
             text.push_str(&format!("{} left out of the prompt\n", plural(self.dialog.left_out(), "turn")));

@@ -1,5 +1,6 @@
 //! What a chat has taken so far, as a small table.
 
+use wgllm::lookup::Drafts;
 use wgllm::session::Timings;
 
 use crate::cli::report::Bandwidth;
@@ -24,6 +25,7 @@ impl Totals {
             // The first token of an answer takes no time of its own.
             tokens: all.tokens + timings.tokens,
             decode_ms: all.decode_ms + timings.decode_ms,
+            drafts: all.drafts + timings.drafts,
         };
         self.last = timings.clone();
         self.answers += 1;
@@ -32,6 +34,11 @@ impl Totals {
     /// Tokens per second of the last answer.
     pub fn tps(&self) -> f64 {
         self.last.decode_tps()
+    }
+
+    /// What came of the last answer's drafts.
+    pub fn drafts(&self) -> Drafts {
+        self.last.drafts
     }
 
     /// The table: the last answer beside all of them.
@@ -49,7 +56,11 @@ impl Totals {
             _ => "-".into(),
         };
         let decoded = [last.tokens.saturating_sub(1), self.all.tokens.saturating_sub(answers)];
-        let rows = [
+        let accepted = |t: &Timings| match t.drafts.share() {
+            Some(share) => format!("{:.0} % of {}", share * 100.0, count(t.drafts.drafted as u64)),
+            None => "-".into(),
+        };
+        let mut rows = vec![
             vec![String::new(), "last answer".into(), format!("all {}", count(answers as u64))],
             pair("prompt tokens", &|t| count(t.prompt_tokens as u64)),
             pair("  from the cache", &|t| count(t.cached_tokens as u64)),
@@ -69,6 +80,9 @@ impl Totals {
                 format!("{:.0} %", 100.0 * held as f64 / context.max(1) as f64),
             ],
         ];
+        if self.all.drafts.drafted > 0 {
+            rows.insert(rows.len() - 2, pair("  drafts accepted", &accepted));
+        }
         table(&rows)
     }
 }

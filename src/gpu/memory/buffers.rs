@@ -10,8 +10,8 @@ use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
-use crate::gpu::plan::attention;
 use crate::gpu::plan::{Launch, Operand, RowClass, SEVERAL};
+use crate::gpu::plan::{attention, expert_matmul, kernels};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::Snapshots;
 use crate::ops::{Op, Rope, WeightRows};
@@ -110,9 +110,11 @@ impl Buffers {
             let bytes = match operand {
                 Operand::Value(node) => rows(node) * graph.shape(node).stride() * 4,
                 Operand::Partials(node) => rows(node) * partial_bytes(graph, plan, node),
+                Operand::Chunks(node) => kernels::chunk_bytes(graph, node, rows(node)),
                 Operand::ActivationCopy(copy) => {
-                    copy.kind.room(rows(copy.source)) * copy.kind.stride(graph.shape(copy.source).cols) * 4
+                    copy.kind.room(rows(copy.source) * copy.shares) * copy.stride(graph) * 4
                 }
+                Operand::Tiles(route) => expert_matmul::tiles_words(graph, route, rows(route)) * 4,
                 Operand::Heads(node) => rows(node) * heads_width(graph, node) * 4,
                 _ => 0,
             };
@@ -277,9 +279,12 @@ impl Buffers {
     ) -> &'a wgpu::Buffer {
         match operand {
             Operand::Step => self.step(class),
-            Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) | Operand::Heads(_) => {
-                &self.values[self.pools[class as usize].place[&operand]]
-            }
+            Operand::Value(_)
+            | Operand::ActivationCopy(_)
+            | Operand::Partials(_)
+            | Operand::Chunks(_)
+            | Operand::Tiles(_)
+            | Operand::Heads(_) => &self.values[self.pools[class as usize].place[&operand]],
             Operand::Vector(node) => &weights.vectors[&node],
             Operand::Biases(node) => &weights.biases[&node],
             Operand::Table(node) => &self.tables[&node],

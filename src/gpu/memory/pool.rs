@@ -62,6 +62,14 @@ impl Pool {
 
 fn values(p: &Launch) -> impl Iterator<Item = Operand> {
     p.operands.iter().map(|(_, o)| *o).filter(|o| {
-        matches!(o, Operand::Value(_) | Operand::ActivationCopy(_) | Operand::Partials(_) | Operand::Heads(_))
+        matches!(
+            o,
+            Operand::Value(_)
+                | Operand::ActivationCopy(_)
+                | Operand::Partials(_)
+                | Operand::Chunks(_)
+                | Operand::Tiles(_)
+                | Operand::Heads(_)
+        )
     })
 }

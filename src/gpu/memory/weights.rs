@@ -9,6 +9,7 @@ use crate::formats::Format;
 use crate::gguf::Gguf;
 use crate::gpu::device::Device;
 use crate::gpu::memory::upload::{PIECE, Uploader};
+use crate::gpu::plan::groups;
 use crate::graph::{Graph, Kind, Node, Weight};
 use crate::ops::WeightRows;
 
@@ -220,9 +221,9 @@ impl Weights {
 
 /// The bias of a linear; zeros where it has none.
 fn bias(file: &Gguf, graph: &Graph, linear: Node) -> Vec<f32> {
-    match graph.entry(linear).op().and_then(|(_, inputs)| inputs.get(2)) {
-        Some(&bias) => WeightRows::of(file, weight(graph, bias)).vector(),
-        None => vec![0.0; graph.shape(linear).cols],
+    match groups::bias(graph, linear) {
+        Some(bias) => WeightRows::of(file, weight(graph, bias)).vector(),
+        None => vec![0.0; weight(graph, groups::inputs(graph, linear)[1]).all_rows()],
     }
 }
 

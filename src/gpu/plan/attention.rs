@@ -3,8 +3,9 @@
 use crate::gpu::memory::kv_layout;
 use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::groups::op;
+use crate::gpu::plan::groups::{Attention, op};
 use crate::gpu::plan::lower::writes_copy;
+use crate::gpu::plan::projections::joined;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::Node;
 use crate::ops::{AttentionShape, Op, Temperature};
@@ -15,6 +16,8 @@ const SHORT_NUMBERS: u32 = 64 << 10;
 const SHORT: u32 = 1024;
 /// Numbers of a head from which on one invocation would take too long over a key.
 const LONG: u32 = 256;
+/// Invocations of a key in a short sequence, at most.
+const PARTS: u32 = 4;
 /// Positions of a span beyond that, and invocations of its workgroup.
 pub const SPAN: u32 = 128;
 /// Heads that a workgroup attends for, at most.
@@ -33,6 +36,43 @@ pub fn fits(s: &Planner<'_>, node: Node) -> bool {
 /// Whether they can write a copy of its value: a workgroup writes whole blocks.
 pub fn writes_copies(s: &Planner<'_>, node: Node) -> bool {
     matches!(op(s.graph, node), Some(Op::Attend(op)) if op.0.head_dim.is_multiple_of(16))
+}
+
+/// Whether the dispatch of short sequences does what stands between its projections and itself: a row of invocations has three heads, nobody adds sinks,
+/// and there is room for that.
+pub fn takes_projections(s: &Planner<'_>, node: Node) -> bool {
+    let Some((Op::Attend(op), inputs)) = s.graph.entry(node).op() else { return false };
+    fits(s, node)
+        && writes_copies(s, node)
+        && inputs.len() == 3
+        && 3 * op.0.head_dim as u32 / 4 <= width(s)
+        && longest_short(s, op.0.head_dim as u32, true) > 0
+}
+
+/// The workgroups of what is only there for longer sequences, `each` for a row.
+pub fn long(s: &Planner<'_>, node: Node, each: u32) -> Extent {
+    let Some(Op::Attend(op)) = op(s.graph, node) else { panic!("attention is an attend") };
+    let from = longest_short(s, op.0.head_dim as u32, true);
+    Extent::Spans { x: each, span: 0, shape: op.0, from, below: u32::MAX }
+}
+
+/// Positions of what one dispatch attends to; 0: it always takes two. `projected`: it makes its queries, too.
+fn longest_short(s: &Planner<'_>, head_dim: u32, projected: bool) -> u32 {
+    let (width, fours) = (width(s), head_dim / 4);
+    let most = (SHORT_NUMBERS / head_dim).min(SHORT).max(width);
+    let parts = short_parts(head_dim);
+    let weights = 8 * most.next_multiple_of(8 * (width / fours));
+    let plain = if s.caps.subgroups { 0 } else { 16 * width };
+    let projected = if projected { 48 * fours + 20 * width.div_ceil(4) } else { 0 };
+    let bytes =
+        weights + 4 * ((parts - 1) * most + 1) + 8 * width.div_ceil(4) + 16 * width + plain + projected;
+    if bytes <= s.caps.workgroup_bytes { most } else { 0 }
+}
+
+/// Invocations that multiply a key of a short sequence: one for each 64 numbers.
+fn short_parts(head_dim: u32) -> u32 {
+    let most = (head_dim / 64).clamp(1, PARTS);
+    (1..=most).rev().find(|parts| (head_dim / 4).is_multiple_of(*parts)).unwrap_or(1)
 }
 
 /// The numbers of `wgsl/lib/seen.wgsl`.
@@ -74,8 +114,9 @@ fn partial_bytes(share: u32, fours: u32, width: u32, parts: u32) -> u32 {
 
 /// Attention of few rows: of short sequences in one dispatch, a workgroup for each row and head; of longer ones in spans, whose
 /// workgroups share the keys and values that several heads read, and a dispatch that joins them. Both write the copy for the matvec behind.
-pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
-    let g = s.graph;
+/// The one for short sequences comes first.
+pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<Launch> {
+    let (g, node) = (s.graph, attention.attend);
     let Some((Op::Attend(op), ins)) = g.entry(node).op() else { panic!("attention is an attend") };
     let shape = &op.0;
     let [heads, kv_heads, head_dim] = [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as u32);
@@ -88,8 +129,8 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
     let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n) && room(n)).unwrap_or(1);
     // A workgroup writes whole blocks of a copy.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
-    // Every invocation has a position at least.
-    let most = if parts > 1 { 0 } else { (SHORT_NUMBERS / head_dim).min(SHORT).max(width) };
+    let joined = attention.projections.as_ref().is_some_and(|m| joined(s, m).is_some());
+    let most = longest_short(s, head_dim, joined);
     // What is asked for before the step is read is where a lone slot's pages lie in order.
     let eager = (!s.caps.software && s.in_order) as u32 as f64;
     let single = (s.class == RowClass::One) as u32;
@@ -120,13 +161,16 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
             arithmetic: Arithmetic::F32,
         };
         if last {
-            writes_copy(g, copies, node, &mut launch);
+            writes_copy(g, copies, attention.value(), &mut launch);
         }
         launch
     };
     // A span knows nothing of the sinks: whoever finishes a head adds them.
     let sinks = (3, ins.get(3).map_or(Operand::Nothing, |&sinks| Operand::Vector(sinks)));
     let with_sinks = ("SINKS", ins.len() as u32 - 3);
+    let gates = (9, attention.gates().map_or(Operand::Nothing, |gates| Operand::Value(gates.gates)));
+    let gated = ("GATED", attention.gates().is_some() as u32);
+    let value = Operand::Value(attention.value());
     let reads = |y: Operand| {
         let (keys, values) = (Operand::Cache(ins[1]), Operand::Cache(ins[2]));
         vec![
@@ -138,7 +182,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
             (8, Operand::Pages),
         ]
     };
-    let joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, Operand::Value(node)), sinks];
+    let parts_joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, value), sinks, gates];
     let short = Extent::Spans { x: heads, span: 0, shape: *shape, from: 0, below: most };
     let spans = Extent::Spans { x: heads / share, span: SPAN, shape: *shape, from: most, below: u32::MAX };
     let join = Extent::Spans { x: heads * slices, span: 0, shape: *shape, from: most, below: u32::MAX };
@@ -150,14 +194,24 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
         ("SINGLE", single),
         ("WORKGROUP", width),
         with_sinks,
+        gated,
     ];
     let mut all = Vec::new();
     if most > 0 {
-        let of_short = [("HEAD_DIM", head_dim), ("SPAN", most), ("WORKGROUP", width), with_sinks];
+        let of_short = [
+            ("HEAD_DIM", head_dim),
+            ("SPAN", most),
+            ("PARTS", short_parts(head_dim)),
+            ("WORKGROUP", width),
+            with_sinks,
+            gated,
+        ];
         let dispatch = dispatch("attend_decode", true, &of_short, short);
-        let mut operands = reads(Operand::Value(node));
-        operands.push(sinks);
-        all.push(launch(dispatch, operands, vec![node], true));
+        let mut operands = reads(value);
+        operands.extend([sinks, gates]);
+        let mut launch = launch(dispatch, operands, attention.nodes(), true);
+        launch.slots.queries = Some("ready");
+        all.push(launch);
     }
     all.extend([
         launch(
@@ -166,7 +220,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, node: Node) -> Vec<Launch> {
             Vec::new(),
             false,
         ),
-        launch(dispatch("attend_combine", false, &of_join, join), joined, vec![node], true),
+        launch(dispatch("attend_combine", false, &of_join, join), parts_joined, attention.nodes(), true),
     ]);
     all
 }

@@ -1,7 +1,7 @@
 //! Attention of many rows on matrix units: how rows and heads are put together to lines of a tile.
 
 use crate::backend::Precision;
-use crate::gpu::device::Matrix;
+use crate::gpu::caps::Matrix;
 use crate::gpu::link::Slots;
 use crate::gpu::memory::kv_layout;
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::Node;
+use crate::graph::{Graph, Node, Shape};
 
 /// How a copy holds its numbers: the stem of its file in `wgsl/copy/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,9 +11,10 @@ pub enum CopyKind {
     F32,
     /// As int8 with a scale for each 16.
     I8,
-    /// Already normalised, in f16 with a scale for each row, of few rows in matrices of 16 (`wgsl/halves.wgsl`): no dispatch that computes a part of a row can
-    /// write it.
+    /// Already normalised, in f16 with a scale for each row (`wgsl/halves.wgsl`): no dispatch that computes a part of a row can write it.
     F16,
+    /// The same, of no more rows than `matmul_few` multiplies in matrices of 16 × 16 (`wgsl/lib/halves_layout.wgsl`).
+    F16Matrices,
 }
 
 impl CopyKind {
@@ -22,7 +23,7 @@ impl CopyKind {
         match self {
             CopyKind::F32 => "f32",
             CopyKind::I8 => "i8",
-            CopyKind::F16 => "f16",
+            CopyKind::F16 | CopyKind::F16Matrices => "f16",
         }
     }
 
@@ -32,14 +33,19 @@ impl CopyKind {
         let words = match self {
             CopyKind::F32 => 17 * blocks,
             CopyKind::I8 => 24 * cols.div_ceil(64) + blocks,
-            CopyKind::F16 => 32 * cols.div_ceil(64) + 4,
+            CopyKind::F16 | CopyKind::F16Matrices => 32 * cols.div_ceil(64) + 4,
         };
         words.next_multiple_of(4)
     }
 
+    /// Whether it is of whole rows in f16.
+    pub fn is_halves(self) -> bool {
+        matches!(self, CopyKind::F16 | CopyKind::F16Matrices)
+    }
+
     /// Rows that a copy of `rows` has room for.
     pub fn room(self, rows: usize) -> usize {
-        if self == CopyKind::F16 { rows.next_multiple_of(16) } else { rows }
+        if self == CopyKind::F16Matrices { rows.next_multiple_of(16) } else { rows }
     }
 }
 
@@ -52,9 +58,27 @@ pub struct Copy {
     pub source: Node,
     /// How it holds its numbers.
     pub kind: CopyKind,
+    /// Rows of the copy to a row of the value: as many as there are experts whose numbers follow each other there.
+    pub shares: usize,
 }
 
 impl Copy {
+    /// A row for each row of the value.
+    pub fn new(of: Node, source: Node, kind: CopyKind) -> Copy {
+        Copy { of, source, kind, shares: 1 }
+    }
+
+    /// Numbers of a row.
+    pub fn cols(&self, g: &Graph) -> usize {
+        let Shape { cols, .. } = g.shape(self.source);
+        cols / self.shares
+    }
+
+    /// Words from a row to the next.
+    pub fn stride(&self, g: &Graph) -> usize {
+        self.kind.stride(self.cols(g))
+    }
+
     /// The norm whose weight scales it.
     pub fn norm(&self) -> Option<Node> {
         (self.of != self.source).then_some(self.of)
@@ -73,7 +97,7 @@ impl Copies {
     pub fn new(wanted: &[Copy], writes_along: impl Fn(Node) -> bool) -> Copies {
         let mut copies = Copies::default();
         for &copy in wanted {
-            if copy.kind != CopyKind::F16 && writes_along(copy.source) {
+            if !copy.kind.is_halves() && writes_along(copy.source) {
                 copies.along.entry(copy.source).or_insert(copy);
             }
         }

@@ -33,6 +33,19 @@ pub enum Extent {
         /// None for other numbers of rows.
         within: RowRange,
     },
+    /// `each` for every tile of `tile` rows that go to one of `experts` experts, as many as there can be where each row goes to `used`; folded.
+    ExpertTiles {
+        /// How many there are.
+        experts: u32,
+        /// How many a row goes to.
+        used: u32,
+        /// Rows of a tile.
+        tile: u32,
+        /// Workgroups a tile.
+        each: u32,
+    },
+    /// One workgroup, if there are rows.
+    One,
     /// Tiles of `tile` rows in y, `x` workgroups wide.
     Tiles {
         /// Whose rows.
@@ -106,6 +119,12 @@ impl Extent {
                 let [x, y] = fold(count.div_ceil(tile) * each);
                 [x, y, 1]
             }
+            Extent::ExpertTiles { experts, used, tile, each } => {
+                let rows = step.rows.len() as u32;
+                let [x, y] = fold(if rows == 0 { 0 } else { (rows * used / tile + experts) * each });
+                [x, y, 1]
+            }
+            Extent::One => [(!step.rows.is_empty()) as u32, 1, 1],
             Extent::Tiles { rows, tile, x } => [x, count(rows).div_ceil(tile), 1],
             Extent::Elements { rows, cols, tile } => {
                 let [x, y] = fold((count(rows) * cols).div_ceil(tile));

@@ -7,16 +7,27 @@
 use std::collections::HashMap;
 
 use crate::gpu::memory::weights::weight;
+use crate::gpu::plan::experts::{self, Experts};
+use crate::gpu::plan::heads::{Gates, Heads, all_heads};
 use crate::graph::{Graph, Kind, Node};
-use crate::ops::{Op, Pairing};
+use crate::ops::Op;
 
 /// Nodes that are computed together.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Group {
     /// Linears of one input, and what becomes of them.
     Matmul(Matmul),
+    /// What the chosen experts make of a row.
+    Experts(Experts),
     /// Attention to a layer's caches.
-    Attention(Node),
+    Attention(Attention),
+    /// Rows of a table, and their product with a number.
+    Embed {
+        /// The rows.
+        embed: Node,
+        /// The product that alone reads them.
+        scale: Option<Node>,
+    },
     /// A norm whose result is read, or a norm and the residual that it is added to.
     Norm(Norm),
     /// A node by itself.
@@ -47,6 +58,8 @@ pub enum Then {
         add: Node,
         /// What is added.
         residual: Node,
+        /// Their product with a number, which is added in their place.
+        scale: Option<Node>,
     },
     /// An activation function of them.
     Activate(Node),
@@ -56,21 +69,39 @@ pub enum Then {
     Heads(Heads),
 }
 
-/// What stands between the projections of queries, keys and values and the attention to them.
+/// Attention to a layer's caches.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heads {
-    /// Norms of each head of queries and keys, both with weights or both without.
-    pub norms: Option<[Node; 2]>,
-    /// Rotary positions of queries and keys.
-    pub ropes: Option<[Node; 2]>,
-    /// Whether the norms come behind the rotary positions.
-    pub norms_last: bool,
-    /// The norm of each head of values, which has no weight.
-    pub value_norm: Option<Node>,
-    /// The writing of keys and values.
-    pub stores: [Node; 2],
-    /// The attention that reads them.
+pub struct Attention {
+    /// The attention.
     pub attend: Node,
+    /// The group of its queries, keys and values, where they come from one ([`Then::Heads`]).
+    pub projections: Option<Matmul>,
+}
+
+impl Attention {
+    /// What stands in front of it, where that is a group.
+    pub fn heads(&self) -> Option<&Heads> {
+        match &self.projections.as_ref()?.then {
+            Then::Heads(heads) => Some(heads),
+            _ => None,
+        }
+    }
+
+    /// The gates of what it finds.
+    pub fn gates(&self) -> Option<Gates> {
+        self.heads().and_then(|heads| heads.gates)
+    }
+
+    /// The value that it leaves behind.
+    pub fn value(&self) -> Node {
+        self.gates().map_or(self.attend, |gates| gates.product)
+    }
+
+    /// All nodes of the group, in the graph's order.
+    pub fn nodes(&self) -> Vec<Node> {
+        let product = self.gates().map(|gates| gates.product);
+        [Some(self.attend), product].into_iter().flatten().collect()
+    }
 }
 
 /// A norm that is computed.
@@ -103,7 +134,7 @@ impl Matmul {
         nodes.extend(&self.linears);
         match &self.then {
             Then::Keep => {}
-            Then::Add { add, .. } => nodes.push(*add),
+            Then::Add { add, scale, .. } => nodes.extend([*add].into_iter().chain(*scale)),
             Then::Activate(node) | Then::Glu(node) => nodes.push(*node),
             Then::Heads(heads) => nodes.extend(heads.nodes()),
         }
@@ -122,36 +153,18 @@ impl Matmul {
     }
 }
 
-impl Heads {
-    fn nodes(&self) -> impl Iterator<Item = Node> {
-        let pairs = [self.norms, self.ropes].into_iter().flatten().flatten();
-        pairs.chain(self.value_norm).chain(self.stores)
-    }
-
-    /// The queries that attention reads.
-    pub fn queries(&self, g: &Graph) -> Node {
-        inputs(g, self.attend)[0]
-    }
-
-    /// Whether keys and values can be written by whoever sums them up: pairs that turn are neighbours there.
-    pub fn are_neighbours(&self, g: &Graph) -> bool {
-        let turns = self.ropes.is_some_and(|[q, _]| match op(g, q) {
-            Some(Op::Rope(rope)) => rope.0.pairing != Pairing::Neighbours,
-            _ => true,
-        });
-        self.norms.is_none() && self.value_norm.is_none() && !turns
-    }
-}
-
 impl Group {
     /// All nodes of the group, in the graph's order.
     pub fn nodes(&self) -> Vec<Node> {
         match self {
             Group::Matmul(matmul) => matmul.nodes(),
+            Group::Experts(experts) => experts.nodes(),
             Group::Norm(norm) => {
                 [Some(norm.norm), norm.add.map(|[add, _]| add), norm.scale].into_iter().flatten().collect()
             }
-            Group::Attention(node) | Group::Single(node) => vec![*node],
+            Group::Attention(attention) => attention.nodes(),
+            Group::Embed { embed, scale } => [Some(*embed), *scale].into_iter().flatten().collect(),
+            Group::Single(node) => vec![*node],
         }
     }
 }
@@ -169,7 +182,16 @@ pub fn groups(g: &Graph) -> Vec<Group> {
         }
         let group = match op {
             Op::Linear(_) => Group::Matmul(matmul(g, node, &heads)),
-            Op::Attend(_) => Group::Attention(node),
+            Op::ExpertLinear(_) => match experts::find(g, node) {
+                Some(experts) => {
+                    Group::Experts(Experts { norm: experts.norm.filter(|&n| folded(g, n)), ..experts })
+                }
+                None => Group::Single(node),
+            },
+            Op::Attend(_) => Group::Attention(attention(g, node, &heads)),
+            Op::Embed(_) => {
+                Group::Embed { embed: node, scale: only_user(g, node).filter(|&user| is_constant(g, user)) }
+            }
             Op::RmsNorm(_) if is_of_rows(g, node) => {
                 let add = only_user(g, node).and_then(|add| Some([add, residual(g, add, node)?]));
                 let scale = add.and_then(|[add, _]| only_user(g, add)).filter(|&user| is_of_file(g, user));
@@ -207,9 +229,15 @@ pub fn weight_groups(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
     let mut seen: Vec<Node> = Vec::new();
     let mut together = Vec::new();
     for group in groups {
-        let Group::Matmul(matmul) = group else { continue };
-        for run in runs(g, matmul) {
-            let weights: Vec<Node> = run.iter().map(|&i| inputs(g, matmul.linears[i])[1]).collect();
+        let runs: Vec<Vec<Node>> = match group {
+            Group::Matmul(m) => {
+                runs(g, m).iter().map(|run| run.iter().map(|&i| m.linears[i]).collect()).collect()
+            }
+            Group::Experts(experts) => vec![experts.linears.clone()],
+            _ => continue,
+        };
+        for linears in runs {
+            let weights: Vec<Node> = linears.iter().map(|&l| inputs(g, l)[1]).collect();
             let fresh =
                 weights.iter().enumerate().all(|(i, w)| !seen.contains(w) && !weights[..i].contains(w));
             if weights.len() > 1 && fresh {
@@ -224,12 +252,18 @@ pub fn weight_groups(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
 /// The linears whose biases are read as one: of groups of several of which any has one.
 pub fn biases(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
     let several = |group: &Group| match group {
-        Group::Matmul(m) if m.linears.len() > 1 && m.linears.iter().any(|&l| inputs(g, l).len() > 2) => {
-            Some(m.linears.clone())
+        Group::Matmul(Matmul { linears, .. }) | Group::Experts(Experts { linears, .. }) => {
+            (linears.len() > 1 && linears.iter().any(|&l| bias(g, l).is_some())).then(|| linears.clone())
         }
         _ => None,
     };
     groups.iter().filter_map(several).collect()
+}
+
+/// The bias of a linear, or of one of experts.
+pub fn bias(g: &Graph, linear: Node) -> Option<Node> {
+    let place = if let Some(Op::ExpertLinear(_)) = op(g, linear) { 3 } else { 2 };
+    inputs(g, linear).get(place).copied()
 }
 
 /// The group that a linear begins.
@@ -261,146 +295,25 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) ->
         }
         Some(Op::Unary(_)) => of(vec![linear], Then::Activate(user)),
         Some(Op::Add(_)) => match residual(g, user, linear) {
-            Some(residual) => of(vec![linear], Then::Add { add: user, residual }),
+            Some(residual) => of(vec![linear], Then::Add { add: user, residual, scale: None }),
             None => of(vec![linear], Then::Keep),
         },
+        Some(Op::Scale(_)) if is_constant(g, user) => {
+            let sum = only_user(g, user).and_then(|add| Some((add, residual(g, add, user)?)));
+            match sum.filter(|(_, residual)| *residual < linear) {
+                Some((add, residual)) => of(vec![linear], Then::Add { add, residual, scale: Some(user) }),
+                None => of(vec![linear], Then::Keep),
+            }
+        }
         _ => of(vec![linear], Then::Keep),
     }
 }
 
-/// The projections and what follows them, of each attention whose queries, keys and values come from linears of one value, by the first.
-fn all_heads(g: &Graph) -> HashMap<Node, (Vec<Node>, Heads)> {
-    let mut found = HashMap::new();
-    for (node, entry) in g.nodes() {
-        if let Some((Op::Attend(_), _)) = entry.op()
-            && let Some((linears, heads)) = heads_of(g, node)
-        {
-            let first = linears.iter().copied().min().unwrap_or(linears[0]);
-            if first == linears[0] {
-                found.insert(first, (linears, heads));
-            }
-        }
-    }
-    found
-}
-
-fn heads_of(g: &Graph, attend: Node) -> Option<(Vec<Node>, Heads)> {
-    let &[q, keys, values, ..] = inputs(g, attend) else { return None };
-    let store = |cache: Node| {
-        let mut stores = g.users(cache).iter().copied().filter(|&u| matches!(op(g, u), Some(Op::Store(_))));
-        stores.next().filter(|_| stores.next().is_none())
-    };
-    let stores = [store(keys)?, store(values)?];
-    let Some(Op::Attend(attention)) = op(g, attend) else { return None };
-    let head_dim = attention.0.head_dim;
-    let stored = inputs(g, stores[1])[0];
-    let value_norm = Some(stored).filter(|&n| is_unit_of_heads(g, n, attention.0.kv_heads));
-    let v = value_norm.map_or(stored, |norm| inputs(g, norm)[0]);
-    let chain_q = chain(g, q, attend, None, head_dim)?;
-    let chain_k = chain(g, inputs(g, stores[0])[0], stores[0], value_norm, head_dim)?;
-    let same = chain_q.order == chain_k.order;
-    let shared = v == chain_k.linear;
-    let x = |l: Node| matches!(op(g, l), Some(Op::Linear(_))).then(|| inputs(g, l)[0]);
-    if !same
-        || only_user(g, stored) != Some(stores[1])
-        || !(shared || value_norm.is_none() || only_user(g, v) == value_norm)
-        || x(v).is_none()
-        || x(v) != x(chain_q.linear)
-        || x(v) != x(chain_k.linear)
-    {
-        return None;
-    }
-    let mut linears = vec![chain_q.linear, chain_k.linear];
-    linears.extend(Some(v).filter(|_| !shared));
-    let both = |a: Option<Node>, b: Option<Node>| Some([a?, b?]);
-    let ropes = both(chain_q.rope, chain_k.rope);
-    if let Some([a, b]) = ropes {
-        // Both by the same table.
-        let shape = |n: Node| match g.entry(n).op() {
-            Some((Op::Rope(rope), inputs)) => Some((rope.clone(), inputs[1..].to_vec())),
-            _ => None,
-        };
-        if shape(a) != shape(b) {
-            return None;
-        }
-    }
-    let norms = both(chain_q.norm, chain_k.norm);
-    let eps = |n: Node| match op(g, n) {
-        Some(Op::RmsNorm(norm)) => Some(norm.eps),
-        _ => None,
-    };
-    let weighted = |n: Node| inputs(g, n).len() == 2;
-    if norms.is_some_and(|[a, b]| eps(a) != eps(b) || weighted(a) != weighted(b)) {
-        return None;
-    }
-    let norms_last = chain_q.order == [Link::Rope, Link::Norm];
-    // Values are normalised where the others are, before anything turns.
-    if let Some(norm) = value_norm
-        && (norms_last || norms.is_none_or(|[q, _]| eps(q) != eps(norm)))
-    {
-        return None;
-    }
-    Some((linears, Heads { norms, ropes, norms_last, value_norm, stores, attend }))
-}
-
-/// What stands between a projection and its reader.
-struct Chain {
-    linear: Node,
-    norm: Option<Node>,
-    rope: Option<Node>,
-    /// From the projection on.
-    order: Vec<Link>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Link {
-    Norm,
-    Rope,
-}
-
-/// The projection may have `beside` as a second reader.
-fn chain(g: &Graph, last: Node, reader: Node, beside: Option<Node>, head_dim: usize) -> Option<Chain> {
-    let mut chain = Chain { linear: last, norm: None, rope: None, order: Vec::new() };
-    let (mut node, mut reader) = (last, reader);
-    loop {
-        let alone = only_user(g, node) == Some(reader);
-        let projection = matches!(op(g, node), Some(Op::Linear(_)));
-        if !(alone || projection && g.users(node).iter().all(|&user| user == reader || Some(user) == beside))
-        {
-            return None;
-        }
-        match op(g, node)? {
-            Op::Rope(rope) if chain.rope.is_none() && rope.0.first == 0 => {
-                chain.rope = Some(node);
-                chain.order.insert(0, Link::Rope);
-            }
-            Op::RmsNorm(_)
-                if chain.norm.is_none()
-                    && (is_of_heads(g, node, head_dim)
-                        || is_unit_of_heads(g, node, g.shape(node).cols / head_dim)) =>
-            {
-                chain.norm = Some(node);
-                chain.order.insert(0, Link::Norm);
-            }
-            Op::Linear(_) => {
-                chain.linear = node;
-                return Some(chain);
-            }
-            _ => return None,
-        }
-        reader = node;
-        node = inputs(g, node)[0];
-    }
-}
-
-/// Whether a norm is of each head, of which there may be one.
-fn is_of_heads(g: &Graph, norm: Node, head_dim: usize) -> bool {
-    matches!(inputs(g, norm), [_, w] if g.shape(*w).cols == head_dim)
-}
-
-/// Whether a node is a norm of each of `heads` heads without a weight.
-fn is_unit_of_heads(g: &Graph, node: Node, heads: usize) -> bool {
-    matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == heads) && inputs(g, node).len() == 1
+/// The group of an attention.
+fn attention(g: &Graph, attend: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) -> Attention {
+    let mut all = heads.iter();
+    let first = all.find_map(|(&first, (_, heads))| (heads.attend == attend).then_some(first));
+    Attention { attend, projections: first.map(|linear| matmul(g, linear, heads)) }
 }
 
 /// Whether a node is the product with a number of the file.
@@ -408,15 +321,24 @@ fn is_of_file(g: &Graph, node: Node) -> bool {
     matches!(op(g, node), Some(Op::Scale(scale)) if scale.factor == 1.0) && inputs(g, node).len() == 2
 }
 
+/// Whether a node is the product with a number that is known when the graph is made.
+fn is_constant(g: &Graph, node: Node) -> bool {
+    matches!(op(g, node), Some(Op::Scale(_))) && inputs(g, node).len() == 1
+}
+
 /// Whether a node is an RMS norm of whole rows with a weight.
-fn is_of_rows(g: &Graph, node: Node) -> bool {
+pub fn is_of_rows(g: &Graph, node: Node) -> bool {
     matches!(op(g, node), Some(Op::RmsNorm(norm)) if norm.groups == 1 && norm.rest == 0)
         && inputs(g, node).len() == 2
 }
 
-/// Whether a node is an RMS norm of whole rows that nobody but linears read.
+/// Whether a node is an RMS norm of whole rows that nobody but linears and experts read.
 fn folded(g: &Graph, node: Node) -> bool {
-    let linear = |&l: &Node| matches!(op(g, l), Some(Op::Linear(_))) && inputs(g, l)[0] == node;
+    let linear = |&l: &Node| match op(g, l) {
+        Some(Op::Linear(_)) => inputs(g, l)[0] == node,
+        Some(Op::ExpertLinear(_)) => experts::find(g, l).is_some_and(|e| e.x(g) == node),
+        _ => false,
+    };
     is_of_rows(g, node) && node != g.output() && g.users(node).iter().all(linear)
 }
 
@@ -426,7 +348,7 @@ fn selects(g: &Graph, node: Node, norm: Node) -> bool {
 }
 
 /// What `term` is added to by `add`, if that is known before `term`.
-fn residual(g: &Graph, add: Node, term: Node) -> Option<Node> {
+pub fn residual(g: &Graph, add: Node, term: Node) -> Option<Node> {
     let other = match (op(g, add)?, inputs(g, add)) {
         (Op::Add(_), [a, b]) if *b == term => *a,
         (Op::Add(_), [a, b]) if *a == term => *b,

@@ -4,57 +4,83 @@
 //! in int8, and the matvec divides by the root mean square at its end (`wgsl/copy/`, `wgsl/input/`).
 
 use crate::backend::Precision;
-use crate::gpu::link::{Slots, stems};
-use crate::gpu::memory::kv_layout;
+use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::groups::{Group, Heads, Matmul, Norm, Then, inputs, op, runs};
+use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, inputs, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
+use crate::gpu::plan::projections::{attention_launches, projections};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
-use crate::gpu::plan::{attention, attention_matrix};
-use crate::gpu::plan::{matmul, matvec};
-use crate::graph::{Graph, Node, Rows};
-use crate::ops::{Op, Pairing};
+use crate::gpu::plan::{attention, attention_matrix, expert_matmul, expert_matvec};
+use crate::gpu::plan::{matmul, matmul_few, matvec};
+use crate::graph::{Graph, Node, Rows, Weight};
+use crate::ops::Op;
 
 /// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
 const PAIRS: u32 = 8;
 const GLU_PAIRS: u32 = 16;
-/// Invocations of a workgroup that makes copies or finishes heads.
+/// And of what a router has, so few rows that many subgroups share each.
+const ROUTER_PAIRS: u32 = 2;
+/// Rows of a long prompt that share a router's rows.
+const ROUTER_TILE: u32 = 8;
+/// Invocations of a workgroup that makes copies.
 const WORKGROUP: u32 = 64;
 
 /// Whether a group is computed as one, or node by node.
 pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
     if s.class == RowClass::Many {
         return match group {
-            Group::Matmul(m) if of_outputs(s, m) => {
+            Group::Matmul(m) if by_matvec(s, m) => {
                 let run: Vec<usize> = (0..m.linears.len()).collect();
-                let whole = bundle(s, m, &run).is_some_and(|(_, read)| read.rows.is_multiple_of(2));
-                s.precision == Precision::Fast && runs(s.graph, m).len() == 1 && whole
+                let whole = bundle(s, m, &run).is_some_and(|(_, read)| in_pairs(m, read.rows));
+                let exact = beside_experts(s.graph, m);
+                (exact || s.precision == Precision::Fast) && runs(s.graph, m).len() == 1 && whole
             }
             Group::Matmul(m) => matmul::fits(s, m),
-            Group::Attention(node) => attention_matrix::fits(s, *node),
-            Group::Norm(_) | Group::Single(_) => false,
+            Group::Experts(experts) => expert_matmul::fits(s, experts),
+            Group::Attention(attention) => attention_matrix::fits(s, attention.attend),
+            Group::Norm(_) | Group::Embed { .. } | Group::Single(_) => false,
         };
     }
     match group {
-        Group::Matmul(m) if matmul::fits(s, m) => true,
-        Group::Matmul(m) => {
-            // A matvec takes rows in pairs.
-            let whole =
-                |run: &Vec<usize>| bundle(s, m, run).is_some_and(|(_, read)| read.rows.is_multiple_of(2));
-            let runs = runs(s.graph, m);
-            runs.iter().all(whole) && (runs.len() == 1 || matches!(m.then, Then::Heads(_)))
-        }
-        Group::Attention(node) => attention::fits(s, *node),
-        Group::Norm(_) => true,
+        Group::Matmul(m) => tiled(s, m) || is_whole(s, m),
+        Group::Experts(experts) => expert_matvec::fits(s, experts),
+        Group::Attention(attention) => attention::fits(s, attention.attend),
+        Group::Norm(_) | Group::Embed { .. } => true,
         Group::Single(node) => match op(s.graph, *node) {
-            Some(Op::Embed(_)) => true,
             // Its groups are whole blocks of a copy.
             Some(Op::GatedNorm(norm)) => (s.graph.shape(*node).cols / norm.groups).is_multiple_of(16),
             _ => false,
         },
     }
+}
+
+/// Whether a matmul is computed as for few rows in a step of many.
+fn by_matvec(s: &Planner<'_>, m: &Matmul) -> bool {
+    of_outputs(s, m) || beside_experts(s.graph, m)
+}
+
+/// Whether a matmul multiplies in f32 what experts are given besides, as a router does: it has few rows, and normalises what it reads by itself, so that
+/// the one copy of that is theirs.
+pub fn beside_experts(g: &Graph, m: &Matmul) -> bool {
+    let of_experts = |&user: &Node| matches!(op(g, user), Some(Op::ExpertLinear(_)));
+    m.select.is_none()
+        && m.then == Then::Keep
+        && !weight(g, inputs(g, m.linears[0])[1]).format.integer
+        && m.norm.is_some_and(|norm| g.users(norm).iter().any(of_experts))
+}
+
+/// Whether a matmul of `rows` rows of weights can be one of pairs: the last pair may have one row where its sums are just kept.
+fn in_pairs(m: &Matmul, rows: usize) -> bool {
+    rows.is_multiple_of(2) || m.then == Then::Keep
+}
+
+/// Whether the weights of a matmul of few rows lie together, so that it is one matvec, or one for each format of its projections.
+pub fn is_whole(s: &Planner<'_>, m: &Matmul) -> bool {
+    let whole = |run: &Vec<usize>| bundle(s, m, run).is_some_and(|(_, read)| in_pairs(m, read.rows));
+    let runs = runs(s.graph, m);
+    runs.iter().all(whole) && (runs.len() == 1 || matches!(m.then, Then::Heads(_)))
 }
 
 /// Whether a matmul is of output rows, of which there are few in a step of many.
@@ -63,11 +89,11 @@ fn of_outputs(s: &Planner<'_>, m: &Matmul) -> bool {
 }
 
 /// Whether a matmul is computed in tiles, and not by matvecs.
-fn tiled(s: &Planner<'_>, m: &Matmul) -> bool {
+pub fn tiled(s: &Planner<'_>, m: &Matmul) -> bool {
     match s.class {
         RowClass::One | RowClass::Few => false,
-        RowClass::Several => matmul::fits(s, m),
-        RowClass::Many => !of_outputs(s, m),
+        RowClass::Several => !beside_experts(s.graph, m) && matmul::fits(s, m),
+        RowClass::Many => !by_matvec(s, m),
     }
 }
 
@@ -75,26 +101,38 @@ fn tiled(s: &Planner<'_>, m: &Matmul) -> bool {
 pub fn wanted(s: &Planner<'_>, group: &Group) -> Vec<Copy> {
     match group {
         Group::Matmul(m) => runs(s.graph, m).iter().filter_map(|run| read_copy(s, m, run)).collect(),
+        Group::Experts(experts) if s.class == RowClass::Many => {
+            expert_matmul::wanted(s, experts).into_iter().collect()
+        }
+        Group::Experts(experts) => expert_matvec::wanted(s, experts),
         Group::Norm(Norm { norm, add: Some(_), .. }) => {
-            vec![Copy { of: *norm, source: inputs(s.graph, *norm)[0], kind: CopyKind::F32 }]
+            vec![Copy::new(*norm, inputs(s.graph, *norm)[0], CopyKind::F32)]
         }
         _ => Vec::new(),
     }
 }
 
-/// The value along with which a group that fits can write a copy.
-pub fn writes_along(s: &Planner<'_>, group: &Group) -> Option<Node> {
+/// The values along with which a group that fits can write a copy.
+pub fn writes_along(s: &Planner<'_>, group: &Group) -> Vec<Node> {
     // Copies of many rows have scales of whole rows.
     if s.class == RowClass::Many {
-        return None;
+        return Vec::new();
     }
-    match group {
+    if let Group::Experts(experts) = group {
+        return expert_matvec::writes_along(s, experts);
+    }
+    let value = match group {
+        Group::Experts(_) => None,
         Group::Matmul(m) if tiled(s, m) => None,
         Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
-        Group::Attention(node) => Some(*node).filter(|&n| attention::writes_copies(s, n)),
+        Group::Attention(a) => Some(a.value()).filter(|_| attention::writes_copies(s, a.attend)),
         Group::Norm(norm) => Some(norm.value()).filter(|&v| s.graph.shape(v).rows == Rows::Step),
+        Group::Embed { embed, scale } => {
+            Some(scale.unwrap_or(*embed)).filter(|_| kernels::plain(s, *embed).len() == 1)
+        }
         Group::Single(node) => Some(*node).filter(|&n| kernels::plain(s, n).len() == 1),
-    }
+    };
+    value.into_iter().collect()
 }
 
 /// The launches of a group that fits.
@@ -102,31 +140,59 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
     match group {
         Group::Matmul(m) => match &m.then {
             Then::Heads(heads) => projections(s, m, heads),
-            _ if tiled(s, m) => matmul::launches(s, m),
+            _ if tiled(s, m) => in_tiles(s, m),
             _ => vec![matvec(s, copies, m)],
         },
-        Group::Attention(node) if s.class == RowClass::Many => vec![attention_matrix::launch(s, *node)],
-        Group::Attention(node) => attention::launches(s, copies, *node),
+        Group::Experts(experts) if s.class == RowClass::Many => expert_matmul::launches(s, experts),
+        Group::Experts(experts) => expert_matvec::launches(s, copies, experts),
+        Group::Attention(a) if s.class == RowClass::Many => {
+            let gates = a.gates().into_iter();
+            let gated = gates.flat_map(|gates| kernels::plain(s, gates.product));
+            [attention_matrix::launch(s, a.attend)].into_iter().chain(gated).collect()
+        }
+        Group::Attention(a) => attention_launches(s, copies, a),
         Group::Norm(norm @ Norm { add: Some(add), .. }) => vec![norm_add(s, copies, norm, *add)],
+        Group::Embed { embed, scale } => {
+            let launches = kernels::embed(s, *embed, *scale);
+            along(s, copies, scale.unwrap_or(*embed), launches)
+        }
         Group::Norm(Norm { norm: node, .. }) | Group::Single(node) => {
-            let mut launches = kernels::plain(s, *node);
-            if let [launch] = &mut launches[..] {
-                writes_copy(s.graph, copies, *node, launch);
-            }
-            launches
+            along(s, copies, *node, kernels::plain(s, *node))
         }
     }
 }
 
+/// Lets a launch that computes `value` by itself write the copy that belongs to it.
+fn along(s: &Planner<'_>, copies: &Copies, value: Node, mut launches: Vec<Launch>) -> Vec<Launch> {
+    if let [launch] = &mut launches[..] {
+        writes_copy(s.graph, copies, value, launch);
+    }
+    launches
+}
+
+/// A matmul in tiles; its kernels do not scale what they add to a residual.
+fn in_tiles(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
+    let Then::Add { add, scale: Some(scale), .. } = m.then else { return matmul::launches(s, m) };
+    let product = matmul::launches(s, &Matmul { then: Then::Keep, ..m.clone() });
+    [scale, add].into_iter().fold(product, |mut launches, node| {
+        launches.extend(kernels::plain(s, node));
+        launches
+    })
+}
+
 /// The launches that make a copy of a value which is there.
 pub fn feed(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
-    if copy.kind == CopyKind::F16 {
+    if copy.kind.is_halves() {
         return matmul::halves(s, copy);
     }
-    let shape = s.graph.shape(copy.source);
-    let constants =
-        vec![("COLS", shape.cols as f64), ("STRIDE", shape.stride() as f64), ("WORKGROUP", WORKGROUP as f64)];
-    let each = (shape.cols as u32).div_ceil(WORKGROUP);
+    let (shape, cols) = (s.graph.shape(copy.source), copy.cols(s.graph));
+    let constants = vec![
+        ("COLS", cols as f64),
+        ("STRIDE", shape.stride() as f64),
+        ("SHARES", copy.shares as f64),
+        ("WORKGROUP", WORKGROUP as f64),
+    ];
+    let each = copy.shares as u32 * (cols as u32).div_ceil(WORKGROUP);
     let extent = Extent::PerRow { rows: shape.rows, each };
     let mut launch = Launch {
         nodes: Vec::new(),
@@ -149,12 +215,9 @@ pub fn writes_copy(g: &Graph, copies: &Copies, value: Node, launch: &mut Launch)
 }
 
 fn binds_copy(g: &Graph, copy: Copy, launch: &mut Launch) {
-    let cols = g.shape(copy.source).cols;
     launch.slots.copy = Some(copy.kind.stem());
-    launch
-        .dispatch
-        .constants
-        .extend([("COPY_COLS", cols as f64), ("COPY_STRIDE", copy.kind.stride(cols) as f64)]);
+    let words = copy.stride(g) as f64;
+    launch.dispatch.constants.extend([("COPY_COLS", copy.cols(g) as f64), ("COPY_STRIDE", words)]);
     if copy.kind == CopyKind::I8 {
         launch.dispatch.constants.push(("COPY_NORM", copy.norm().is_some() as u32 as f64));
     }
@@ -165,8 +228,16 @@ fn binds_copy(g: &Graph, copy: Copy, launch: &mut Launch) {
 /// How the weights of a run are multiplied.
 pub fn kind(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> CopyKind {
     let w = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
+    match kind_of(s, w, tiled(s, m)) {
+        CopyKind::F16 if matmul_few::fits(s.caps) => CopyKind::F16Matrices,
+        kind => kind,
+    }
+}
+
+/// How weights are multiplied by matvecs, or in tiles of `many` rows.
+pub fn kind_of(s: &Planner<'_>, w: &Weight, many: bool) -> CopyKind {
     // Weights in f32 are not to be rounded.
-    if s.caps.matrix.is_some() && w.format.name != "F32" && tiled(s, m) {
+    if many && s.caps.matrix.is_some() && w.format.name != "F32" {
         return CopyKind::F16;
     }
     match w.format.integer && s.precision == Precision::Fast && w.cols.is_multiple_of(32) {
@@ -180,12 +251,15 @@ pub fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
     let kind = kind(s, m, run);
     let x = m.x(s.graph);
     match (m.norm, kind) {
-        (Some(norm), CopyKind::F16) => Some(Copy { of: norm, source: inputs(s.graph, norm)[0], kind }),
+        (Some(_), CopyKind::F32) if beside_experts(s.graph, m) => None,
+        (Some(norm), CopyKind::F16 | CopyKind::F16Matrices) => {
+            Some(Copy::new(norm, inputs(s.graph, norm)[0], kind))
+        }
         (Some(norm), _) => {
             let source = inputs(s.graph, m.select.unwrap_or(norm))[0];
-            Some(Copy { of: norm, source, kind })
+            Some(Copy::new(norm, source, kind))
         }
-        (None, CopyKind::I8 | CopyKind::F16) => Some(Copy { of: x, source: x, kind }),
+        (None, CopyKind::I8 | CopyKind::F16 | CopyKind::F16Matrices) => Some(Copy::new(x, x, kind)),
         (None, CopyKind::F32) => None,
     }
 }
@@ -206,7 +280,7 @@ pub fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, Weig
 }
 
 /// A matvec over the weights of a run, without what becomes of its sums.
-fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
+pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     let g = s.graph;
     let Some((first, read)) = bundle(s, m, run) else {
         panic!("the weights of a group that fits lie together")
@@ -232,29 +306,46 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
         ("EPS", eps.unwrap_or(0.0)),
     ]);
     let copy = read_copy(s, m, run);
-    let (x, stride) = match copy {
-        Some(copy) => (Operand::ActivationCopy(copy), kind.stride(matrix.cols)),
-        None => (Operand::Value(m.x(g)), g.shape(m.x(g)).stride()),
+    let (mut operands, mut input) = (vec![(0, Operand::Step)], kind.stem());
+    let stride = match (copy, m.norm) {
+        (Some(copy), _) => {
+            operands.push((1, Operand::ActivationCopy(copy)));
+            copy.stride(g)
+        }
+        (None, Some(norm)) => {
+            let [x, weight] = [inputs(g, norm)[0], inputs(g, norm)[1]];
+            operands.extend([(1, Operand::Value(x)), (9, Operand::Vector(weight))]);
+            input = "normed";
+            g.shape(x).stride()
+        }
+        (None, None) => {
+            operands.push((1, Operand::Value(m.x(g))));
+            g.shape(m.x(g)).stride()
+        }
     };
     constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
+    let tile = match s.class {
+        RowClass::One => 1,
+        RowClass::Many if beside_experts(g, m) => ROUTER_TILE,
+        _ => matvec::TILE,
+    };
     matvec::shape(
         s.caps,
         matrix.format,
         matrix.cols,
         read.rows,
-        [pairs, tile],
+        [pairs, tile, 1],
         kind == CopyKind::I8,
         &mut dispatch,
         rows,
     );
-    let slots = Slots { input: Some(kind.stem()), ..s.slots(Some(matrix.format.wgsl)) };
+    let slots = Slots { input: Some(input), ..s.slots(Some(matrix.format.wgsl)) };
     Launch {
         nodes: Vec::new(),
         dispatch,
-        operands: vec![(0, Operand::Step), (1, x)],
+        operands,
         weight: Some(read),
         slots,
         arithmetic: if kind == CopyKind::I8 { Arithmetic::Int8 } else { Arithmetic::F32 },
@@ -263,8 +354,13 @@ fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
 
 /// The biases of a group's linears, one behind the other, and whether there are any.
 pub fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
-    let bias = |&l: &Node| inputs(g, l).get(2).copied();
-    match &m.linears[..] {
+    biases_of(g, &m.linears)
+}
+
+/// The biases of linears whose weights lie together.
+pub fn biases_of(g: &Graph, linears: &[Node]) -> (Operand, f64) {
+    let bias = |&l: &Node| bias(g, l);
+    match linears {
         all if all.iter().all(|l| bias(l).is_none()) => (Operand::Nothing, 0.0),
         [one] => (bias(one).map_or(Operand::Nothing, Operand::Vector), 1.0),
         all => (Operand::Biases(all[0]), 1.0),
@@ -275,7 +371,11 @@ pub fn biases(g: &Graph, m: &Matmul) -> (Operand, f64) {
 fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
     let g = s.graph;
     let run: Vec<usize> = (0..m.linears.len()).collect();
-    let pairs = if let Then::Glu(_) = m.then { GLU_PAIRS } else { PAIRS };
+    let pairs = match m.then {
+        Then::Glu(_) => GLU_PAIRS,
+        _ if beside_experts(g, m) => ROUTER_PAIRS,
+        _ => PAIRS,
+    };
     let mut launch = product(s, m, &run, pairs);
     launch.nodes = m.nodes();
     let (bias, has_bias) = biases(g, m);
@@ -288,8 +388,13 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
             launch.dispatch.constants.push(("FIRST_OUT", 0.0));
             "plain"
         }
-        Then::Add { residual, .. } => {
+        Then::Add { residual, scale, .. } => {
             launch.operands.push((4, Operand::Value(*residual)));
+            let factor = match scale.and_then(|scale| op(g, scale)) {
+                Some(Op::Scale(scale)) => scale.factor,
+                _ => 1.0,
+            };
+            launch.dispatch.constants.push(("FACTOR", factor as f64));
             "add"
         }
         Then::Activate(node) | Then::Glu(node) => {
@@ -310,155 +415,6 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
     launch
 }
 
-/// Queries, keys and values: written where they belong by whoever sums them up, or by a kernel of their own behind the matvecs.
-fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
-    let g = s.graph;
-    let (bias, has_bias) = biases(g, m);
-    // A sum has one neighbour: formats that round more numbers together are written by whoever sees whole heads.
-    let in_pairs =
-        [s.kv.keys, s.kv.values].iter().all(|format| stems("cache_pair").any(|s| s == format.name));
-    let tiled = tiled(s, m);
-    if heads.are_neighbours(g) && has_bias == 0.0 && in_pairs && !tiled {
-        return runs(g, m).iter().map(|run| stored(s, m, heads, run)).collect();
-    }
-    let rows: Vec<usize> = m.linears.iter().map(|&l| weight(g, inputs(g, l)[1]).rows).collect();
-    let stride = rows.iter().sum::<usize>().next_multiple_of(8) as f64;
-    let scratch = Operand::Heads(m.linears[0]);
-    let mut launches = Vec::new();
-    for run in runs(g, m) {
-        let first = rows[..run[0]].iter().sum::<usize>() as f64;
-        if tiled {
-            launches.extend(matmul::projections(s, m, &run, scratch, [first, stride]));
-            continue;
-        }
-        let mut launch = product(s, m, &run, PAIRS);
-        launch.dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
-        launch.operands.extend([(2, scratch), (3, bias)]);
-        launch.slots.output = Some("plain");
-        launch.slots.copy = Some("none");
-        launches.push(launch);
-    }
-    // Of the launches of one group the one that costs most is told, as `check` sees them together.
-    let arithmetic = launches.iter().map(|l| l.arithmetic).max_by_key(|a| *a as u32).unwrap_or_default();
-    launches.push(Launch {
-        nodes: m.nodes(),
-        arithmetic,
-        ..behind(s, heads, scratch, stride, m.linears.len() == 2)
-    });
-    launches
-}
-
-/// A matvec that writes queries, keys and values where they belong.
-fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
-    let g = s.graph;
-    let mut launch = product(s, m, run, PAIRS);
-    let rows = |i: usize| match run.contains(&i) {
-        true => weight(g, inputs(g, m.linears[i])[1]).rows as f64,
-        false => 0.0,
-    };
-    let caches = heads.stores.map(|store| inputs(g, store)[1]);
-    let (mut cos_sin, mut rotary) = (Operand::Nothing, [("HEAD_DIM", 2.0), ("ROTARY", 0.0)]);
-    if let Some([rope, _]) = heads.ropes
-        && let Some(Op::Rope(op)) = op(g, rope)
-    {
-        rotary = [("HEAD_DIM", op.0.head_dim as f64), ("ROTARY", op.0.rotary as f64)];
-        cos_sin = Operand::Table(rope);
-    }
-    launch.dispatch.constants.extend(rotary);
-    let stride = g.shape(heads.queries(g)).stride() as f64;
-    launch.dispatch.constants.extend([("Q_ROWS", rows(0)), ("K_ROWS", rows(1)), ("Q_STRIDE", stride)]);
-    launch.dispatch.constants.push(("KV_FOURS", g.shape(caches[0]).cols as f64 / 4.0));
-    let unwritten = Operand::Unwritten(m.linears[run[0]]);
-    let written = |i: usize, operand: Operand| if run.contains(&i) { operand } else { unwritten };
-    launch.operands.extend([
-        (2, written(0, Operand::Value(heads.queries(g)))),
-        (3, cos_sin),
-        (4, written(1, Operand::Cache(caches[0]))),
-        (5, written(2, Operand::Cache(caches[1]))),
-        (8, Operand::Pages),
-    ]);
-    launch.slots.output = Some("store");
-    // Of each projection what belongs to it.
-    launch.nodes = m.nodes();
-    let ropes = heads.ropes.map_or([None; 2], |r| r.map(Some));
-    let of = [
-        vec![Some(m.linears[0]), ropes[0]],
-        vec![Some(m.linears[1]), ropes[1], Some(heads.stores[0])],
-        vec![Some(m.linears[2]), Some(heads.stores[1])],
-    ];
-    for (i, nodes) in of.iter().enumerate() {
-        launch.nodes.retain(|n| run.contains(&i) || !nodes.contains(&Some(*n)));
-    }
-    launch
-}
-
-/// What follows the projections: norms of each head, rotary positions, and the writing of keys and values; `shared`: values are made of what keys
-/// are made of.
-fn behind(s: &Planner<'_>, heads: &Heads, scratch: Operand, stride: f64, shared: bool) -> Launch {
-    let g = s.graph;
-    let Some(Op::Attend(attend)) = op(g, heads.attend) else { panic!("heads are attended to") };
-    let (shape, queries) = (&attend.0, heads.queries(g));
-    let caches = heads.stores.map(|store| inputs(g, store)[1]);
-    let mut constants = vec![
-        ("HEADS", shape.heads as f64),
-        ("KV_HEADS", shape.kv_heads as f64),
-        ("HEAD_DIM", shape.head_dim as f64),
-        ("STRIDE", stride),
-        ("Q_STRIDE", g.shape(queries).stride() as f64),
-        ("WORKGROUP", WORKGROUP as f64),
-    ];
-    constants.extend(kv_layout::constants(g, s.kv, caches[0]));
-    let (mut cos_sin, mut rotary, mut pair_step) = (Operand::Nothing, 0, 1);
-    if let Some([rope, _]) = heads.ropes
-        && let Some(Op::Rope(op)) = op(g, rope)
-    {
-        (cos_sin, rotary) = (Operand::Table(rope), op.0.rotary);
-        if op.0.pairing == Pairing::Halves {
-            pair_step = rotary / 2;
-        }
-    }
-    let (mut norms, mut norm, mut eps, mut weighted) = ([Operand::Nothing; 2], 0, 0.0, false);
-    if let Some([q, k]) = heads.norms
-        && let Some(Op::RmsNorm(op)) = op(g, q)
-    {
-        weighted = inputs(g, q).len() == 2;
-        norms = [q, k].map(|n| inputs(g, n).get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w)));
-        norm = 1 + heads.norms_last as u32;
-        eps = op.eps as f64;
-    }
-    constants.extend([
-        ("ROTARY", rotary as f64),
-        ("PAIR_STEP", pair_step as f64),
-        ("NORM", norm as f64),
-        ("EPS", eps),
-        ("WEIGHTED", weighted as u32 as f64),
-        ("VALUE_NORM", heads.value_norm.is_some() as u32 as f64),
-        ("SHARED", shared as u32 as f64),
-    ]);
-    let each = (shape.heads + 2 * shape.kv_heads) as u32;
-    let extent = Extent::PerRow { rows: Rows::Step, each };
-    let operands = vec![
-        (0, Operand::Step),
-        (1, scratch),
-        (2, Operand::Value(queries)),
-        (3, cos_sin),
-        (4, Operand::Cache(caches[0])),
-        (5, Operand::Cache(caches[1])),
-        (6, norms[0]),
-        (7, norms[1]),
-        (8, Operand::Pages),
-    ];
-    let dispatch = Dispatch { kernel: "heads", constants, extent };
-    Launch {
-        nodes: Vec::new(),
-        dispatch,
-        operands,
-        weight: None,
-        slots: s.slots(None),
-        arithmetic: Arithmetic::F32,
-    }
-}
-
 /// A norm and the residual that it is added to.
 fn norm_add(s: &Planner<'_>, copies: &Copies, group: &Norm, [add, residual]: [Node; 2]) -> Launch {
     let g = s.graph;
@@ -466,7 +422,7 @@ fn norm_add(s: &Planner<'_>, copies: &Copies, group: &Norm, [add, residual]: [No
     let Some(Op::RmsNorm(rms)) = op(g, norm) else { panic!("only RMS norms are added to a residual") };
     let shape = g.shape(add);
     let factor = group.scale.map_or(Operand::Nothing, |scale| Operand::Vector(inputs(g, scale)[1]));
-    let copy = Copy { of: norm, source: inputs(g, norm)[0], kind: CopyKind::F32 };
+    let copy = Copy::new(norm, inputs(g, norm)[0], CopyKind::F32);
     let constants = vec![
         ("COLS", shape.cols as f64),
         ("X_STRIDE", copy.kind.stride(shape.cols) as f64),

@@ -3,7 +3,7 @@
 //! The numbers are what an H200 did best with; benches/README.md has the measurements.
 
 use crate::backend::Precision;
-use crate::gpu::device::{Caps, Matrix};
+use crate::gpu::caps::{Caps, Matrix};
 use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copy, CopyKind};
@@ -22,8 +22,11 @@ const TYPICAL_ROWS: u32 = 512;
 const GROUPS: u32 = 120;
 
 /// Rows of x and of w that a workgroup multiplies by integer dot products (`wgsl/matmul_int8.wgsl`).
-const INTEGER_ROWS: u32 = 32;
-const INTEGER_COLUMNS: u32 = 128;
+pub const INTEGER_ROWS: u32 = 32;
+pub const INTEGER_COLUMNS: u32 = 128;
+
+/// That no clamp acts on a gate and its factor.
+const UNCLAMPED: [(&str, f64); 3] = [("CLAMPED", 0.0), ("LIMIT", 0.0), ("SHIFT", 0.0)];
 
 /// Steps of many rows that the tiles of `matmul_few` multiply, and those that the ones here do.
 const SHORTER: RowRange = RowRange { from: 0, to: matmul_few::SHORT };
@@ -45,7 +48,7 @@ pub struct Tile {
 }
 
 /// The best first, where they all have enough workgroups. The last one is for 16 KiB of workgroup memory.
-const TILES: [Tile; 4] = [
+pub const TILES: [Tile; 4] = [
     Tile { rows: 128, columns: 128, depth: 64, parts: 4, held: 64 },
     Tile { rows: 64, columns: 128, depth: 64, parts: 2, held: 64 },
     Tile { rows: 64, columns: 64, depth: 64, parts: 2, held: 32 },
@@ -66,12 +69,28 @@ impl Tile {
     }
 
     /// Whether an adapter can run it; an invocation has room for 32 numbers of x and 64 weights.
-    fn fits(&self, caps: &Caps, matrix: Matrix) -> bool {
+    pub fn fits(&self, caps: &Caps, matrix: Matrix) -> bool {
         let invocations = self.invocations(caps, matrix);
         invocations <= caps.invocations
             && self.rows * self.depth <= 32 * invocations
             && self.columns * self.depth <= 64 * invocations
             && self.bytes(caps, matrix) <= caps.workgroup_bytes
+    }
+
+    /// The numbers of a kernel that multiplies such tiles.
+    pub fn constants(&self, caps: &Caps, matrix: Matrix) -> Vec<(&'static str, f64)> {
+        let mut constants = vec![
+            ("ROWS", self.rows as f64),
+            ("COLUMNS", self.columns as f64),
+            ("DEPTH", self.depth as f64),
+            ("PARTS", self.parts as f64),
+            ("HELD", self.held as f64),
+            ("WORKGROUP", self.invocations(caps, matrix) as f64),
+        ];
+        if matrix != Matrix::Emulated {
+            constants.extend(caps.subgroup_constant());
+        }
+        constants
     }
 
     /// The tile for `columns` rows of w.
@@ -128,10 +147,11 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
     };
     let x = chosen_from.unwrap_or(copy.source);
     let constants = vec![
-        ("COLS", shape.cols as f64),
+        ("COLS", copy.cols(s.graph) as f64),
         ("STRIDE", s.graph.shape(x).stride() as f64),
+        ("SHARES", copy.shares as f64),
         ("OUTPUT_ROWS", output_rows),
-        ("OUT_STRIDE", copy.kind.stride(shape.cols) as f64),
+        ("OUT_STRIDE", copy.stride(s.graph) as f64),
         ("NORM", norm.is_some() as u32 as f64),
         ("EPS", eps(s, copy)),
         ("WORKGROUP", s.caps.invocations.min(256) as f64),
@@ -145,7 +165,7 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
             dispatch: Dispatch {
                 kernel: "halves",
                 constants,
-                extent: Extent::RowTiles { rows: shape.rows, tile: 1, each: 1, within },
+                extent: Extent::RowTiles { rows: shape.rows, tile: 1, each: copy.shares as u32, within },
             },
             operands: vec![
                 (0, Operand::Step),
@@ -158,10 +178,9 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
             arithmetic: Arithmetic::F32,
         }
     };
-    let layouts = match s.class {
-        RowClass::Many if matmul_few::fits(s.caps) => vec![(true, SHORTER), (false, LONGER)],
-        RowClass::Many => vec![(false, RowRange::ALL)],
-        _ => vec![(true, RowRange::ALL)],
+    let layouts = match (copy.kind, s.class) {
+        (CopyKind::F16Matrices, RowClass::Many) => vec![(true, SHORTER), (false, LONGER)],
+        (kind, _) => vec![(kind == CopyKind::F16Matrices, RowRange::ALL)],
     };
     layouts.into_iter().map(launch).collect()
 }
@@ -187,6 +206,7 @@ pub fn launches(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
     let mut launches = products(s, m, &all, Operand::Value(value), places);
     for launch in &mut launches {
         launch.dispatch.constants.extend([("THEN", then), ("ACT", act)]);
+        launch.dispatch.constants.extend(UNCLAMPED);
         launch.operands.push((4, residual));
         launch.nodes = m.nodes();
     }
@@ -204,6 +224,7 @@ pub fn projections(
     let mut launches = products(s, m, run, scratch, places);
     for launch in &mut launches {
         launch.dispatch.constants.extend([("THEN", 0.0), ("ACT", 0.0)]);
+        launch.dispatch.constants.extend(UNCLAMPED);
         launch.operands.push((4, Operand::Nothing));
     }
     launches
@@ -231,6 +252,7 @@ fn products(
     let (bias, has_bias) = biases(s.graph, m);
     let units = s.caps.matrix;
     let slots = Slots {
+        tiles: Some("own"),
         matrix: units.map(Matrix::stem),
         subgroups: s.caps.subgroups && units != Some(Matrix::Emulated),
         ..s.slots(Some(matrix.format.wgsl))
@@ -278,7 +300,7 @@ fn integer_product(
         dispatch: Dispatch { kernel: "matmul_int8", constants, extent },
         operands: vec![(0, Operand::Step), (1, Operand::ActivationCopy(copy)), (2, y), (3, bias)],
         weight: Some(read),
-        slots: Slots { input: Some("i8"), ..s.slots(Some(matrix.format.wgsl)) },
+        slots: Slots { input: Some("i8"), tiles: Some("own"), ..s.slots(Some(matrix.format.wgsl)) },
         arithmetic: Arithmetic::Int8,
     }
 }
@@ -297,18 +319,8 @@ fn shapes(caps: &Caps, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
     let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
     let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };
     let mut constants = matvec_constants(cols, rows, first);
-    constants.extend([
-        ("X_STRIDE", CopyKind::F16.stride(cols) as f64),
-        ("ROWS", tile.rows as f64),
-        ("COLUMNS", tile.columns as f64),
-        ("DEPTH", tile.depth as f64),
-        ("PARTS", tile.parts as f64),
-        ("HELD", tile.held as f64),
-        ("WORKGROUP", tile.invocations(caps, matrix) as f64),
-    ]);
-    if matrix != Matrix::Emulated {
-        constants.extend(caps.subgroup_constant());
-    }
+    constants.push(("X_STRIDE", CopyKind::F16.stride(cols) as f64));
+    constants.extend(tile.constants(caps, matrix));
     let each = (rows as u32).div_ceil(tile.columns);
     let within = if short.is_some() { LONGER } else { RowRange::ALL };
     let extent = Extent::RowTiles { rows: Rows::Step, tile: tile.rows, each, within };

@@ -3,7 +3,7 @@
 //! The numbers are what an H200 did best with; benches/README.md has the measurements.
 
 use crate::formats::Format;
-use crate::gpu::device::{Caps, Matrix};
+use crate::gpu::caps::{Caps, Matrix};
 use crate::gpu::plan::copies::CopyKind;
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::gpu::plan::kernels::matvec_constants;
@@ -12,8 +12,8 @@ use crate::graph::Rows;
 /// Rows of a step of many that these tiles still multiply faster than `matmul_matrix`'s.
 pub const SHORT: u32 = 256;
 
-/// Rows that matvecs by integer dot products multiply faster, by the weights of a matrix: the smaller they are, the more an operation more costs.
-const BY_INTEGERS: [(usize, usize); 3] = [(32 << 20, 10), (4 << 20, 14), (0, 64)];
+/// Rows that matvecs by integer dot products multiply faster, by the bytes of a matrix: the smaller they are, the more an operation more costs.
+const BY_INTEGERS: [(usize, usize); 4] = [(24 << 20, 10), (16 << 20, 14), (3 << 20, 18), (0, 64)];
 /// The same of matvecs in f32, for formats of floats.
 const BY_FLOATS: usize = 4;
 
@@ -68,9 +68,9 @@ pub fn fits(caps: &Caps) -> bool {
     caps.matrix.is_some_and(|matrix| Tile::choose(caps, matrix, ROWS[0], 1).is_some())
 }
 
-/// Rows up to which a step's matmuls are matvecs, where most weights have `format` and a matrix has `weights` of them on average.
-pub fn by_matvec(format: &Format, weights: usize) -> usize {
-    let of_size = BY_INTEGERS.iter().find(|(least, _)| weights >= *least).map_or(0, |(_, rows)| *rows);
+/// Rows up to which a step's matmuls are matvecs, where most weights have `format` and a matrix has `bytes` on average.
+pub fn by_matvec(format: &Format, bytes: usize) -> usize {
+    let of_size = BY_INTEGERS.iter().find(|(least, _)| bytes >= *least).map_or(0, |(_, rows)| *rows);
     if format.integer { of_size } else { BY_FLOATS }
 }
 

@@ -3,7 +3,7 @@
 //! The numbers are what an H100 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
 
 use crate::formats::Format;
-use crate::gpu::device::Caps;
+use crate::gpu::caps::Caps;
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::graph::Rows;
 
@@ -27,14 +27,14 @@ const LINE: u32 = 16;
 const SMALL: u32 = 128;
 
 /// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for `tile` rows of x at once, which are
-/// multiplied as integers or in f32.
+/// multiplied as integers or in f32. There are `shares` rows of y, and as many times the weights, to a row of x.
 #[allow(clippy::too_many_arguments)]
 pub fn shape(
     caps: &Caps,
     format: &Format,
     cols: usize,
     rows: usize,
-    [pairs, tile]: [u32; 2],
+    [pairs, tile, shares]: [u32; 3],
     integer: bool,
     dispatch: &mut Dispatch,
     extent: Rows,
@@ -44,9 +44,11 @@ pub fn shape(
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
     // Of large matrices, and of all that several rows multiply as integers, two pairs at a time: x is then loaded half as often.
-    let double = (format.integer && if tile > 1 { integer } else { rows * row_bytes > LARGE }) as u32;
+    let double = (format.integer
+        && if tile > 1 { integer } else { shares as usize * rows * row_bytes > LARGE })
+        as u32;
     let tasks = pairs / (1 + double);
-    let wanted = if caps.software { 1 } else { INVOCATIONS / (groups * tasks * caps.subgroup_size) };
+    let wanted = if caps.software { 1 } else { INVOCATIONS / (shares * groups * tasks * caps.subgroup_size) };
     let wanted =
         wanted.max((row_bytes / (LANE_BYTES[format.integer as usize] * caps.subgroup_size as usize)) as u32);
     // A row has a unit at least for each lane of its subgroups, and a workgroup has room for all subgroups.
@@ -60,7 +62,7 @@ pub fn shape(
         && tile == 1
         && 2 * units <= caps.subgroup_size) as u32;
     dispatch.kernel = "matvec";
-    dispatch.extent = Extent::RowTiles { rows: extent, tile, each: groups, within: RowRange::ALL };
+    dispatch.extent = Extent::RowTiles { rows: extent, tile, each: shares * groups, within: RowRange::ALL };
     dispatch.constants.extend([
         ("TILE", tile as f64),
         ("GROUPS", groups as f64),
@@ -97,7 +99,7 @@ mod tests {
         let format = FORMATS.iter().find(|f| f.name == format).unwrap();
         let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
         let mut dispatch = Dispatch { kernel: "", constants: Vec::new(), extent };
-        shape(caps, format, cols, rows, [pairs, 1], true, &mut dispatch, Rows::Step);
+        shape(caps, format, cols, rows, [pairs, 1, 1], true, &mut dispatch, Rows::Step);
         dispatch
     }
 

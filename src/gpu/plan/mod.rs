@@ -3,22 +3,28 @@
 
 pub mod attention;
 pub mod attention_matrix;
+pub mod chain;
 pub mod copies;
 pub mod dispatch;
+pub mod expert_matmul;
+pub mod expert_matvec;
+pub mod experts;
 pub mod groups;
+pub mod heads;
 pub mod kernels;
 pub mod lower;
 pub mod matmul;
 pub mod matmul_few;
 pub mod matvec;
+pub mod projections;
 
 use std::collections::HashSet;
 
 use crate::backend::Precision;
 use crate::formats::Format;
-use crate::gpu::device::{Caps, Matrix};
+use crate::gpu::caps::{Caps, Matrix};
 use crate::gpu::link::Slots;
-use crate::gpu::memory::weights::Layout;
+use crate::gpu::memory::weights::{Layout, weight};
 use crate::gpu::plan::dispatch::Dispatch;
 use crate::graph::{Graph, Node, Rows};
 use crate::memory::Kv;
@@ -71,6 +77,10 @@ pub enum Operand {
     Biases(Node),
     /// What attention found of each span of positions, before the spans are put together.
     Partials(Node),
+    /// What the rows of each chunk say to each other, before the state is carried through the chunks of the recurrence that is named.
+    Chunks(Node),
+    /// Which rows go to which expert of the route of this node, and how they are cut into tiles.
+    Tiles(Node),
     /// Something that the kernel's constants keep it from reading.
     Nothing,
     /// Something that the kernel's constants keep it from writing, named by the first node that the dispatch computes with a weight:
@@ -161,7 +171,7 @@ impl Planner<'_> {
 }
 
 /// Rows up to which a step is of few: all that are not many, unless matrix units are faster.
-pub fn few(caps: &Caps, layout: &Layout, precision: Precision) -> usize {
+pub fn few(graph: &Graph, caps: &Caps, layout: &Layout, precision: Precision) -> usize {
     if precision != Precision::Fast || !matmul_few::fits(caps) {
         return SEVERAL;
     }
@@ -169,12 +179,15 @@ pub fn few(caps: &Caps, layout: &Layout, precision: Precision) -> usize {
     if caps.matrix == Some(Matrix::Emulated) {
         return 3;
     }
-    let weights = |format: Option<&Format>| -> usize {
-        let all = layout.matrices.iter().filter(|m| format.is_none_or(|format| m.format.id == format.id));
-        all.map(|m| m.rows * m.cols).sum()
+    // Of several rows experts are multiplied as of few.
+    let all = layout.matrices.iter();
+    let matrices: Vec<_> = all.filter(|m| weight(graph, m.nodes[0]).experts == 1).collect();
+    let bytes = |format: Option<&Format>| -> usize {
+        let all = matrices.iter().filter(|m| format.is_none_or(|format| m.format.id == format.id));
+        all.map(|m| m.rows * m.format.row_bytes(m.cols)).sum()
     };
-    let most = layout.matrices.iter().map(|m| m.format).max_by_key(|&format| weights(Some(format)));
-    most.map_or(SEVERAL, |format| matmul_few::by_matvec(format, weights(None) / layout.matrices.len()))
+    let most = matrices.iter().map(|m| m.format).max_by_key(|&format| bytes(Some(format)));
+    most.map_or(SEVERAL, |format| matmul_few::by_matvec(format, bytes(None) / matrices.len()))
 }
 
 /// The launches of a step, in order. `unfused`: every node by launches of its own.
@@ -188,7 +201,7 @@ pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
         groups.iter().map(|group| lower::fits(s, group).then(|| lower::wanted(s, group))).collect();
     let wanted: Vec<Copy> = reads.iter().flatten().flatten().copied().collect();
     let fitting = groups.iter().zip(&reads).filter(|(_, reads)| reads.is_some());
-    let along: HashSet<Node> = fitting.filter_map(|(group, _)| lower::writes_along(s, group)).collect();
+    let along: HashSet<Node> = fitting.flat_map(|(group, _)| lower::writes_along(s, group)).collect();
     let copies = Copies::new(&wanted, |value| along.contains(&value));
     let mut launches: Vec<Launch> = Vec::new();
     let mut fed: HashSet<Copy> = HashSet::new();

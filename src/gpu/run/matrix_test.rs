@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Write;
 
 use crate::error::{Error, Result};
-use crate::gpu::device::{Device, Matrix};
+use crate::gpu::caps::Matrix;
+use crate::gpu::device::Device;
 use crate::gpu::link::{Slots, link};
 use crate::gpu::pipelines::{Key, Pipelines, beside_cache, hash};
 use crate::gpu::plan::dispatch::Extent;

@@ -126,7 +126,8 @@ fn tell(gpu: &Gpu, p: &Launch, step: &Step) -> DispatchGroup {
 fn attends<'a>(gpu: &'a Gpu, p: &Launch) -> Option<&'a AttentionShape> {
     let graph = &gpu.model.graph;
     let op = |n: Node| graph.entry(n).op().map(|(op, _)| op);
-    if p.nodes.iter().any(|&n| matches!(op(n), Some(Op::Store(_)))) {
+    let computes = |wanted: fn(&Op) -> bool| p.nodes.iter().any(|&n| op(n).is_some_and(wanted));
+    if computes(|op| matches!(op, Op::Store(_))) && !computes(|op| matches!(op, Op::Attend(_))) {
         return None;
     }
     let cache = p.operands.iter().find_map(|(_, o)| match o {

@@ -1,6 +1,7 @@
 //! What samples on the device: kernels bound to the logits of each row class, and what slots keep for them. A sampled token goes to
 //! where the next step reads it, to the slot's last and recent tokens, and to the ids that the host brings back.
 
+use crate::constraint::TokenMask;
 use crate::error::{Error, Result};
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
@@ -13,7 +14,7 @@ use crate::graph::{Rows, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
-/// Logits of a part that `argmax_part.wgsl` looks at.
+/// Logits of a part that `argmax_part.wgsl` and `mask.wgsl` look at.
 const ARGMAX_PART: u32 = 1024;
 /// `sample.wgsl` holds as many parts in workgroup memory.
 const MOST_PARTS: u32 = 1024;
@@ -31,6 +32,7 @@ struct Bound {
     greedy: Vec<BoundLaunch>,
     random: Vec<BoundLaunch>,
     penalize: BoundLaunch,
+    mask: BoundLaunch,
 }
 
 /// The sampler of a device.
@@ -39,9 +41,14 @@ pub struct Sampler {
     bound: Vec<Option<Bound>>,
     sampling: wgpu::Buffer,
     banned: wgpu::Buffer,
+    masks: wgpu::Buffer,
     recent: wgpu::Buffer,
     /// How each slot samples, for choosing kernels.
     slots: Vec<Sampling>,
+    /// Which slots have a mask on the device.
+    masked: Vec<bool>,
+    /// Words of a mask.
+    mask_words: usize,
     /// Tokens that a slot's ring of recent ones holds.
     ring: usize,
     /// The tokens of a submission, step after step.
@@ -56,7 +63,10 @@ fn sample_part(vocab: u32) -> u32 {
 fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
     let subgroups = device.caps.subgroups;
     let slots = Slots { subgroups, ..Slots::NONE };
-    let part = if kernel.starts_with("argmax") { ARGMAX_PART } else { sample_part(model.vocab_size as u32) };
+    let part = match kernel.starts_with("sample") {
+        true => sample_part(model.vocab_size as u32),
+        false => ARGMAX_PART,
+    };
     let vocab = model.vocab_size;
     let mut constants = Vec::new();
     if kernel != "resolve" {
@@ -77,7 +87,7 @@ fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
 impl Sampler {
     /// The pipelines that sampling needs.
     pub fn keys(device: &Device, model: &Model) -> Result<Vec<Key>> {
-        let kernels = ["resolve", "penalize", "argmax_part", "argmax", "sample_part", "sample"];
+        let kernels = ["resolve", "mask", "penalize", "argmax_part", "argmax", "sample_part", "sample"];
         kernels.into_iter().map(|kernel| key(device, model, kernel)).collect()
     }
 
@@ -95,6 +105,8 @@ impl Sampler {
             wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let sampling = device.buffer("sampling", slots as u64 * SAMPLING_WORDS * 4, storage)?;
         let banned = device.buffer("banned tokens", (slots * (1 + BANNED)) as u64 * 4, storage)?;
+        let mask_words = model.vocab_size.div_ceil(32);
+        let masks = device.buffer("token masks", (slots * (1 + mask_words)) as u64 * 4, storage)?;
         let recent = device.buffer("recent tokens", (1 + slots * (1 + ring)) as u64 * 4, storage)?;
         device.queue.write_buffer(&recent, 0, bytemuck::bytes_of(&(ring as u32)));
         let last = device.buffer("last tokens", slots as u64 * 4, storage)?;
@@ -132,12 +144,14 @@ impl Sampler {
                     bind("sample", one, &[logits, &found, &sampling, step, &recent, &ids, &last])?,
                 ],
                 penalize: bind("penalize", one, &[logits, &sampling, &recent, step, &seen, &banned])?,
+                mask: bind("mask", each_part(parts[0]), &[logits, step, &masks])?,
             })
         };
         let of_class =
             |class| buffers.computes(class, model.graph.output()).then(|| bound(class)).transpose();
         let bound = RowClass::ALL.into_iter().map(of_class).collect::<Result<_>>()?;
-        Ok(Sampler { bound, sampling, banned, recent, slots: vec![Sampling::greedy(); slots], ring, ids })
+        let (masked, slots) = (vec![false; slots], vec![Sampling::greedy(); slots]);
+        Ok(Sampler { bound, sampling, banned, masks, recent, slots, masked, mask_words, ring, ids })
     }
 
     /// Tells the device how `slot` samples from now on, and what its last tokens were.
@@ -159,13 +173,34 @@ impl Sampler {
         device.queue.write_buffer(&self.banned, at, bytemuck::cast_slice(&banned));
         let at = slot as u64 * SAMPLING_WORDS * 4;
         device.queue.write_buffer(&self.sampling, at, bytemuck::cast_slice(&sampling.words()));
-        let tail = &recent[recent.len().saturating_sub(self.ring)..];
+        // No more than is looked back on: a draft that was taken back is followed by this once more.
+        let window = if sampling.penalizes() { self.ring.min(sampling.repeat_last_n as usize) } else { 0 };
+        let tail = &recent[recent.len().saturating_sub(window)..];
         let mut ring = vec![tail.len() as u32];
         ring.extend(tail);
         let at = (1 + slot as u64 * (1 + self.ring as u64)) * 4;
         device.queue.write_buffer(&self.recent, at, bytemuck::cast_slice(&ring));
         self.slots[slot as usize] = sampling.clone();
         Ok(())
+    }
+
+    /// Tells the device which tokens these slots choose from next; others from all.
+    pub fn set_masks(&mut self, device: &Device, masks: &[(u32, TokenMask)]) {
+        let at = |slot: usize| (slot * (1 + self.mask_words)) as u64 * 4;
+        for (slot, masked) in self.masked.iter_mut().enumerate() {
+            let mask = masks.iter().find(|(of, _)| *of as usize == slot);
+            match mask {
+                Some((_, mask)) => {
+                    let mut words = vec![1];
+                    words.extend(mask.words());
+                    words.resize(1 + self.mask_words, 0);
+                    device.queue.write_buffer(&self.masks, at(slot), bytemuck::cast_slice(&words));
+                }
+                None if *masked => device.queue.write_buffer(&self.masks, at(slot), &[0; 4]),
+                None => {}
+            }
+            *masked = mask.is_some();
+        }
     }
 
     /// Dispatches that choosing the most likely token adds to a step.
@@ -182,6 +217,13 @@ impl Sampler {
     pub fn resolve(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
         if let Some(bound) = &self.bound[class as usize] {
             bound.resolve.encode(pass, step);
+        }
+    }
+
+    /// Takes what the slots' masks leave out from the logits of a step.
+    pub fn mask(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
+        if let Some(bound) = &self.bound[class as usize] {
+            bound.mask.encode(pass, step);
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::batch::{Batch, Collected, Input, Then, Ticket};
+use crate::constraint::TokenMask;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::device::Device;
@@ -42,9 +43,17 @@ enum Wanted {
     Nothing,
 }
 
+/// A batch that is computed up to its logits and waits for masks.
+struct Held {
+    ticket: u64,
+    class: RowClass,
+    step: Step,
+}
+
 /// What is in flight.
 pub struct Flights {
     flights: VecDeque<Flight>,
+    held: Option<Held>,
     /// Buffers that ids come back in.
     free: Vec<wgpu::Buffer>,
     tickets: u64,
@@ -56,7 +65,7 @@ impl Flights {
         let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let free =
             (0..AHEAD).map(|_| device.buffer("ids back", ids as u64 * 4, read)).collect::<Result<_>>()?;
-        Ok(Flights { flights: VecDeque::new(), free, tickets: 0 })
+        Ok(Flights { flights: VecDeque::new(), held: None, free, tickets: 0 })
     }
 }
 
@@ -101,11 +110,13 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
         _ if outputs == 0 => (None, Wanted::Nothing),
         Then::Sample => {
             let tokens = outputs * batch.steps as usize;
-            let Some(back) = gpu.flights.free.pop() else {
-                return Err(Error::Other(format!("more than {AHEAD} batches are in flight")));
-            };
-            encoder.copy_buffer_to_buffer(&gpu.sampler.ids, 0, &back, 0, tokens as u64 * 4);
-            (Some(back), Wanted::Tokens(tokens))
+            (Some(bring_ids(gpu, &mut encoder, tokens)?), Wanted::Tokens(tokens))
+        }
+        Then::SampleMasked => {
+            gpu.device.queue.submit([encoder.finish()]);
+            gpu.flights.held = Some(Held { ticket, class, step });
+            gpu.device.check()?;
+            return Ok(Ticket(ticket));
         }
         Then::Logits => {
             let shape = gpu.model.graph.shape(gpu.model.graph.output());
@@ -121,6 +132,43 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
             (Some(back), Wanted::Logits(outputs))
         }
     };
+    depart(gpu, encoder, ticket, back, wanted)
+}
+
+/// See [`crate::backend::Backend::sample`].
+pub fn sample(gpu: &mut Gpu, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()> {
+    let Some(Held { class, step, .. }) = gpu.flights.held.take_if(|held| held.ticket == ticket.0) else {
+        return Err(Error::Other(format!("batch {} does not wait for masks", ticket.0)));
+    };
+    gpu.sampler.set_masks(&gpu.device, masks);
+    let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        gpu.sampler.mask(&mut pass, class, &step);
+        gpu.sampler.encode(&mut pass, class, &step);
+    }
+    let tokens = step.outputs.len();
+    let back = bring_ids(gpu, &mut encoder, tokens)?;
+    depart(gpu, encoder, ticket.0, Some(back), Wanted::Tokens(tokens)).map(drop)
+}
+
+/// Copies so many sampled tokens to where the host reads them.
+fn bring_ids(gpu: &mut Gpu, encoder: &mut wgpu::CommandEncoder, tokens: usize) -> Result<wgpu::Buffer> {
+    let Some(back) = gpu.flights.free.pop() else {
+        return Err(Error::Other(format!("more than {AHEAD} batches are in flight")));
+    };
+    encoder.copy_buffer_to_buffer(&gpu.sampler.ids, 0, &back, 0, tokens as u64 * 4);
+    Ok(back)
+}
+
+/// Submits the end of a batch, and asks for what comes back.
+fn depart(
+    gpu: &mut Gpu,
+    encoder: wgpu::CommandEncoder,
+    ticket: u64,
+    back: Option<wgpu::Buffer>,
+    wanted: Wanted,
+) -> Result<Ticket> {
     let submitted = gpu.device.queue.submit([encoder.finish()]);
     let done = match &back {
         Some(back) => gpu.device.map(back, wgpu::MapMode::Read, back.size()),

@@ -37,15 +37,12 @@ impl Gpu {
         let class = self.class_of(step);
         self.write_step(class, step);
         for at in 0..self.bound[class as usize].len() {
-            let launches = &self.launches[class as usize][at];
-            self.guard_values(class, at);
-            // What another dispatch computes in a step of so many rows.
-            let alike = self.launches[class as usize].iter().zip(&self.bound[class as usize]);
-            if !self.bound[class as usize][at].runs(step)
-                && alike.filter(|(l, _)| l.nodes == launches.nodes).any(|(_, b)| b.runs(step))
-            {
+            // Some are there for other lengths of a sequence.
+            if !self.bound[class as usize][at].runs(step) {
                 continue;
             }
+            let launches = &self.launches[class as usize][at];
+            self.guard_values(class, at, step);
             let caches = self.caches_written(launches);
             let mut before = Vec::new();
             for &(_, cache) in &caches {
@@ -95,11 +92,13 @@ impl Gpu {
     }
 
     /// Fills the buffers of the values that dispatch `at` is the first to name, and so the first to write.
-    fn guard_values(&self, class: RowClass, at: usize) {
+    fn guard_values(&self, class: RowClass, at: usize, step: &Step) {
         let launches = &self.launches[class as usize];
+        let before = launches[..at].iter().zip(&self.bound[class as usize]);
+        let before: Vec<&Launch> = before.filter(|(_, bound)| bound.runs(step)).map(|(l, _)| l).collect();
         for (_, operand) in &launches[at].operands {
             if let Operand::Value(node) = operand
-                && !launches[..at].iter().any(|p| names(p, *node))
+                && !before.iter().any(|p| names(p, *node))
             {
                 let buffer = self.buffers.value(class, *node);
                 let words = vec![guard(*node); buffer.size() as usize / 4];

@@ -10,8 +10,8 @@ use crate::ops::{Combine, ExpertLinear, GroupLinear, Route, Scoring};
 
 /// Rows of an expert that a workgroup computes.
 const TASKS: u32 = 8;
-/// Invocations of a workgroup that routes a row.
-const WORKGROUP: u32 = 64;
+/// Invocations of a workgroup that routes a row, one for an expert where that is possible.
+const WORKGROUP: [u32; 2] = [32, 256];
 /// Numbers of a workgroup that combines.
 const TILE: u32 = 64;
 
@@ -19,6 +19,7 @@ const TILE: u32 = 64;
 pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
     let (out, inputs) = (s.graph.shape(node), s.inputs(node));
     let logits = s.graph.shape(inputs[0]);
+    let workgroup = (logits.cols as u32).next_power_of_two().clamp(WORKGROUP[0], WORKGROUP[1]);
     let constants = vec![
         ("EXPERTS", logits.cols as f64),
         ("USED", op.used as f64),
@@ -32,7 +33,7 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("GROUPS_USED", op.groups_used as f64),
         ("STRIDE", logits.stride() as f64),
         ("OUT_STRIDE", out.stride() as f64),
-        ("WORKGROUP", WORKGROUP as f64),
+        ("WORKGROUP", workgroup as f64),
         output_rows(out),
     ];
     let vector = |input: Option<&Node>| input.map_or(Operand::Nothing, |&v| Operand::Vector(v));
@@ -57,6 +58,7 @@ pub fn linear(s: &Planner<'_>, node: Node, op: &ExpertLinear) -> Vec<Launch> {
             ("STRIDE", x.stride() as f64),
             ("EACH", (x.cols != cols) as u32 as f64),
             ("N", n as f64),
+            ("FIRST_ROW", held.at as f64),
             ("USED", op.used as f64),
             ("FIRST_EXPERT", (held.first / n) as f64),
             ("EXPERTS", (held.rows / n) as f64),
@@ -112,20 +114,24 @@ pub fn group_linear(s: &Planner<'_>, node: Node, op: &GroupLinear) -> Vec<Launch
     })
 }
 
-/// The dispatch of the weighted sum.
-pub fn combine(s: &Planner<'_>, node: Node, op: &Combine) -> Launch {
+/// The dispatch of the weighted sum, and of what that is added to.
+pub fn combine(s: &Planner<'_>, node: Node, op: &Combine, add: Option<[Node; 2]>) -> Launch {
     let (out, inputs) = (s.graph.shape(node), s.inputs(node));
     let constants = vec![
         ("N", out.cols as f64),
         ("USED", op.used as f64),
         ("WEIGHTED", op.weighted as u32 as f64),
+        ("RESIDUAL", add.is_some() as u32 as f64),
         ("STRIDE", s.graph.shape(inputs[0]).stride() as f64),
         ("ROUTE_STRIDE", s.graph.shape(inputs[1]).stride() as f64),
         ("OUT_STRIDE", out.stride() as f64),
         output_rows(out),
     ];
-    let operands =
-        [Operand::Step, Operand::Value(inputs[0]), Operand::Value(inputs[1]), Operand::Value(node)];
+    let residual = add.map_or(Operand::Nothing, |[_, to]| Operand::Value(to));
+    let value = Operand::Value(add.map_or(node, |[sum, _]| sum));
+    let operands = [Operand::Step, Operand::Value(inputs[0]), Operand::Value(inputs[1]), value, residual];
     let extent = Extent::Elements { rows: out.rows, cols: out.cols as u32, tile: TILE };
-    single(s, node, Dispatch { kernel: "combine", constants, extent }, &operands)
+    let mut launch = single(s, node, Dispatch { kernel: "combine", constants, extent }, &operands);
+    launch.nodes.extend(add.map(|[sum, _]| sum));
+    launch
 }

@@ -16,13 +16,15 @@ use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner};
 use crate::graph::{Kind, Node, Rows, Shape};
 use crate::ops::{Activation, Op};
 
+pub use experts::combine;
 pub use linear::matvec_constants;
+pub use recurrent::chunk_bytes;
 
 /// The dispatches that compute one node alone: more than one where its weight is in parts.
 pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     let Some((op, _)) = s.graph.entry(node).op() else { return Vec::new() };
     match op {
-        Op::Embed(op) => embed::launches(s, node, op),
+        Op::Embed(op) => embed::launches(s, node, op, (node, 1.0)),
         Op::RmsNorm(op) => vec![norm::rms_norm(s, node, op)],
         Op::GatedNorm(op) => vec![norm::gated_norm(s, node, op)],
         Op::LayerNorm(op) => vec![norm::layer_norm(s, node, op)],
@@ -37,14 +39,27 @@ pub fn plain(s: &Planner<'_>, node: Node) -> Vec<Launch> {
         Op::Softcap(op) => vec![elements::launch(s, node, "softcap", &[("CAP", op.cap as f64)])],
         Op::Route(op) => vec![experts::route(s, node, op)],
         Op::ExpertLinear(op) => experts::linear(s, node, op),
-        Op::Combine(op) => vec![experts::combine(s, node, op)],
+        Op::Combine(op) => vec![experts::combine(s, node, op, None)],
         Op::GroupLinear(op) => experts::group_linear(s, node, op),
         Op::ShortConv(op) => vec![short_conv::launch(s, node, op)],
-        Op::DeltaRule(op) => vec![recurrent::delta_rule(s, node, op)],
-        Op::Ssd(op) => vec![recurrent::ssd(s, node, op)],
+        Op::DeltaRule(op) => recurrent::delta_rule(s, node, op),
+        Op::Ssd(op) => recurrent::ssd(s, node, op),
         Op::Part(op) => vec![elements::part(s, node, op)],
         Op::Select(_) => vec![elements::launch(s, node, "select", &[])],
     }
+}
+
+/// The dispatches of a table's rows and, where there is one, of their product with a number.
+pub fn embed(s: &Planner<'_>, node: Node, scale: Option<Node>) -> Vec<Launch> {
+    let op = |node: Node| s.graph.entry(node).op().map(|(op, _)| op);
+    let Some(Op::Embed(embed)) = op(node) else { panic!("rows of a table are embedded") };
+    let Some(scale) = scale else { return plain(s, node) };
+    let Some(Op::Scale(by)) = op(scale) else { panic!("embedded rows are scaled") };
+    let mut launches = embed::launches(s, node, embed, (scale, by.factor));
+    if let Some(last) = launches.last_mut() {
+        last.nodes.push(scale);
+    }
+    launches
 }
 
 /// The number by which kernels know an activation function (`wgsl/lib/activation.wgsl`).

@@ -1,0 +1,222 @@
+//! Answers that keep to a JSON schema, a regular expression or a grammar: what is asked for becomes a [`Constraint`] on tokens.
+//!
+//! A [`Language`] is what may be said; a [`Grammar`] is one of them, or several within a frame of marks, as calls of tools are. The work
+//! is llguidance's: its trie of the vocabulary's bytes is made once for a model ([`Grammars`]). `schema` finds what is wrong with a
+//! schema and where, `thought` lets a model think first.
+
+mod schema;
+mod thought;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher as Parser, ParserFactory};
+use serde_json::Value;
+
+use crate::constraint::{Constraint, Matcher, TokenMask};
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+pub use thought::Thought;
+
+/// Bytes of a grammar's text at most, and how deep its brackets may be: what reads it goes down with them.
+const MOST_TEXT: usize = 256 << 10;
+const MOST_DEPTH: usize = 64;
+
+/// Bytes of a token at most: a longer one is never part of what is constrained.
+const MOST_TOKEN: usize = 200;
+
+/// What may be said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Language {
+    /// A text of JSON that is valid by this schema, its keys in the schema's order.
+    JsonSchema(Value),
+    /// A text that this regular expression matches from its beginning to its end.
+    Regex(String),
+    /// A text of this grammar, in llguidance's kind of Lark, from its rule `start` on.
+    Lark(String),
+}
+
+impl Language {
+    /// Any object of JSON.
+    pub fn json_object() -> Language {
+        Language::JsonSchema(serde_json::json!({ "type": "object" }))
+    }
+
+    fn named(&self, name: &str) -> GrammarWithLexer {
+        let grammar = match self {
+            Language::JsonSchema(schema) => GrammarWithLexer::from_json_schema(schema::with_options(schema)),
+            Language::Regex(text) => GrammarWithLexer::from_regex(text),
+            Language::Lark(text) => GrammarWithLexer::from_lark(text.clone()),
+        };
+        GrammarWithLexer { name: Some(name.into()), ..grammar }
+    }
+
+    /// An error where reading it would take more than there is.
+    fn check_size(&self) -> Result<()> {
+        let (Language::Regex(text) | Language::Lark(text)) = self else { return Ok(()) };
+        if text.len() > MOST_TEXT {
+            let what = format!("has {} bytes, {MOST_TEXT} are the most", text.len());
+            return Err(Error::Usage(what));
+        }
+        let (mut depth, mut deepest) = (0usize, 0);
+        for byte in text.bytes() {
+            match byte {
+                b'(' | b'[' | b'{' => depth += 1,
+                b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        match deepest > MOST_DEPTH {
+            true => Err(Error::Usage(format!("has brackets in {deepest} levels, {MOST_DEPTH} are the most"))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Languages within a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grammar {
+    /// Lark, in which `@name` is one of the languages.
+    frame: Option<String>,
+    languages: Vec<(String, Language)>,
+}
+
+impl Grammar {
+    /// Languages by their names, which `frame` puts together: Lark, in which `@name` is one of them.
+    pub fn framed(frame: String, languages: Vec<(String, Language)>) -> Grammar {
+        Grammar { frame: Some(frame), languages }
+    }
+}
+
+impl From<Language> for Grammar {
+    fn from(language: Language) -> Grammar {
+        Grammar { frame: None, languages: vec![("answer".into(), language)] }
+    }
+}
+
+/// Makes constraints for the vocabulary of a model.
+pub struct Grammars {
+    factory: ParserFactory,
+    tokens: TokEnv,
+}
+
+impl std::fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Grammars")
+    }
+}
+
+impl Grammars {
+    /// Looks at all tokens, which takes a large vocabulary a good part of a second.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the vocabulary cannot be used.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Grammars> {
+        let word = |id: u32| match tokenizer.control_text(id) {
+            // Marked, so that no text is mistaken for one.
+            Some(text) => [&[TokTrie::SPECIAL_TOKEN_MARKER], text.as_bytes()].concat(),
+            None => {
+                let piece = tokenizer.piece(id);
+                let usable = piece.len() <= MOST_TOKEN && !piece.contains(&TokTrie::SPECIAL_TOKEN_MARKER);
+                if usable { piece.to_vec() } else { Vec::new() }
+            }
+        };
+        let count = tokenizer.vocab_size() as u32;
+        let words: Vec<Vec<u8>> = (0..count).map(word).collect();
+        let ends: Vec<u32> = tokenizer.end_tokens().iter().copied().filter(|&id| id < count).collect();
+        let info = TokRxInfo::new(count, ends.first().copied().unwrap_or(INVALID_TOKEN));
+        let mut trie = TokTrie::from(&info, &words);
+        if !ends.is_empty() {
+            trie = trie.with_eos_tokens(&ends);
+        }
+        let tokens: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let made = ParserFactory::new_simple(&tokens);
+        let mut factory = made.map_err(|e| Error::Model(format!("the vocabulary takes no grammar: {e}")))?;
+        factory.quiet().limits_mut().verbose_errors = false;
+        Ok(Grammars { factory, tokens })
+    }
+
+    /// Looks for what is wrong with a language by itself.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] says what, and of a schema where, as a JSON pointer.
+    pub fn check(&self, language: &Language) -> Result<()> {
+        language.check_size()?;
+        match language {
+            Language::JsonSchema(schema) => {
+                schema::check(schema, &|language| self.parser(&language.clone().into()))
+            }
+            _ => self.parser(&language.clone().into()).map(drop).map_err(Error::Usage),
+        }
+    }
+
+    /// A constraint to a grammar, behind a thought where the model thinks first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] says what is wrong with it.
+    pub fn constraint(&self, grammar: &Grammar, thought: Option<Thought>) -> Result<Constraint> {
+        for (_, language) in &grammar.languages {
+            language.check_size()?;
+        }
+        let first = Mutex::new(self.parser(grammar).map_err(Error::Usage)?);
+        let tokens = self.tokens.clone();
+        Ok(Constraint::new(move || {
+            let parser = first.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
+            let answer = Box::new(Answer(parser));
+            match &thought {
+                Some(thought) => Box::new(thought.before(answer, tokens.clone())),
+                None => answer,
+            }
+        }))
+    }
+
+    /// A parser at its beginning, or what is wrong with the grammar.
+    fn parser(&self, grammar: &Grammar) -> Result<Parser, String> {
+        let frame = grammar.frame.iter().map(|text| Language::Lark(text.clone()).named("frame"));
+        let languages = grammar.languages.iter().map(|(name, language)| language.named(name));
+        let top = TopLevelGrammar { grammars: frame.chain(languages).collect(), max_tokens: None };
+        let mut parser = self.factory.create_parser(top).map_err(|e| plain(&e.to_string()))?;
+        parser.start_without_prompt();
+        let mut parser = Parser::new(Ok(parser));
+        match parser.compute_mask() {
+            Ok(_) => Ok(parser),
+            Err(error) => Err(plain(&error.to_string())),
+        }
+    }
+}
+
+/// What a message of llguidance's says, without its state.
+fn plain(message: &str) -> String {
+    let message = message.split("\n<").next().unwrap_or_default().trim();
+    match message.strip_prefix("panic: ") {
+        Some(what) => format!("cannot be understood: {what}"),
+        None if message.is_empty() => "lets no token come".into(),
+        None => message.into(),
+    }
+}
+
+/// Where an answer stands in its grammar.
+struct Answer(Parser);
+
+impl Matcher for Answer {
+    fn mask(&mut self) -> Result<TokenMask> {
+        let mask = self.0.compute_mask_or_eos();
+        let mask =
+            mask.map_err(|e| Error::Other(format!("the grammar cannot go on: {}", plain(&e.to_string()))))?;
+        Ok(TokenMask::from_words(mask.as_slice()))
+    }
+
+    fn push(&mut self, token: u32) -> Result<()> {
+        let taken = self.0.consume_token(token);
+        taken.map_err(|e| {
+            Error::Other(format!("token {token} is not in the grammar: {}", plain(&e.to_string())))
+        })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.0.is_stopped()
+    }
+}

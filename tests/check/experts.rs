@@ -1,0 +1,45 @@
+//! Experts of quantised models: few rows by integers, many rows sorted by expert, on matrix units, by integers and one by one.
+
+use libtest_mimic::Trial;
+use wgllm::backend::Precision;
+use wgllm::engine::Options;
+use wgllm::gguf::Gguf;
+use wgllm::gpu::Masks;
+
+use crate::adapters::{HARDWARE, Target};
+use crate::fixtures::fixtures;
+use crate::{agrees, run};
+
+/// Biases and clamped gates; two of few; three of ten.
+const MODELS: [&str; 3] = ["gpt-oss-MXFP4_MOE", "mixtral-Q8_0", "qwen3moe-Q5_0"];
+
+/// What is left of an adapter.
+const WAYS: [(&str, Masks); 3] = [
+    ("on matrix units", Masks { emulated_matrices: true, ..HARDWARE }),
+    ("by integers", Masks { no_coop: true, ..HARDWARE }),
+    ("without subgroups", Masks { no_coop: true, no_subgroups: true, ..HARDWARE }),
+];
+
+/// Rows of a prompt, of which `check` makes the last five a step of their own: more than a tile has.
+const ROWS: u32 = 140;
+
+pub fn trials(target: &Target) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for model in MODELS {
+        let path = fixtures().join("models-quant").join(format!("{model}.gguf"));
+        for (way, masks) in WAYS {
+            let (path, target) = (path.clone(), target.clone());
+            let name = format!("{model} {way} on {}", target.label);
+            let ignored = !path.is_file();
+            let trial = Trial::test(name, move || {
+                let options = Options { masks, ..target.options(Precision::Fast) };
+                let mut report = run(Gguf::open(&path)?, &options, 500, ROWS)?;
+                // Where two experts are nearly as likely, rounding decides which of them it is: the whole model is another then.
+                report.nodes.retain(|node| !node.node.contains("whole model"));
+                agrees(&report)
+            });
+            trials.push(trial.with_ignored_flag(ignored));
+        }
+    }
+    trials
+}

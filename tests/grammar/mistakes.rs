@@ -1,0 +1,91 @@
+//! Schemas and grammars that cannot be kept to.
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+use wgllm::gguf::Gguf;
+use wgllm::grammar::{Grammars, Language};
+use wgllm::tokenizer::Tokenizer;
+
+use crate::demands::{contains, must};
+use crate::{Outcome, byte_model};
+
+fn grammars() -> Result<Grammars, Failed> {
+    let file = byte_model::file(&[], 64).bytes();
+    let tokenizer = Tokenizer::of(&Gguf::from_static("bytes", file.leak())?)?.ok_or("no tokenizer")?;
+    Ok(Grammars::new(&tokenizer)?)
+}
+
+/// What is said of a language.
+fn told(grammars: &Grammars, language: Language) -> Result<String, Failed> {
+    match grammars.check(&language) {
+        Ok(()) => Err(format!("{language:?} is taken").into()),
+        Err(error) => Ok(error.to_string()),
+    }
+}
+
+pub fn schemas() -> Outcome {
+    let grammars = grammars()?;
+    let inside = |schema: Value| json!({ "type": "object", "properties": { "a/b": { "type": "array", "items": schema } } });
+    for (schema, parts) in [
+        (json!(7), vec!["schema"]),
+        (json!(false), vec![]),
+        (json!({ "type": "strange" }), vec!["strange"]),
+        (inside(json!({ "type": "strange" })), vec!["strange", "(at /properties/a~1b/items)"]),
+        (inside(json!({ "type": "string", "pattern": "(" })), vec!["(at /properties/a~1b/items)"]),
+        (inside(json!({ "not": { "type": "string" } })), vec!["not", "(at /properties/a~1b/items)"]),
+        (inside(json!({ "$ref": "#/$defs/none" })), vec!["none"]),
+        (inside(json!({ "$ref": "https://example.com/schema" })), vec!["https://example.com/schema"]),
+        (json!({ "$ref": "#/$defs/x", "$defs": { "x": { "enum": 7 } } }), vec!["enum", "(at /$defs/x)"]),
+        (json!({ "type": "integer", "minimum": 5, "maximum": 4 }), vec!["5", "4"]),
+        (json!({ "oneOf": [{ "type": "integer" }, { "type": "number" }] }), vec!["oneOf"]),
+        (json!({ "type": "string", "minLength": 1e15 }), vec![]),
+    ] {
+        let message = told(&grammars, Language::JsonSchema(schema.clone()))?;
+        for part in parts {
+            contains(&message, part).map_err(|e| format!("{schema}: {}", e.message().unwrap_or_default()))?;
+        }
+        must(!message.contains('\u{1b}') && message.len() < 600 && !message.contains("<state>"), || {
+            message.clone()
+        })?;
+    }
+    // What cannot change an answer is taken.
+    for schema in [
+        json!(true),
+        json!({}),
+        json!({ "title": "T", "x-guidance": { "lenient": true } }),
+        json!({ "examples": [1] }),
+    ] {
+        grammars.check(&Language::JsonSchema(schema))?;
+    }
+    // As deep as a request's JSON may be.
+    let mut deep = json!({ "type": "string" });
+    for _ in 0..40 {
+        deep = inside(deep);
+    }
+    grammars
+        .check(&Language::JsonSchema(deep))
+        .or_else(|error| must(error.to_string().len() < 600, || error.to_string()))
+}
+
+pub fn grammars_() -> Outcome {
+    let grammars = grammars()?;
+    for (text, part) in [
+        ("", ""),
+        ("start: missing", "missing"),
+        ("start: \"a", ""),
+        ("begin: \"a\"", "start"),
+        ("root ::= \"a\"", ""),
+        ("start: <|nothing|>", "nothing"),
+    ] {
+        contains(&told(&grammars, Language::Lark(text.into()))?, part)?;
+    }
+    for text in ["(", "[z-a]", "a{5,2}", "(?=a)b"] {
+        told(&grammars, Language::Regex(text.into()))?;
+    }
+    // Whoever reads brackets goes down with them.
+    for (deep, part) in [("(".repeat(100_000), "levels"), ("a".repeat(1 << 20), "bytes")] {
+        contains(&told(&grammars, Language::Lark(format!("start: {deep}")))?, part)?;
+        contains(&told(&grammars, Language::Regex(deep))?, part)?;
+    }
+    Ok(())
+}
