@@ -11,7 +11,7 @@ pub enum CallFormat {
     Llama3,
     /// `[TOOL_CALLS]` and a list of objects, or a name, `[ARGS]` and an object: Mistral.
     Mistral,
-    /// A message in the channel of commentary to a function, whose content is the object: gpt-oss ([`super::harmony`]).
+    /// A message in the channel of commentary to a function, whose content is the object: gpt-oss (`harmony`).
     Harmony,
 }
 

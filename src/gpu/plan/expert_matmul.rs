@@ -36,7 +36,9 @@ pub fn fits(s: &Planner<'_>, e: &Experts) -> bool {
     let stride = |node: Node| s.graph.shape(node).stride();
     let whole = stride(e.gate) == used * ffn && stride(e.down) == used * width;
     let rounded = |copy: Option<Copy>| copy.is_some_and(|copy| copy.kind != CopyKind::F32);
+    // No matmul's sums are multiplied by weights of routes, as those of experts that weight what they are given would have to be.
     s.precision == Precision::Fast
+        && !e.weighted_early(s.graph)
         && whole
         && ffn.is_multiple_of(4)
         && width.is_multiple_of(4)
