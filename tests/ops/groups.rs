@@ -55,9 +55,10 @@ const EVERY: &[Variant] = &[
     ("fast, bounds checked", Precision::Fast, CHECKED),
 ];
 
-/// How many rows are computed.
+/// How rows are computed on matrix units.
 const ON_MATRIX_UNITS: Variant =
     ("fast, matrix units emulated", Precision::Fast, Masks { emulated_matrices: true, ..ALL });
+/// How many rows are computed.
 const MANY: &[Variant] = &[
     ON_MATRIX_UNITS,
     ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
