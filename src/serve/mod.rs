@@ -1,7 +1,7 @@
 //! HTTP: a model behind the endpoints that OpenAI's clients know. The only code that knows axum; a file for each family of endpoints.
 //!
 //! One thread answers connections; another, the [`Worker`], computes. A request passes the `gate`, its `fields` are held to the `schema` of
-//! what they are read into, its prompt is made, and `generation` turns what the worker sends into parts, which each [`Form`](answer::Form) writes in its own way, as
+//! what they are read into, its prompt is made, and `generation` turns what the worker sends into parts, which each `Form` writes in its own way, as
 //! one object or as events (`sse`).
 
 mod answer;
