@@ -104,6 +104,8 @@ pub struct Caps {
     pub binding: u64,
     /// Bytes of a buffer.
     pub buffer: u64,
+    /// Storage buffers of a kernel.
+    pub storage_buffers: u32,
 }
 
 impl Caps {

@@ -200,6 +200,7 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
             .min(masks.max_workgroup.unwrap_or(u32::MAX)),
         binding: masks.max_binding.map_or(most, |m| m.min(most)),
         buffer: limits.max_buffer_size,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
     };
     if caps.binding < LEAST_BINDING {
         return Err(Error::Usage(format!(

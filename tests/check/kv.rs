@@ -59,7 +59,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     for (name, head_dim, kv_heads) in [("heads of 64", 64, 2), ("heads of 256", 256, 1)] {
         let model = Llama { head_dim, heads: 2 * kv_heads, kv_heads, context: 1152, layers: 1, ..base() };
         let (bytes, target) = (model.file().leak(), target.clone());
-        let before = if head_dim == 64 { 1022 } else { 126 };
+        let before = if head_dim == 64 { 1022 } else { 254 };
         let name = format!("{name} behind {before} positions, KV in q8_0 on {}", target.label);
         trials.push(Trial::test(name, move || {
             for masks in [HARDWARE, Masks::default()] {
@@ -75,7 +75,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     let wide: &'static [u8] =
         Llama { head_dim: 96, heads: 4, kv_heads: 2, layers: 1, ..base() }.file().leak();
     let long: &'static [u8] =
-        Llama { head_dim: 256, heads: 2, kv_heads: 1, layers: 1, ..base() }.file().leak();
+        Llama { head_dim: 256, heads: 2, kv_heads: 1, layers: 1, context: 1152, ..base() }.file().leak();
     for &mutation in MUTATIONS.iter().chain(FAR) {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
@@ -84,8 +84,10 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             let unfused = matches!(mutation.0, "store" | "attend");
             let kv = Kv { keys: q8_0()?, values: q8_0()? };
             let options = Options { masks, unfused, ..options(&target, Precision::F32, kv) };
-            let bytes = if FAR.contains(&mutation) { long } else { wide };
-            let report = run(Gguf::from_static("tiny", bytes)?, &options, 160, 9)?;
+            let report = match FAR.contains(&mutation) {
+                true => run_from(Gguf::from_static("tiny", long)?, &options, 160, 300, 3)?,
+                false => run(Gguf::from_static("tiny", wide)?, &options, 160, 9)?,
+            };
             if report.failed() > 0 { Ok(()) } else { Err("every node agreed".into()) }
         }));
     }

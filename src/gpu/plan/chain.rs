@@ -23,6 +23,7 @@ const CAPS: Caps = Caps {
     workgroup_bytes: 48 << 10,
     binding: 2 << 30,
     buffer: 2 << 30,
+    storage_buffers: 16,
 };
 
 /// By how many dispatches each block of a model makes the longest chain of them longer, of those that wait for each other; of one row of a

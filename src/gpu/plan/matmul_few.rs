@@ -139,6 +139,7 @@ mod tests {
             workgroup_bytes,
             binding: 1 << 30,
             buffer: 1 << 30,
+            storage_buffers: 10,
         }
     }
 

@@ -92,6 +92,7 @@ mod tests {
             workgroup_bytes: 32 << 10,
             binding: 1 << 30,
             buffer: 1 << 30,
+            storage_buffers: 10,
         }
     }
 

@@ -18,11 +18,15 @@ const PAIRS: u32 = 8;
 /// Invocations of a workgroup that finishes a head.
 const WORKGROUP: u32 = 64;
 
+/// Storage buffers of attention that does it: all other kernels have ten at most, and some adapters no more.
+const BUFFERS: u32 = 11;
+
 /// What follows the projections of an attention, if the dispatch of the attention does that, too: of one row, and of a short sequence; of longer ones it
 /// is a dispatch of its own.
 pub fn joined<'a>(s: &Planner<'_>, m: &'a Matmul) -> Option<&'a Heads> {
     let Then::Heads(heads) = &m.then else { return None };
     let joins = s.class == RowClass::One
+        && s.caps.storage_buffers >= BUFFERS
         && !are_stored(s, m, heads)
         && is_whole(s, m)
         && attention::takes_projections(s, heads.attend);
