@@ -71,7 +71,6 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
     ("matmul_matrix", "value += added;", "value -= added;"),
     ("matmul_matrix", "activate(ACT, gates_of(value))", "gates_of(value)"),
-    ("matmul_few", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
     ("matmul_few", "for (var s = 1u; s < SHARES; s++)", "for (var s = 2u; s < SHARES; s++)"),
     ("matmul_few", "activate(ACT, gates_of(value))", "gates_of(value)"),
     ("halves", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.05 * EPS + 1e-2"),
@@ -148,8 +147,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         Trial::test(name, move || {
             // Few rows do not come to these.
             let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&mutation.0);
-            let many =
-                matrix || ["matmul", "recurrent_"].iter().any(|of_many| mutation.0.starts_with(of_many));
+            let many = matrix
+                || ["matmul", "recurrent_", "part"].iter().any(|of_many| mutation.0.starts_with(of_many));
             let rows = match mutation.0 {
                 "matmul_matrix" => 280,
                 _ if many => 81,
