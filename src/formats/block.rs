@@ -54,9 +54,11 @@ pub(super) trait Block<const BYTES: usize, const WEIGHTS: usize> {
     const AFFINE: bool = false;
     /// Whether all 32 weights of a group share a scale.
     const ONE_SCALE: bool = true;
-    /// Whether no integer is negative.
+    /// Whether no integer is negative; only x86's instructions ask.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     const UNSIGNED: bool = false;
-    /// Where the f16 is that is the scale of a block of one group.
+    /// Where the f16 is that is the scale of a block of one group; the same.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     const SCALE_AT: Option<usize> = None;
     /// What is read once for all groups of a block.
     type Header;
