@@ -6,21 +6,13 @@
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
 import package::keys::key_pack;
+import package::lib::head_norm::weight_of;
 import package::values::value_pack;
 import package::lib::kv_layout::page_of;
 
 override HEADS: u32 = 1u;
 override KV_HEADS: u32 = 1u;
 override HEAD_DIM: u32 = 64u;
-override ROTARY: u32 = 0u;          // numbers of a head that turn
-override PAIR_STEP: u32 = 1u;       // from the first number of a pair to the second: 1, or half of ROTARY
-override NORM: u32 = 0u;            // 1: queries and keys are normalised before they turn, 2: afterwards
-override WHOLE: u32 = 0u;           // 1: all heads of a row have one norm, and a weight as long as they are; only where NORM is 1
-override WEIGHTED: u32 = 1u;        // 0: these norms have no weights
-override VALUE_NORM: u32 = 0u;      // 1: values are normalised, too, without a weight; only where NORM is 1
-override SHARED: u32 = 0u;          // 1: values are made of what keys are made of
-override VALUES: u32 = 1u;          // 0: values are in their cache already
-override EPS: f32 = 1e-5;
 override STRIDE: u32 = 64u;         // from a row of x to the next
 override Q_STRIDE: u32 = 64u;       // from a row of q, and of gates, to the next
 override Q_STEP: u32 = 64u;         // from a query to the next in a row of x: HEAD_DIM, or twice that with gates
@@ -57,16 +49,6 @@ fn largest_of(numbers: u32, block: u32) -> f32 {
         largest = max(largest, abs(turned[i]));
     }
     return largest;
-}
-
-fn weight_of(is_key: bool, i: u32) -> f32 {
-    if (WEIGHTED == 0u) {
-        return 1.0;
-    }
-    if (is_key) {
-        return k_norm[i];
-    }
-    return q_norm[i];
 }
 
 @compute @workgroup_size(WORKGROUP)

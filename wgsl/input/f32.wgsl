@@ -1,14 +1,11 @@
 // What a matvec multiplies, in f32: a value, or the copy of a normalised one (wgsl/copy/f32.wgsl).
 
+import package::lib::fours::product;
 import package::lib::row::within_row;
 
 override STRIDE: u32 = 64u;   // from a row of x, or of its copy, to the next
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [rows, STRIDE]
-
-struct X {
-    fours: array<vec4<f32>, UNIT / 4u>,
-}
 
 fn load_x(r: u32, unit: u32) -> X {
     var loaded: X;
@@ -17,14 +14,6 @@ fn load_x(r: u32, unit: u32) -> X {
         loaded.fours[four] = within_row(x[start + four], 4u * (unit * (UNIT / 4u) + four));
     }
     return loaded;
-}
-
-fn product(u: Unit, v: X) -> f32 {
-    var sum = 0.0;
-    for (var four = 0u; four < UNIT / 4u; four++) {
-        sum += dot(unit_weights(u, four), v.fours[four]);
-    }
-    return sum;
 }
 
 // This lane's part of the sum of the squares that follow the copy of a normalised value.

@@ -1,5 +1,6 @@
 // What a matvec multiplies, in f32: a value times the weight of its norm, for few rows of w. No copy of it is needed beside the one of another kind.
 
+import package::lib::fours::product;
 import package::lib::row::within_row;
 
 override STRIDE: u32 = 64u;   // from a row of x to the next
@@ -9,10 +10,6 @@ override STRIDE: u32 = 64u;   // from a row of x to the next
 
 const AT_ONCE: u32 = 8u;
 
-struct X {
-    fours: array<vec4<f32>, UNIT / 4u>,
-}
-
 fn load_x(r: u32, unit: u32) -> X {
     var loaded: X;
     let first = unit * (UNIT / 4u);
@@ -21,14 +18,6 @@ fn load_x(r: u32, unit: u32) -> X {
         loaded.fours[four] = within_row(x[r * (STRIDE / 4u) + at] * norm_weight[at], 4u * at);
     }
     return loaded;
-}
-
-fn product(u: Unit, v: X) -> f32 {
-    var sum = 0.0;
-    for (var four = 0u; four < UNIT / 4u; four++) {
-        sum += dot(unit_weights(u, four), v.fours[four]);
-    }
-    return sum;
 }
 
 // This lane's part of the sum of the squares of a row. Some are asked for at a time.

@@ -3,35 +3,23 @@
 import package::lib::activation::activate_one;
 import package::copy::begin_copy;
 import package::copy::emit_copy;
+import package::lib::own_sums::begin;
 import package::rows::own::rows_of;
 
 override ACT: u32 = 0u;
 override BIAS: u32 = 0u;
-override OUT_STRIDE: u32 = 64u;
 
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [rows, OUT_STRIDE]
+const FIRST_OUT: u32 = 0u;
+
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // or anything
 
-var<private> ahead: f32; // the bias
-
-fn begin(r: u32, first_pair: u32, nth: u32) {
-    let n = 2u * first_pair + nth;
-    ahead = 0.0;
-    if (nth < 2u * PAIRS && n < N) {
-        if (BIAS != 0u) {
-            ahead = bias[n];
-        }
-        begin_copy(n);
+fn ahead_of(r: u32, n: u32) -> f32 {
+    if (BIAS != 0u) {
+        return bias[n];
     }
+    return 0.0;
 }
 
-fn finish(r: u32, first_pair: u32, nth: u32, local: u32) {
-    let n = 2u * first_pair + nth;
-    let valid = nth < 2u * PAIRS && n < N;
-    var value = 0.0;
-    if (valid) {
-        value = activate_one(ACT, sums_of(nth / 2u)[nth % 2u] * scale() + ahead);
-        y[r * OUT_STRIDE + n] = value;
-    }
-    emit_copy(r, n, value, valid, local);
+fn value_of(sum: f32) -> f32 {
+    return activate_one(ACT, sum * scale() + ahead);
 }

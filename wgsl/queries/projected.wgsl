@@ -3,17 +3,9 @@
 // share them writes them there, for the rows that follow.
 
 import package::keys::key_rounded;
+import package::lib::head_norm::weight_of;
 import package::values::value_rounded;
 
-override ROTARY: u32 = 0u;          // numbers of a head that turn
-override PAIR_STEP: u32 = 1u;       // from the first number of a pair to the second: 1, or half of ROTARY
-override NORM: u32 = 0u;            // 1: queries and keys are normalised before they turn, 2: afterwards
-override WHOLE: u32 = 0u;           // 1: all heads of a row have one norm, and a weight as long as they are; only where NORM is 1
-override WEIGHTED: u32 = 1u;        // 0: these norms have no weights
-override VALUE_NORM: u32 = 0u;      // 1: values are normalised, too, without a weight; only where NORM is 1
-override SHARED: u32 = 0u;          // 1: values are made of what keys are made of
-override VALUES: u32 = 1u;          // 0: values are in their cache already
-override EPS: f32 = 1e-5;
 override Q_STEP: u32 = 64u;         // from a query to the next: HEAD_DIM, or twice that where gates lie between them
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;                  // queries, then keys, then values, if these are not made of what keys are made of
@@ -29,16 +21,6 @@ override OWNS: u32 = 3u * FOURS;
 var<workgroup> own: array<vec4<f32>, OWNS>;            // query, key, value
 var<workgroup> own_sums: array<vec4<f32>, TEAMS>;      // squares of the three, of each subgroup
 var<workgroup> own_products: array<f32, TEAMS>;
-
-fn weight_of(is_key: bool, i: u32) -> f32 {
-    if (WEIGHTED == 0u) {
-        return 1.0;
-    }
-    if (is_key) {
-        return k_norm[i];
-    }
-    return q_norm[i];
-}
 
 // The largest size of the numbers of a block of the part of `own` that begins at `first`; 0 behind its end.
 fn largest_of(first: u32, numbers: u32, block: u32) -> f32 {

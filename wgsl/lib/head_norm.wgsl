@@ -1,0 +1,22 @@
+// What becomes of queries, keys and values behind their projection: norms of heads, rotary positions, and where values come from. The kernel declares
+// q_norm and k_norm.
+
+override ROTARY: u32 = 0u;          // numbers of a head that turn
+override PAIR_STEP: u32 = 1u;       // from the first number of a pair to the second: 1, or half of ROTARY
+override NORM: u32 = 0u;            // 1: queries and keys are normalised before they turn, 2: afterwards
+override WHOLE: u32 = 0u;           // 1: all heads of a row have one norm, and a weight as long as they are; only where NORM is 1
+override WEIGHTED: u32 = 1u;        // 0: these norms have no weights
+override VALUE_NORM: u32 = 0u;      // 1: values are normalised, too, without a weight; only where NORM is 1
+override SHARED: u32 = 0u;          // 1: values are made of what keys are made of
+override VALUES: u32 = 1u;          // 0: values are in their cache already
+override EPS: f32 = 1e-5;
+
+fn weight_of(is_key: bool, i: u32) -> f32 {
+    if (WEIGHTED == 0u) {
+        return 1.0;
+    }
+    if (is_key) {
+        return k_norm[i];
+    }
+    return q_norm[i];
+}
