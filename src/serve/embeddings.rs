@@ -1,7 +1,6 @@
 //! `POST /v1/embeddings`: one vector for each text, of a server that computes nothing else.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,16 +8,15 @@ use axum::http::{Response, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::unbounded_channel;
 use utoipa::ToSchema;
 
 use super::App;
 use super::failure::{Failure, json_response};
 use super::generation::Usage;
+use super::jobs::{Jobs, Order};
 use super::source::Input;
-use crate::cancel::Cancel;
 use crate::sampler::Sampling;
-use crate::worker::{Job, Update, Wants};
+use crate::worker::{Update, Wants};
 
 #[derive(Deserialize, ToSchema)]
 pub struct EmbeddingsRequest {
@@ -68,17 +66,6 @@ struct EmbeddingsUsage {
     total_tokens: usize,
 }
 
-/// Raises flags when it is dropped: nobody waits for the jobs any more.
-struct GiveUp(Vec<Cancel>);
-
-impl Drop for GiveUp {
-    fn drop(&mut self) {
-        for cancel in &self.0 {
-            cancel.cancel();
-        }
-    }
-}
-
 /// Answers with the vectors of texts.
 pub async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>, Failure> {
     let served = app.served()?;
@@ -110,35 +97,17 @@ pub async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result
         return Err(Failure::field("input", what));
     }
     let prompt_tokens = encoded.iter().map(|(tokens, _)| tokens.len()).sum();
-    let (sender, mut receiver) = unbounded_channel();
-    let (mut jobs, mut give_up, count) = (Vec::new(), GiveUp(Vec::new()), encoded.len());
-    for (index, (tokens, _)) in encoded.into_iter().enumerate() {
-        let (sender, cancel) = (sender.clone(), Cancel::new());
-        give_up.0.push(cancel.clone());
-        jobs.push(Job {
-            tokens,
-            wants: Wants::Vector { pooling, width: served.width },
-            sampling: Sampling::greedy(),
-            limit: Some(0),
-            ends: served.ends.clone(),
-            cancel,
-            // Nobody listens any more: the flag is raised, too.
-            sink: Box::new(move |update| drop(sender.send((index, update)))),
-        });
-    }
-    drop(sender);
-    app.worker.submit(jobs)?;
+    let wants = Wants::Vector { pooling, width: served.width };
+    let order = |(tokens, _)| Order { tokens, wants, sampling: Sampling::greedy(), limit: Some(0) };
+    let (mut vectors, mut left) = (vec![Vec::new(); encoded.len()], encoded.len());
+    let mut jobs = Jobs::submit(&app, &served, encoded.into_iter().map(order))?;
     entry.used(&Usage { prompt: prompt_tokens, ..Usage::default() });
-    let deadline = tokio::time::Instant::from_std(Instant::now() + app.settings.request_time);
-    let (mut vectors, mut left) = (vec![Vec::new(); count], count);
     while left > 0 {
-        let update = tokio::time::timeout_at(deadline, receiver.recv()).await;
-        match update.map_err(|_| Failure::slow())? {
-            Some((index, Update::Vector(vector))) => vectors[index] = vector,
-            Some((_, Update::Finished(_))) => left -= 1,
-            Some((_, Update::Failed(error))) => return Err(error.into()),
-            Some(_) => {}
-            None => return Err(Failure::unavailable("the server is shutting down")),
+        match jobs.receive().await? {
+            (index, Update::Vector(vector)) => vectors[index] = vector,
+            (_, Update::Finished(_)) => left -= 1,
+            (_, Update::Failed(error)) => return Err(error.into()),
+            _ => {}
         }
     }
     let vector = |vector: Vec<f32>| match given.encoding_format {

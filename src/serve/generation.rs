@@ -1,22 +1,19 @@
 //! Answers that are under way: what a worker computes becomes text, thoughts and calls, choice by choice.
 
 use std::collections::VecDeque;
-use std::time::Instant;
-
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use std::sync::Arc;
 
 use super::App;
 use super::failure::Failure;
+use super::jobs::{Jobs, Order};
 use super::log::Entry;
 use super::params::Params;
 use super::served::Served;
-use crate::cancel::Cancel;
 use crate::chat::{CallFormat, Calls, End, Piece as ReplyPiece, Rendered, Reply, Said};
 use crate::constraint::Constraint;
 use crate::logprobs::Logprobs;
 use crate::scheduler::Finish;
-use crate::worker::{Job, Update, Wants};
-use std::sync::Arc;
+use crate::worker::{Update, Wants};
 
 /// What is to be continued.
 #[derive(Clone, Debug)]
@@ -102,30 +99,20 @@ pub struct Usage {
     pub reasoning: usize,
 }
 
-/// Jobs that were taken by the worker. Dropping it gives them up.
+/// The jobs of a request's answers.
 pub struct Started {
-    receiver: UnboundedReceiver<(usize, Update)>,
+    jobs: Jobs,
     /// What came while only the beginning was waited for.
     early: VecDeque<(usize, Update)>,
-    cancels: Vec<Cancel>,
     wanted: Wanted,
-    deadline: Instant,
     entry: Arc<Entry>,
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        for cancel in &self.cancels {
-            cancel.cancel();
-        }
-    }
 }
 
 impl Started {
     /// Hands the work to the worker.
     pub fn new(app: &App, served: &Served, wanted: Wanted, entry: &Arc<Entry>) -> Result<Started, Failure> {
-        let (sender, receiver) = unbounded_channel();
-        let count = wanted.prompts.len() * wanted.params.choices;
+        let choices = wanted.params.choices;
+        let count = wanted.prompts.len() * choices;
         let capacity = app.worker.capacity();
         if count > capacity.running + capacity.waiting {
             let most = capacity.running + capacity.waiting;
@@ -137,29 +124,16 @@ impl Started {
         if let Some(prompt) = wanted.prompts.iter().find(|p| p.tokens.len() > served.context) {
             return Err(Failure::too_long(prompt.tokens.len(), served.context));
         }
-        let (mut jobs, mut cancels) = (Vec::new(), Vec::new());
-        for choice in 0..count {
-            let (sender, cancel) = (sender.clone(), Cancel::new());
+        let order = |choice: usize| {
+            let prompt = &wanted.prompts[choice / choices];
             let mut sampling = wanted.params.sampling.clone();
-            sampling.seed = sampling.seed.wrapping_add((choice % wanted.params.choices) as u64);
-            cancels.push(cancel.clone());
-            let prompt = &wanted.prompts[choice / wanted.params.choices];
+            sampling.seed = sampling.seed.wrapping_add((choice % choices) as u64);
             sampling.constraint = prompt.constraint.clone();
-            jobs.push(Job {
-                tokens: prompt.tokens.clone(),
-                wants: Wants::Tokens,
-                sampling,
-                limit: wanted.params.limit,
-                ends: served.ends.clone(),
-                cancel,
-                // Nobody listens any more: the flag is raised, too.
-                sink: Box::new(move |update| drop(sender.send((choice, update)))),
-            });
-        }
-        app.worker.submit(jobs)?;
-        let deadline = Instant::now() + app.settings.request_time;
-        let entry = entry.clone();
-        Ok(Started { receiver, early: VecDeque::new(), cancels, wanted, deadline, entry })
+            let (tokens, limit) = (prompt.tokens.clone(), wanted.params.limit);
+            Order { tokens, wants: Wants::Tokens, sampling, limit }
+        };
+        let jobs = Jobs::submit(app, served, (0..count).map(order))?;
+        Ok(Started { jobs, early: VecDeque::new(), wanted, entry: entry.clone() })
     }
 
     /// Waits until the first job has a slot: from then on an answer can begin.
@@ -173,14 +147,9 @@ impl Started {
     }
 
     async fn receive(&mut self) -> Result<(usize, Update), Failure> {
-        if let Some(early) = self.early.pop_front() {
-            return Ok(early);
-        }
-        let deadline = tokio::time::Instant::from_std(self.deadline);
-        match tokio::time::timeout_at(deadline, self.receiver.recv()).await {
-            Ok(Some(update)) => Ok(update),
-            Ok(None) => Err(Failure::unavailable("the server is shutting down")),
-            Err(_) => Err(Failure::slow()),
+        match self.early.pop_front() {
+            Some(early) => Ok(early),
+            None => self.jobs.receive().await,
         }
     }
 }
@@ -337,7 +306,7 @@ impl<'s> Generation<'s> {
 
     fn end(&mut self, n: usize, reason: Reason) {
         if !std::mem::replace(&mut self.choices[n].done, true) {
-            self.started.cancels[n].cancel();
+            self.started.jobs.cancel(n);
             self.ready.push_back((n, Part::Finished(reason)));
         }
     }

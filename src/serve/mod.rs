@@ -16,6 +16,7 @@ mod fields;
 mod gate;
 mod generation;
 mod info;
+mod jobs;
 mod listen;
 mod log;
 mod messages;
