@@ -71,8 +71,10 @@ mod given {
             let prompt = dialog.prompt()?.text();
             let thought = thought_ahead(&prompt, template.text(), tokenizer)?;
             let grammars = made.of(tokenizer)?;
-            check(grammars, flag, &language)?;
-            let grammar = answer_grammar(language, Some(&prompt), tokenizer);
+            let grammar = answer_grammar(language.clone(), Some(&prompt), tokenizer);
+            if grammar.is_framed() {
+                grammars.check(&language).map_err(|error| named(flag, error))?;
+            }
             grammars.constraint(&grammar, thought).map(Some).map_err(|error| named(flag, error))
         }
 
@@ -84,7 +86,6 @@ mod given {
             let Some((flag, language)) = self.language()? else { return Ok(None) };
             let made = Made::default();
             let grammars = made.of(args::need_tokenizer(tokenizer)?)?;
-            check(grammars, flag, &language)?;
             grammars.constraint(&language.into(), None).map(Some).map_err(|error| named(flag, error))
         }
 
@@ -105,10 +106,6 @@ mod given {
             }
             self.grammars.get().ok_or_else(|| Error::Other("no grammars were made".into()))
         }
-    }
-
-    fn check(grammars: &Grammars, flag: &str, language: &Language) -> Result<()> {
-        grammars.check(language).map_err(|error| named(flag, error))
     }
 
     /// An error of what was given, with its flag.

@@ -89,6 +89,11 @@ impl Grammar {
     pub fn framed(frame: String, languages: Vec<(String, Language)>) -> Grammar {
         Grammar { frame: Some(frame), languages }
     }
+
+    /// Whether a frame is around its languages, which may then let tokens come that these do not.
+    pub fn is_framed(&self) -> bool {
+        self.frame.is_some()
+    }
 }
 
 impl From<Language> for Grammar {
@@ -144,24 +149,32 @@ impl Grammars {
     /// # Errors
     /// [`Error::Usage`] says what, and of a schema where, as a JSON pointer.
     pub fn check(&self, language: &Language) -> Result<()> {
+        self.checked(language).map(drop)
+    }
+
+    /// The parser of a language by itself.
+    fn checked(&self, language: &Language) -> Result<Parser> {
         language.check_size()?;
+        let parser = |language: &Language| self.parser(&language.clone().into());
         match language {
-            Language::JsonSchema(schema) => {
-                schema::check(schema, &|language| self.parser(&language.clone().into()))
-            }
-            _ => self.parser(&language.clone().into()).map(drop).map_err(Error::Usage),
+            Language::JsonSchema(schema) => schema::check(schema, &parser),
+            _ => parser(language).map_err(Error::Usage),
         }
     }
 
-    /// A constraint to a grammar, behind a thought where the model thinks first.
+    /// A constraint to a grammar, behind a thought where the model thinks first. A language without a frame is checked with that.
     ///
     /// # Errors
     /// [`Error::Usage`] says what is wrong with it.
     pub fn constraint(&self, grammar: &Grammar, thought: Option<Thought>) -> Result<Constraint> {
-        for (_, language) in &grammar.languages {
-            language.check_size()?;
-        }
-        let first = Mutex::new(self.parser(grammar).map_err(Error::Usage)?);
+        let first = match (&grammar.frame, &grammar.languages[..]) {
+            (None, [(_, language)]) => self.checked(language)?,
+            (_, languages) => {
+                languages.iter().try_for_each(|(_, language)| language.check_size())?;
+                self.parser(grammar).map_err(Error::Usage)?
+            }
+        };
+        let first = Mutex::new(first);
         let tokens = self.tokens.clone();
         Ok(Constraint::new(move || {
             let parser = first.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();

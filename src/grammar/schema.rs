@@ -34,12 +34,15 @@ pub fn with_options(schema: &Value) -> Value {
     schema
 }
 
-/// Looks for a fault; `parser` makes a parser, or says what is wrong.
-pub fn check<P>(schema: &Value, parser: &dyn Fn(&Language) -> Result<P, String>) -> Result<()> {
+/// A parser of a schema, or its fault; `parser` makes one, or says what is wrong.
+pub fn check<P>(schema: &Value, parser: &dyn Fn(&Language) -> Result<P, String>) -> Result<P> {
     if !matches!(schema, Value::Object(_) | Value::Bool(_)) {
         return Err(Error::Usage("is no object, and a schema is one".into()));
     }
-    let Err(what) = parser(&Language::JsonSchema(schema.clone())) else { return Ok(()) };
+    let what = match parser(&Language::JsonSchema(schema.clone())) {
+        Ok(parser) => return Ok(parser),
+        Err(what) => what,
+    };
     let search = Search { root: schema, parser, until: Instant::now() + PATIENCE };
     let (at, what) = search.deepest(schema, String::new(), what);
     Err(Error::Usage(match at.is_empty() {

@@ -209,12 +209,13 @@ impl Structure {
             (None, Some(_)) => None,
         };
         let grammars = served.grammars()?;
-        let format = self.format.iter().map(|format| (format.field.as_str(), format.language.clone()));
-        let schemas = tools.iter().flat_map(Tools::schemas);
-        for (field, language) in format.chain(schemas) {
-            grammars.check(&language).map_err(|error| Failure::field(field, error))?;
+        let grammar = self.grammar(served, tools.clone(), prompt)?;
+        if grammar.is_framed() {
+            let format = self.format.iter().map(|format| (format.field.as_str(), format.language.clone()));
+            for (field, language) in format.chain(tools.iter().flat_map(Tools::schemas)) {
+                grammars.check(&language).map_err(|error| Failure::field(field, error))?;
+            }
         }
-        let grammar = self.grammar(served, tools, prompt)?;
         let template = served.template.as_ref().ok().zip(prompt);
         let thought =
             template.map_or(Ok(None), |(t, prompt)| thought_ahead(prompt, t.text(), &served.tokenizer))?;
