@@ -6,11 +6,11 @@ use crate::gpu::caps::{Caps, Matrix};
 use crate::gpu::link::Slots;
 use crate::gpu::plan::copies::{Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::expert_matvec::{gate_copy, place, x_copy};
+use crate::gpu::plan::expert_matvec::{gate_copy, x_copy};
 use crate::gpu::plan::experts::{Experts, Sizes};
-use crate::gpu::plan::groups::{bias, inputs, op};
+use crate::gpu::plan::groups::{bias, eps, inputs, op};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
-use crate::gpu::plan::lower::{biases_of, feed};
+use crate::gpu::plan::lower::{biases_of, feed, place};
 use crate::gpu::plan::matmul::{INTEGER_COLUMNS, INTEGER_ROWS, TILES, Tile};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, WeightRead};
 use crate::graph::{Graph, Node};
@@ -177,10 +177,7 @@ fn product(
             ("matmul_matrix", tile.rows, tile.columns, Arithmetic::F16)
         }
         None => {
-            let eps = copy.norm().and_then(|norm| match op(g, norm) {
-                Some(Op::RmsNorm(norm)) => Some(norm.eps as f64),
-                _ => None,
-            });
+            let eps = eps(g, copy.norm());
             constants.extend([("NORM", eps.is_some() as u32 as f64), ("EPS", eps.unwrap_or(0.0))]);
             constants.extend(s.caps.subgroup_constant());
             slots.input = Some(CopyKind::I8.stem());

@@ -6,12 +6,11 @@ use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::experts::{Experts, Sizes};
-use crate::gpu::plan::groups::{bias, inputs, op};
+use crate::gpu::plan::groups::{bias, eps, inputs};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
-use crate::gpu::plan::lower::{biases_of, kind_of, writes_copy};
+use crate::gpu::plan::lower::{biases_of, kind_of, place, writes_copy};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, matvec};
 use crate::graph::{Node, Rows};
-use crate::ops::Op;
 
 /// Pairs of rows that a workgroup sums up: 16 numbers of a copy, of gate and up and of down.
 const GATE_PAIRS: u32 = 16;
@@ -26,20 +25,6 @@ pub fn fits(s: &Planner<'_>, e: &Experts) -> bool {
     let whole =
         s.graph.shape(e.gate).stride() == used * ffn && ffn.is_multiple_of(4) && width.is_multiple_of(2);
     whole && place(s, &e.linears).is_some() && place(s, &[e.down]).is_some()
-}
-
-/// Where the weights of linears are: which matrix, if it is in one part and theirs follow each other there, and the first of their rows.
-pub fn place(s: &Planner<'_>, linears: &[Node]) -> Option<(usize, usize)> {
-    let of = |&linear: &Node| s.layout.place.get(&inputs(s.graph, linear)[1]).copied();
-    let (matrix, first) = linears.first().and_then(of)?;
-    let mut row = first;
-    for linear in linears {
-        if of(linear) != Some((matrix, row)) {
-            return None;
-        }
-        row += weight(s.graph, inputs(s.graph, *linear)[1]).all_rows();
-    }
-    (s.layout.matrices[matrix].parts() == 1).then_some((matrix, first))
 }
 
 /// The copies that the two read; none where one reads a value as it is.
@@ -86,10 +71,7 @@ fn gates(s: &Planner<'_>, copies: &Copies, e: &Experts) -> Launch {
     let Sizes { used, ffn, .. } = e.sizes(g);
     let (gate, clamp) = e.middle(g);
     let [expert_rows, pair_step] = e.steps(g);
-    let eps = e.norm.and_then(|norm| match op(g, norm) {
-        Some(Op::RmsNorm(norm)) => Some(norm.eps as f64),
-        _ => None,
-    });
+    let eps = eps(g, e.norm);
     let x = (x_copy(s, e, false), e.x(g), g.shape(e.x(g)).stride());
     let mut launch = product(s, &e.linears, 2 * ffn, [GATE_PAIRS, used as u32], 1, x);
     let (biases, has_bias) = biases_of(g, &e.linears);

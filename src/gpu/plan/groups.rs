@@ -260,6 +260,14 @@ pub fn biases(g: &Graph, groups: &[Group]) -> Vec<Vec<Node>> {
     groups.iter().filter_map(several).collect()
 }
 
+/// What an RMS norm adds to the mean square.
+pub fn eps(g: &Graph, norm: Option<Node>) -> Option<f64> {
+    match op(g, norm?) {
+        Some(Op::RmsNorm(norm)) => Some(norm.eps as f64),
+        _ => None,
+    }
+}
+
 /// The bias of a linear, or of one of experts.
 pub fn bias(g: &Graph, linear: Node) -> Option<Node> {
     let place = if let Some(Op::ExpertLinear(_)) = op(g, linear) { 3 } else { 2 };

@@ -8,7 +8,7 @@ use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, inputs, op, runs};
+use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, eps, inputs, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
 use crate::gpu::plan::projections::{attention_launches, projections};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
@@ -266,17 +266,24 @@ pub fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
 
 /// The weights of a run, if they follow each other in one part of one matrix.
 pub fn bundle(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<(usize, WeightRead)> {
-    let weights: Vec<Node> = run.iter().map(|&i| inputs(s.graph, m.linears[i])[1]).collect();
-    let (at, first) = *s.layout.place.get(&weights[0])?;
-    let matrix = &s.layout.matrices[at];
-    let mut rows = 0;
-    for node in &weights {
-        if s.layout.place.get(node) != Some(&(at, first + rows)) {
+    let linears: Vec<Node> = run.iter().map(|&i| m.linears[i]).collect();
+    let (matrix, first) = place(s, &linears)?;
+    let rows = linears.iter().map(|&l| weight(s.graph, inputs(s.graph, l)[1]).rows).sum();
+    Some((first, WeightRead { matrix, part: 0, rows }))
+}
+
+/// Where the weights of linears are: which matrix, if it is in one part and theirs follow each other there, and the first of their rows.
+pub fn place(s: &Planner<'_>, linears: &[Node]) -> Option<(usize, usize)> {
+    let of = |&linear: &Node| s.layout.place.get(&inputs(s.graph, linear)[1]).copied();
+    let (matrix, first) = linears.first().and_then(of)?;
+    let mut row = first;
+    for linear in linears {
+        if of(linear) != Some((matrix, row)) {
             return None;
         }
-        rows += weight(s.graph, *node).rows;
+        row += weight(s.graph, inputs(s.graph, *linear)[1]).all_rows();
     }
-    (matrix.parts() == 1).then_some((first, WeightRead { matrix: at, part: 0, rows }))
+    (s.layout.matrices[matrix].parts() == 1).then_some((matrix, first))
 }
 
 /// A matvec over the weights of a run, without what becomes of its sums.
@@ -294,10 +301,7 @@ pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch
         _ => 0.0,
     };
     let mut constants = matvec_constants(matrix.cols, read.rows, first);
-    let eps = m.norm.and_then(|n| match op(g, n) {
-        Some(Op::RmsNorm(norm)) => Some(norm.eps as f64),
-        _ => None,
-    });
+    let eps = eps(g, m.norm);
     constants.extend([
         ("SINGLE", (s.class == RowClass::One) as u32 as f64),
         ("OUTPUT_ROWS", outputs),

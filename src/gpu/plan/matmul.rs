@@ -8,7 +8,7 @@ use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
-use crate::gpu::plan::groups::{Matmul, Then, inputs, op, runs};
+use crate::gpu::plan::groups::{Matmul, Then, eps, inputs, op, runs};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
 use crate::gpu::plan::lower::{biases, bundle, read_copy};
 use crate::gpu::plan::matmul_few;
@@ -153,7 +153,7 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
         ("OUTPUT_ROWS", output_rows),
         ("OUT_STRIDE", copy.stride(s.graph) as f64),
         ("NORM", norm.is_some() as u32 as f64),
-        ("EPS", eps(s, copy)),
+        ("EPS", eps(s.graph, copy.norm()).unwrap_or(0.0)),
         ("WORKGROUP", s.caps.invocations.min(256) as f64),
     ];
     let weight = norm.map_or(Operand::Nothing, |n| Operand::Vector(inputs(s.graph, n)[1]));
@@ -290,7 +290,7 @@ fn integer_product(
         ("OUT_STRIDE", stride),
         ("BIAS", has_bias),
         ("NORM", copy.norm().is_some() as u32 as f64),
-        ("EPS", eps(s, copy)),
+        ("EPS", eps(s.graph, copy.norm()).unwrap_or(0.0)),
     ]);
     constants.extend(s.caps.subgroup_constant());
     let each = (read.rows as u32).div_ceil(INTEGER_COLUMNS);
@@ -302,14 +302,6 @@ fn integer_product(
         weight: Some(read),
         slots: Slots { input: Some("i8"), tiles: Some("own"), ..s.slots(Some(matrix.format.wgsl)) },
         arithmetic: Arithmetic::Int8,
-    }
-}
-
-/// What the norm that a copy stands in for adds to the mean square.
-fn eps(s: &Planner<'_>, copy: Copy) -> f64 {
-    match copy.norm().and_then(|n| op(s.graph, n)) {
-        Some(Op::RmsNorm(norm)) => norm.eps as f64,
-        _ => 0.0,
     }
 }
 
