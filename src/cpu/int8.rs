@@ -64,10 +64,13 @@ pub(super) fn few(
         instructions.run(QuantiseRow { row, to });
     }
     let x = &scratch.bytes[..rows];
-    let dot =
-        |j: usize, x: &ByteRow| (groups.byte_dot)(part(&w, j, 0, w.cols), x) + bias.map_or(0.0, |b| b[j]);
+    let dot = |j: usize, x: &ByteRow| (groups.byte_dot)(part(&w, j, 0, w.cols), x);
     if let [x] = x {
-        return out.par_iter_mut().with_min_len(SPLIT).enumerate().for_each(|(j, y)| *y = dot(j, x));
+        return out
+            .par_iter_mut()
+            .with_min_len(SPLIT)
+            .enumerate()
+            .for_each(|(j, y)| *y = dot(j, x) + bias.map_or(0.0, |b| b[j]));
     }
     // All rows with a weight row while that is in the cache.
     let columns = grow(&mut scratch.columns, n);
@@ -76,11 +79,7 @@ pub(super) fn few(
             *y = dot(j, x);
         }
     });
-    for (r, y) in out.chunks_exact_mut(n).enumerate() {
-        for (y, column) in y.iter_mut().zip(columns.iter()) {
-            *y = column[r];
-        }
-    }
+    unpack(columns, 1, bias, n, out);
 }
 
 /// Rounds a row of x.

@@ -81,11 +81,7 @@ fn few(
             instructions.run(Few { w, first: block * SPLIT, x, decoded, y });
         },
     );
-    for (r, y) in out.chunks_exact_mut(n).enumerate() {
-        for (j, (y, column)) in y.iter_mut().zip(columns.iter()).enumerate() {
-            *y = column[r] + bias.map_or(0.0, |b| b[j]);
-        }
-    }
+    unpack(columns, 1, bias, n, out);
 }
 
 fn many(
