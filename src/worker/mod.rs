@@ -5,11 +5,12 @@
 //! Where positions run out, what is kept goes first, the least recently used before all; then the job that began last waits again and is
 //! computed anew from its tokens. A device that is lost is opened again, and every job goes on from its tokens. Knows tokens, not text.
 
+mod job;
 mod pooling;
 mod prefixes;
 mod status;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
@@ -20,9 +21,10 @@ use crate::backend::{Backend, RuntimeConfig};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::logprobs::Logprobs;
-use crate::sampler::{Sampling, no_token};
+use crate::sampler::no_token;
 use crate::scheduler::{Event, Finish, Request, Scheduler};
 
+pub use job::{Job, Refused, Sink, Update, Wants};
 use pooling::Pool;
 pub use pooling::Pooling;
 use prefixes::{Kept, Place};
@@ -34,65 +36,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// How often a job may lose its device and go on.
 const LIVES: u32 = 2;
-
-/// A request, and who is told of it.
-pub struct Job {
-    /// The whole prompt.
-    pub tokens: Vec<u32>,
-    /// What is wanted of it.
-    pub wants: Wants,
-    /// How the following tokens are chosen.
-    pub sampling: Sampling,
-    /// How many are wanted at most; as many as fit where there is no number.
-    pub limit: Option<usize>,
-    /// The tokens at which it ends.
-    pub ends: Arc<BTreeSet<u32>>,
-    /// Raised by whoever does not want it any more: its slot is free within a step.
-    pub cancel: Cancel,
-    /// Told of everything, on the worker's thread; it should be quick.
-    pub sink: Sink,
-}
-
-/// What is wanted of a prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wants {
-    /// The tokens that follow it.
-    #[default]
-    Tokens,
-    /// One vector of what the graph ends with for each of its tokens.
-    Vector {
-        /// How it is made.
-        pooling: Pooling,
-        /// Numbers of a row.
-        width: usize,
-    },
-}
-
-/// Takes what becomes of a job.
-pub type Sink = Box<dyn FnMut(Update) + Send>;
-
-/// What becomes of a job. The last is [`Update::Finished`] or [`Update::Failed`], unless the job was cancelled.
-#[derive(Clone, Debug)]
-pub enum Update {
-    /// It has a slot; so many tokens of its prompt were computed before.
-    Begun {
-        /// Tokens at the beginning of the prompt.
-        cached: usize,
-    },
-    /// The next token.
-    Token {
-        /// Its id.
-        id: u32,
-        /// How likely it was, where that was asked for.
-        logprobs: Option<Logprobs>,
-    },
-    /// The vector of the prompt, of length 1.
-    Vector(Vec<f32>),
-    /// No more comes. [`Finish::Stopped`] is an end token, which is not handed out.
-    Finished(Finish),
-    /// It cannot be computed.
-    Failed(Error),
-}
 
 /// What the worker computes with.
 pub struct Opened {
@@ -123,15 +66,6 @@ impl Capacity {
     pub fn slots(&self) -> usize {
         if self.running == 1 { 1 } else { 2 * self.running }
     }
-}
-
-/// Why a job was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// As many are computed and waiting as there is room for.
-    Full,
-    /// The worker has ended, or ends.
-    Ended,
 }
 
 /// The thread. Dropping it ends it, with whatever is under way.

@@ -9,6 +9,7 @@ mod adapters;
 mod blocks;
 #[path = "../common/cases.rs"]
 mod cases;
+mod experts;
 mod groups;
 #[path = "../common/small_graph.rs"]
 mod small_graph;
