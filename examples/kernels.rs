@@ -1,8 +1,8 @@
 //! Writes every variant of every kernel for the compilers of other platforms, which .ci/platforms hands them to:
 //!
-//! `cargo run --release --example kernels -- FOLDER [FILE.wgsl ...]`
+//! `cargo run --release --example kernels -- FOLDER [--pairs | FILE.wgsl ...]`
 //!
-//! `FOLDER/wgsl` is what browsers read, `FOLDER/cs_5_1` and `FOLDER/cs_6_4` the HLSL for Microsoft's FXC and DXC. Texts that are equal are
+//! With `--pairs` a matvec's formats, inputs, outputs and copies meet in pairs, not each with all others. `FOLDER/wgsl` is what browsers read, `FOLDER/cs_5_1` and `FOLDER/cs_6_4` the HLSL for Microsoft's FXC and DXC. Texts that are equal are
 //! written once, under the first variant's name. With files, those are written in place of the kernels.
 
 use std::collections::HashSet;
@@ -19,8 +19,9 @@ mod translate;
 mod variants;
 
 fn main() -> Result<(), String> {
-    let mut args = std::env::args().skip(1);
-    let folder = args.next().ok_or("usage: kernels FOLDER [FILE.wgsl ...]")?;
+    let mut args = std::env::args().skip(1).peekable();
+    let folder = args.next().ok_or("usage: kernels FOLDER [--pairs | FILE.wgsl ...]")?;
+    let pairs = args.next_if(|arg| arg == "--pairs").is_some();
     let files: Vec<String> = args.collect();
     let mut texts = Texts::new(Path::new(&folder))?;
     for file in &files {
@@ -34,7 +35,8 @@ fn main() -> Result<(), String> {
         let meant = |(kernel, slots): &(&str, Slots)| {
             slots.matrix != Some("emulated") && (*kernel != "matvec" || slots.keys == slots.values)
         };
-        for (kernel, slots) in variants::variants().filter(meant) {
+        let asked = |(kernel, slots): &(&str, Slots)| !pairs || variants::in_pairs(kernel, *slots);
+        for (kernel, slots) in variants::variants().filter(meant).filter(asked) {
             let text = link(kernel, slots)?;
             texts.kernel(&variants::name(kernel, slots).replace(' ', "-"), &text, slots.subgroups)?;
         }

@@ -8,82 +8,93 @@ use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
 use crate::fixtures::fixtures;
-use crate::run;
+use crate::gguf_file::GgufFile;
 use crate::tiny_model::{Gpt2, Hybrid, Llama, gpt_oss, llama4, mistral3};
+use crate::{Outcome, run};
 
-/// Kernel, what is in it, what is put in its place.
-const MUTATIONS: &[(&str, &str, &str)] = &[
-    ("rms_norm", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.01 * EPS + 1e-3"),
-    ("layer_norm", "x[start + c] - mean", "x[start + c] - 0.99 * mean"),
-    ("matmul", "c0 += DEPTH", "c0 += DEPTH + 1u - 1u + DEPTH"),
-    ("matmul", "sum += bias", "sum -= bias"),
-    ("matvec", "EPS);", "EPS + 1e-2);"),
-    ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;"),
-    ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y"),
-    ("attend", "p0 + lane;", "p0 + lane + 1u;"),
-    ("attend_decode", "return score_scale(position) * sum;", "return 1.02 * score_scale(position) * sum;"),
-    ("attend_decode", "exp(subgroups[t].x - largest) * subgroups[t].y", "subgroups[t].y"),
-    ("store", "value_place(page, row.z,", "value_place(page, row.z + 1u,"),
-    ("heads", "= turned[i];", "= 1.01 * turned[i];"),
-    ("attend_decode", "return start + unit * PAGE", "return start + (unit ^ 1u) * PAGE"),
-    ("attend", "return start + unit * PAGE", "return start + (unit ^ 1u) * PAGE"),
-    ("embed", "FIRST_ROW;", "FIRST_ROW + 1u;"),
-    ("add", "a[i] + b[i]", "a[i] + 1.001 * b[i]"),
-    ("gate", "activate(ACT, gates_of(gate[i]))", "gate[i]"),
-    ("unary", "0.044715", "0.05"),
-    ("embed", "127.0 / largest", "63.0 / largest"),
-    ("copy", "127.0 / largest", "63.0 / largest"),
-    ("select", "row * fours", "0u * fours"),
-    ("short_conv", "TAPS - 1u - i;", "TAPS - 1u - min(i + 1u, TAPS - 1u);"),
-    ("short_conv", "position % (TAPS - 1u)", "(position + 1u) % (TAPS - 1u)"),
-    ("short_conv", "sum *= x[", "sum += 0.0 * x["),
-    ("short_conv", "activate_one(ACT, sum)", "sum"),
-    ("recurrent", "keep * s[t] + (of_k", "s[t] + (of_k"),
-    ("recurrent", "v - keep * of_k * sums.x", "v - of_k * sums.x"),
-    ("recurrent", "sums.w + EPS", "sums.w + 1e-2"),
-    ("recurrent", "state[start + four] = s[t];", "state[start + four] = 1.01 * s[t];"),
-    ("recurrent", "head % KEY_HEADS", "head / (HEADS / KEY_HEADS)"),
-    ("recurrent", "rest = through[head] * v", "rest = 0.0"),
-    ("recurrent", "+ bias[head]", "+ 0.0 * bias[head]"),
-    ("recurrent", "exp(-b[n", "exp(-0.0 * b[n"),
-    ("recurrent", "exp(decay[head] * size)", "exp(0.0 * decay[head] * size)"),
-    ("short_conv", "sum = bias[c];", "sum = 0.0;"),
-    ("short_conv", "2u * CHANNELS + c", "CHANNELS + c"),
-    ("short_conv", "w[c * TAPS + i]", "w[c * TAPS + (TAPS - 1u - i)]"),
-    ("recurrent", "step[1u + r].z > 0u", "step[1u + r].z > 100u"),
-    ("recurrent_chunk", "product *= keeps[n];", ""),
-    ("recurrent_chunk", "product *= keeps[n - 1u];", ""),
-    ("recurrent_chunk", "* shares[n] * of_k(n)", "* of_k(n)"),
-    ("recurrent_chunk", "until[own_row] = last * of_own", "until[own_row] = of_own"),
-    ("recurrent_chunk", "SIDE + n] = -sum", "SIDE + n] = sum"),
-    ("recurrent_chunk", "exp(-b[row", "exp(-0.0 * b[row"),
-    ("recurrent_scan", "v - by_row * of_k", "v"),
-    ("recurrent_scan", "o += through[head] * v;", ""),
-    ("recurrent_scan", "s[0] *= keep;", ""),
-    ("recurrent_scan", "head % KEY_HEADS, DELTA", "head / (HEADS / KEY_HEADS), DELTA"),
-    ("recurrent_scan", "state[at] = s[i]", "state[at] = 1.01 * s[i]"),
-    ("gated_norm", "if (GATE_FIRST == 1u)", "if (GATE_FIRST == 2u)"),
-    ("gated_norm", "* activate_one(0u, z[start + c])", "* z[start + c]"),
-    ("gated_norm", "group % WEIGHT_GROUPS", "0u"),
-    ("part", "FIRST + n", "n"),
-    ("matmul_int8", "min(u0 + t % CHUNK, units - 1u)", "min(u0, units - 1u)"),
-    ("matmul_int8", "sum *= row_scales[share + i]", "sum *= row_scales[share]"),
-    ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS"),
-    ("matmul_matrix", "value += added;", "value -= added;"),
-    ("matmul_matrix", "activate(ACT, gates_of(value))", "gates_of(value)"),
-    ("matmul_few", "for (var s = 1u; s < SHARES; s++)", "for (var s = 2u; s < SHARES; s++)"),
-    ("matmul_few", "activate(ACT, gates_of(value))", "gates_of(value)"),
-    ("halves", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.05 * EPS + 1e-2"),
-    ("attend_matrix", "vec4(p0 + 4u * i)", "vec4(p0 + 4u * i + 1u)"),
-    ("attend_matrix", "tile_put((PAGE + t / FOURS) * LINE", "tile_put((PAGE + (t / FOURS ^ 1u)) * LINE"),
-    ("attend", "total = 1.0;", "total = 0.9;"),
-    ("attend_decode", "total = exp(sink_of(h) - largest);", "total = 0.0;"),
-    ("gate", "vec4<f32>(LIMIT)) + SHIFT", "vec4<f32>(LIMIT))"),
-    ("attend", "last - last % max(CHUNK, 1u)", "0u"),
-    ("attend_decode", "last - last % max(CHUNK, 1u)", "0u"),
-    ("attend", "+ GROWTH_AHEAD", "+ GROWTH_AHEAD + 1u"),
-    ("attend_decode", "GROWTH * log(1.0", "GROWTH * log(1.1"),
-    ("heads", "return 1.0;", "return 1.01;"),
+/// Kernel, what is in it, what is put in its place, and a model that comes to it.
+const MUTATIONS: &[(&str, &str, &str, Tiny)] = &[
+    ("rms_norm", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.01 * EPS + 1e-3", Tiny::LlamaNodes),
+    ("layer_norm", "x[start + c] - mean", "x[start + c] - 0.99 * mean", Tiny::Gpt2Nodes),
+    ("matmul", "c0 += DEPTH", "c0 += DEPTH + 1u - 1u + DEPTH", Tiny::LlamaNodes),
+    ("matmul", "sum += bias", "sum -= bias", Tiny::Gpt2Nodes),
+    ("matvec", "EPS);", "EPS + 1e-2);", Tiny::Llama),
+    ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;", Tiny::Llama),
+    ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y", Tiny::LlamaNodes),
+    ("attend", "p0 + lane;", "p0 + lane + 1u;", Tiny::LlamaNodes),
+    (
+        "attend_decode",
+        "return score_scale(position) * sum;",
+        "return 1.02 * score_scale(position) * sum;",
+        Tiny::Llama,
+    ),
+    ("attend_decode", "exp(subgroups[t].x - largest) * subgroups[t].y", "subgroups[t].y", Tiny::Llama),
+    ("store", "value_place(page, row.z,", "value_place(page, row.z + 1u,", Tiny::LlamaNodes),
+    ("heads", "= turned[i];", "= 1.01 * turned[i];", Tiny::Gpt2),
+    ("attend_decode", "return start + unit * PAGE", "return start + (unit ^ 1u) * PAGE", Tiny::Llama),
+    ("attend", "return start + unit * PAGE", "return start + (unit ^ 1u) * PAGE", Tiny::LlamaNodes),
+    ("embed", "FIRST_ROW;", "FIRST_ROW + 1u;", Tiny::Llama),
+    ("add", "a[i] + b[i]", "a[i] + 1.001 * b[i]", Tiny::LlamaNodes),
+    ("gate", "activate(ACT, gates_of(gate[i]))", "gate[i]", Tiny::LlamaNodes),
+    ("unary", "0.044715", "0.05", Tiny::Gpt2Nodes),
+    ("embed", "127.0 / largest", "63.0 / largest", Tiny::Llama),
+    ("copy", "127.0 / largest", "63.0 / largest", Tiny::Narrow),
+    ("select", "row * fours", "0u * fours", Tiny::LlamaNodes),
+    ("short_conv", "TAPS - 1u - i;", "TAPS - 1u - min(i + 1u, TAPS - 1u);", Tiny::Lfm2),
+    ("short_conv", "position % (TAPS - 1u)", "(position + 1u) % (TAPS - 1u)", Tiny::Lfm2),
+    ("short_conv", "sum *= x[", "sum += 0.0 * x[", Tiny::Lfm2),
+    ("short_conv", "activate_one(ACT, sum)", "sum", Tiny::Qwen35),
+    ("recurrent", "keep * s[t] + (of_k", "s[t] + (of_k", Tiny::Qwen35),
+    ("recurrent", "v - keep * of_k * sums.x", "v - of_k * sums.x", Tiny::Qwen35),
+    ("recurrent", "sums.w + EPS", "sums.w + 1e-2", Tiny::Qwen35),
+    ("recurrent", "state[start + four] = s[t];", "state[start + four] = 1.01 * s[t];", Tiny::Qwen35),
+    ("recurrent", "head % KEY_HEADS", "head / (HEADS / KEY_HEADS)", Tiny::Qwen35),
+    ("recurrent", "rest = through[head] * v", "rest = 0.0", Tiny::Granite),
+    ("recurrent", "+ bias[head]", "+ 0.0 * bias[head]", Tiny::Qwen35),
+    ("recurrent", "exp(-b[n", "exp(-0.0 * b[n", Tiny::Qwen35),
+    ("recurrent", "exp(decay[head] * size)", "exp(0.0 * decay[head] * size)", Tiny::Qwen35),
+    ("short_conv", "sum = bias[c];", "sum = 0.0;", Tiny::Granite),
+    ("short_conv", "2u * CHANNELS + c", "CHANNELS + c", Tiny::Lfm2),
+    ("short_conv", "w[c * TAPS + i]", "w[c * TAPS + (TAPS - 1u - i)]", Tiny::Lfm2),
+    ("recurrent", "step[1u + r].z > 0u", "step[1u + r].z > 100u", Tiny::Qwen35),
+    ("recurrent_chunk", "product *= keeps[n];", "", Tiny::Qwen35),
+    ("recurrent_chunk", "product *= keeps[n - 1u];", "", Tiny::Qwen35),
+    ("recurrent_chunk", "* shares[n] * of_k(n)", "* of_k(n)", Tiny::Qwen35),
+    ("recurrent_chunk", "until[own_row] = last * of_own", "until[own_row] = of_own", Tiny::Qwen35),
+    ("recurrent_chunk", "SIDE + n] = -sum", "SIDE + n] = sum", Tiny::Qwen35),
+    ("recurrent_chunk", "exp(-b[row", "exp(-0.0 * b[row", Tiny::Qwen35),
+    ("recurrent_scan", "v - by_row * of_k", "v", Tiny::Qwen35),
+    ("recurrent_scan", "o += through[head] * v;", "", Tiny::Qwen35),
+    ("recurrent_scan", "s[0] *= keep;", "", Tiny::Qwen35),
+    ("recurrent_scan", "head % KEY_HEADS, DELTA", "head / (HEADS / KEY_HEADS), DELTA", Tiny::Qwen35),
+    ("recurrent_scan", "state[at] = s[i]", "state[at] = 1.01 * s[i]", Tiny::Qwen35),
+    ("gated_norm", "if (GATE_FIRST == 1u)", "if (GATE_FIRST == 2u)", Tiny::Granite),
+    ("gated_norm", "* activate_one(0u, z[start + c])", "* z[start + c]", Tiny::Qwen35),
+    ("gated_norm", "group % WEIGHT_GROUPS", "0u", Tiny::Granite),
+    ("part", "FIRST + n", "n", Tiny::Qwen35),
+    ("matmul_int8", "min(u0 + t % CHUNK, units - 1u)", "min(u0, units - 1u)", Tiny::Llama),
+    ("matmul_int8", "sum *= row_scales[share + i]", "sum *= row_scales[share]", Tiny::Llama),
+    ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS", Tiny::Llama),
+    ("matmul_matrix", "value += added;", "value -= added;", Tiny::Llama),
+    ("matmul_matrix", "activate(ACT, gates_of(value))", "gates_of(value)", Tiny::Llama),
+    ("matmul_few", "for (var s = 1u; s < SHARES; s++)", "for (var s = 2u; s < SHARES; s++)", Tiny::Llama),
+    ("matmul_few", "activate(ACT, gates_of(value))", "gates_of(value)", Tiny::Llama),
+    ("halves", "/ f32(COLS) + EPS", "/ f32(COLS) + 1.05 * EPS + 1e-2", Tiny::Llama),
+    ("attend_matrix", "vec4(p0 + 4u * i)", "vec4(p0 + 4u * i + 1u)", Tiny::Llama),
+    (
+        "attend_matrix",
+        "tile_put((PAGE + t / FOURS) * LINE",
+        "tile_put((PAGE + (t / FOURS ^ 1u)) * LINE",
+        Tiny::Llama,
+    ),
+    ("attend", "total = 1.0;", "total = 0.9;", Tiny::GptOssNodes),
+    ("attend_decode", "total = exp(sink_of(h) - largest);", "total = 0.0;", Tiny::GptOss),
+    ("gate", "vec4<f32>(LIMIT)) + SHIFT", "vec4<f32>(LIMIT))", Tiny::GptOssNodes),
+    ("attend", "last - last % max(CHUNK, 1u)", "0u", Tiny::Llama4Nodes),
+    ("attend_decode", "last - last % max(CHUNK, 1u)", "0u", Tiny::Llama4),
+    ("attend", "+ GROWTH_AHEAD", "+ GROWTH_AHEAD + 1u", Tiny::Mistral3Nodes),
+    ("attend_decode", "GROWTH * log(1.0", "GROWTH * log(1.1", Tiny::Llama4),
+    ("heads", "return 1.0;", "return 1.01;", Tiny::Llama4),
 ];
 /// The same, and the golden model that comes to it.
 const OF_MODELS: &[(&str, &str, &str, &str)] = &[
@@ -131,66 +142,30 @@ const OF_EXPERTS: &[(&str, &str, &str, &str)] = &[
 ];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
-    let llama: &'static [u8] = Llama { format: "Q8_0", head_dim: 32, ..Llama::default() }.file().leak();
-    // Its heads are no whole blocks of a copy, so that attention leaves it to a kernel of its own.
-    let narrow: &'static [u8] = Llama { format: "Q8_0", head_dim: 24, ..Llama::default() }.file().leak();
-    let gpt2: &'static [u8] = Gpt2 { context: 128, ..Gpt2::default() }.file().leak();
-    let [lfm2, qwen35, granite] = ["lfm2", "qwen35", "granitehybrid"]
-        .map(|architecture| Hybrid { architecture, format: "Q8_0" }.file().leak());
-    let small = || Llama { head_dim: 32, ..Llama::default() };
-    let gpt_oss: &'static [u8] = gpt_oss(&small()).leak();
-    let llama4: &'static [u8] = llama4(&Llama { layers: 4, ..small() }, 7).leak();
-    let mistral3: &'static [u8] = mistral3(&small(), 4).leak();
-    let trial = |&mutation: &(&'static str, &'static str, &'static str)| {
+    let of_tiny = |&(kernel, from, to, tiny): &(&'static str, &'static str, &'static str, Tiny)| {
         let target = target.clone();
-        let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
+        let name = format!("{kernel} with \"{to}\" is noticed on {}", target.label);
         Trial::test(name, move || {
             // Few rows do not come to these.
-            let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&mutation.0);
-            let many = matrix
-                || ["matmul", "recurrent_", "part"].iter().any(|of_many| mutation.0.starts_with(of_many));
-            let rows = match mutation.0 {
+            let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&kernel);
+            let many =
+                matrix || ["matmul", "recurrent_", "part"].iter().any(|of_many| kernel.starts_with(of_many));
+            let rows = match kernel {
                 "matmul_matrix" => 280,
                 _ if many => 81,
                 _ => 9,
             };
-            let no_coop = mutation.0 == "matmul_int8";
-            let masks = Masks { mutation: Some(mutation), emulated_matrices: matrix, no_coop, ..HARDWARE };
-            for (bytes, precision, unfused) in [
-                (llama, Precision::Fast, false),
-                (llama, Precision::F32, true),
-                (narrow, Precision::Fast, false),
-                (gpt2, Precision::F32, true),
-                (gpt2, Precision::F32, false),
-                (lfm2, Precision::Fast, false),
-                (qwen35, Precision::Fast, false),
-                (granite, Precision::Fast, false),
-                (gpt_oss, Precision::F32, true),
-                (gpt_oss, Precision::Fast, false),
-                (llama4, Precision::F32, true),
-                (llama4, Precision::Fast, false),
-                (mistral3, Precision::F32, true),
-                (mistral3, Precision::Fast, false),
-            ] {
-                let kernels =
-                    ["short_conv", "recurrent", "recurrent_chunk", "recurrent_scan", "gated_norm", "part"];
-                // Only hybrids come to their kernels, and to no others of their own.
-                if kernels.contains(&mutation.0) != [lfm2, qwen35, granite].contains(&bytes) {
-                    continue;
-                }
-                let options = Options { masks, unfused, ..target.options(precision) };
-                if run(Gguf::from_static("tiny", bytes)?, &options, 160, rows)?.failed() > 0 {
-                    return Ok(());
-                }
-            }
-            Err("every node agreed".into())
+            let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
+            let masks = Masks { mutation, emulated_matrices: matrix, no_coop, ..HARDWARE };
+            let options = Options { masks, unfused: tiny.unfused(), ..target.options(tiny.precision()) };
+            noticed(run(Gguf::from_static("tiny", tiny.file().leak())?, &options, 160, rows)?.failed())
         })
     };
     let of_model = |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
         let (target, path) = (target.clone(), fixtures().join("models").join(model).join("model-f32.gguf"));
         let name = format!("{kernel} with \"{to}\" is noticed of {model} on {}", target.label);
         let ignored = !path.is_file();
-        let noticed = move || {
+        let check = move || {
             let masks = Masks { mutation: Some((kernel, from, to)), ..HARDWARE };
             for unfused in [false, true] {
                 let options = Options { masks, unfused, ..target.options(Precision::F32) };
@@ -200,7 +175,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             }
             Err("every node agreed".into())
         };
-        Trial::test(name, noticed).with_ignored_flag(ignored)
+        Trial::test(name, check).with_ignored_flag(ignored)
     };
     let of_experts =
         |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
@@ -209,17 +184,71 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             let name =
                 format!("{kernel} with \"{to}\" is noticed of many rows of {model} on {}", target.label);
             let ignored = !path.is_file();
-            let noticed = move || {
+            let check = move || {
                 let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
                 let masks = Masks { mutation, no_coop, emulated_matrices: !no_coop, ..HARDWARE };
                 let options = Options { masks, ..target.options(Precision::Fast) };
-                match run(Gguf::open(&path)?, &options, 500, 75)?.failed() {
-                    0 => Err("every node agreed".into()),
-                    _ => Ok(()),
-                }
+                noticed(run(Gguf::open(&path)?, &options, 500, 75)?.failed())
             };
-            Trial::test(name, noticed).with_ignored_flag(ignored)
+            Trial::test(name, check).with_ignored_flag(ignored)
         };
     let models = OF_MODELS.iter().map(of_model).chain(OF_EXPERTS.iter().map(of_experts));
-    MUTATIONS.iter().map(trial).chain(models).collect()
+    MUTATIONS.iter().map(of_tiny).chain(models).collect()
+}
+
+fn noticed(failed: usize) -> Outcome {
+    match failed {
+        0 => Err("every node agreed".into()),
+        _ => Ok(()),
+    }
+}
+
+/// A model made in memory, with fused groups, or in f32 node by node.
+#[derive(Clone, Copy)]
+enum Tiny {
+    Llama,
+    LlamaNodes,
+    /// Its heads are no whole blocks of a copy, so that attention leaves it to a kernel of its own.
+    Narrow,
+    Gpt2,
+    Gpt2Nodes,
+    Lfm2,
+    Qwen35,
+    Granite,
+    GptOss,
+    GptOssNodes,
+    Llama4,
+    Llama4Nodes,
+    Mistral3Nodes,
+}
+
+impl Tiny {
+    fn file(self) -> GgufFile {
+        let small = Llama { head_dim: 32, ..Llama::default() };
+        let hybrid = |architecture| Hybrid { architecture, format: "Q8_0" }.file();
+        match self {
+            Tiny::Llama | Tiny::LlamaNodes => Llama { format: "Q8_0", ..small }.file(),
+            Tiny::Narrow => Llama { format: "Q8_0", head_dim: 24, ..Llama::default() }.file(),
+            Tiny::Gpt2 | Tiny::Gpt2Nodes => Gpt2 { context: 128, ..Gpt2::default() }.file(),
+            Tiny::Lfm2 => hybrid("lfm2"),
+            Tiny::Qwen35 => hybrid("qwen35"),
+            Tiny::Granite => hybrid("granitehybrid"),
+            Tiny::GptOss | Tiny::GptOssNodes => gpt_oss(&small),
+            Tiny::Llama4 | Tiny::Llama4Nodes => llama4(&Llama { layers: 4, ..small }, 7),
+            Tiny::Mistral3Nodes => mistral3(&small, 4),
+        }
+    }
+
+    fn unfused(self) -> bool {
+        use Tiny::{Gpt2Nodes, GptOssNodes, Llama4Nodes, LlamaNodes, Mistral3Nodes};
+        matches!(self, LlamaNodes | Gpt2Nodes | GptOssNodes | Llama4Nodes | Mistral3Nodes)
+    }
+
+    fn precision(self) -> Precision {
+        match self {
+            Tiny::Gpt2 => Precision::F32,
+            _ if self.unfused() => Precision::F32,
+            _ => Precision::Fast,
+        }
+    }
 }

@@ -29,6 +29,18 @@ pub fn name(kernel: &str, slots: Slots) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
+/// Whether a variant is one of those in which each two choices for a matvec's slots meet: a format and a kind of copy meet at one output in
+/// three. Three formats, one for each kind of arithmetic, meet all.
+#[allow(dead_code)]
+pub fn in_pairs(kernel: &str, slots: Slots) -> bool {
+    let place = |folder, slot: Option<&str>| stems(folder).position(|stem| Some(stem) == slot).unwrap_or(0);
+    kernel != "matvec"
+        || ["f16", "q8_0", "q6_k"].iter().any(|&format| slots.weight == Some(format))
+        || slots.copy.is_none()
+        || (place("formats", slots.weight) + place("output", slots.output)) % stems("copy").count()
+            == place("copy", slots.copy)
+}
+
 /// All that a kernel's slots may stand for.
 fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
     let mut variants = Vec::new();
