@@ -17,7 +17,7 @@ use crate::gpu::{self, Gpu, Masks};
 use crate::graph::Head;
 use crate::memory::{Kv, KvFormat, Pages};
 use crate::models::{self, Model};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Source, Tokenizer};
 
 /// Positions of the KV cache unless more are asked for: a model may be made for far more than fits.
 pub const DEFAULT_CONTEXT: usize = 4096;
@@ -63,8 +63,8 @@ pub struct Options {
     pub head: Head,
     /// Every node by a dispatch of its own.
     pub unfused: bool,
-    /// Whether the file's tokenizer is opened; who has ids already needs none.
-    pub tokenizer: bool,
+    /// Which tokenizer is opened.
+    pub tokenizer: Source,
     /// Gives up loading between its steps once it is raised.
     pub cancel: Cancel,
 }
@@ -85,7 +85,7 @@ impl Default for Options {
             layers: None,
             head: Head::Logits,
             unfused: false,
-            tokenizer: true,
+            tokenizer: Source::Model,
             cancel: Cancel::new(),
         }
     }
@@ -111,7 +111,7 @@ pub struct Engine {
     pub file: Arc<Gguf>,
     /// Its graph.
     pub model: Arc<Model>,
-    /// Its tokenizer, where the file has one.
+    /// Its tokenizer, where there is one.
     pub tokenizer: Option<Tokenizer>,
     /// What it runs on.
     pub backend: Box<dyn Backend>,
@@ -141,10 +141,7 @@ impl Engine {
         let start = Instant::now();
         let file = Arc::new(file);
         let mut model = Model::for_context(&file, options.layers, 0, options.head)?;
-        let tokenizer = match options.tokenizer {
-            true => Tokenizer::of(&file)?,
-            false => None,
-        };
+        let tokenizer = options.tokenizer.open(&file)?;
         let mut notes: Vec<String> = tokenizer.iter().flat_map(|t| t.warnings().to_vec()).collect();
         let context = match options.context {
             Some(0) => model.context_length,

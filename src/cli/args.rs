@@ -12,7 +12,7 @@ use wgllm::gguf::Gguf;
 use wgllm::gpu::{Api, Masks};
 use wgllm::lookup;
 use wgllm::memory::{KV_FORMATS, KvFormat, kv_format};
-use wgllm::tokenizer::{Encode, Tokenizer};
+use wgllm::tokenizer::{Encode, Source, Tokenizer};
 use wgllm::{Error, Result};
 
 use super::ids::{self, Ids};
@@ -138,6 +138,36 @@ impl Hardware {
     }
 }
 
+/// Whose tokens a text becomes.
+#[derive(Args, Clone)]
+pub struct TokenizerFlag {
+    /// Use this tokenizer.json instead of the model's own tokenizer
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+}
+
+impl TokenizerFlag {
+    /// Where the tokenizer comes from.
+    pub fn source(&self) -> Source {
+        self.tokenizer.clone().map_or(Source::Model, Source::Json)
+    }
+
+    /// The tokenizer for the model of `file`, if there is one.
+    pub fn open(&self, file: &Gguf) -> Result<Option<Tokenizer>> {
+        self.source().open(file)
+    }
+
+    /// Whether there is one for the model of `file`, at no cost.
+    pub fn is_there(&self, file: &Gguf) -> bool {
+        self.tokenizer.is_some() || Tokenizer::is_in(file)
+    }
+
+    /// Takes the flag back: another model has other tokens.
+    pub fn forget(&mut self) {
+        self.tokenizer = None;
+    }
+}
+
 /// A text from the command line, a file or standard input.
 #[derive(Args, Clone)]
 pub struct Text {
@@ -204,17 +234,19 @@ fn utf8(source: &str, bytes: std::io::Result<Vec<u8>>) -> Result<String> {
 pub struct Prompt {
     #[command(flatten)]
     pub text: Text,
+    #[command(flatten)]
+    pub tokenizer: TokenizerFlag,
     /// Token ids instead of a text: no BOS is added
     #[arg(long = "prompt-ids", visible_alias = "ids", value_name = "1,2,3", value_parser = ids::parse, conflicts_with_all = ["prompt", "file"])]
     pub ids: Option<Ids>,
 }
 
 impl Prompt {
-    /// The ids, by the tokenizer of `file` where a text was given; none where nothing was.
+    /// The ids, by the tokenizer for `file` where a text was given; none where nothing was.
     pub fn ids(&self, file: &Gguf) -> Result<Option<Vec<u32>>> {
         let ids = match (&self.ids, self.text.read_prompt()?) {
             (Some(Ids(ids)), _) => ids.clone(),
-            (None, Some(text)) => encode(tokenizer(file)?.as_ref(), &text)?,
+            (None, Some(text)) => encode(self.tokenizer.open(file)?.as_ref(), &text)?,
             (None, None) => return Ok(None),
         };
         if ids.is_empty() {
@@ -222,11 +254,6 @@ impl Prompt {
         }
         Ok(Some(ids))
     }
-}
-
-/// The tokenizer of a file, if it has one.
-pub fn tokenizer(file: &Gguf) -> Result<Option<Tokenizer>> {
-    Tokenizer::of(file)
 }
 
 /// The ids of a prompt's text: BOS where the vocabulary asks for it, and no control tokens out of what a user wrote.
@@ -238,7 +265,7 @@ pub fn encode(tokenizer: Option<&Tokenizer>, text: &str) -> Result<Vec<u32>> {
 pub fn need_tokenizer(tokenizer: Option<&Tokenizer>) -> Result<&Tokenizer> {
     tokenizer.ok_or_else(|| {
         Error::Model(
-            "the file has no tokenizer (tokenizer.ggml.model); give token ids with --prompt-ids".into(),
+            "the file has no tokenizer (tokenizer.ggml.model); give one with --tokenizer FILE, or token ids with --prompt-ids".into(),
         )
     })
 }

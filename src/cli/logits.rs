@@ -9,6 +9,7 @@ use wgllm::engine::Options;
 use wgllm::gguf::Gguf;
 use wgllm::replace::Replacement;
 use wgllm::session::Session;
+use wgllm::tokenizer::Source;
 use wgllm::{Error, Result};
 
 use super::args::{BackendFlag, Hardware, Prompt};
@@ -43,7 +44,7 @@ impl Logits {
             return Err(Error::Usage("give a prompt with --ids, -p or -f".into()).into());
         };
         let options = self.hardware.options(self.backend.backend, &file)?;
-        let options = Options { context: Some(ids.len()), tokenizer: false, ..options };
+        let options = Options { context: Some(ids.len()), tokenizer: Source::Nowhere, ..options };
         let failed = |e: io::Error| Error::Other(format!("{}: {e}", self.out.display()));
         // Before the model is loaded: a folder that cannot be written is found at once.
         let out = Replacement::create(&self.out).map_err(failed)?;

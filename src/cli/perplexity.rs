@@ -12,9 +12,10 @@ use wgllm::gguf::Gguf;
 use wgllm::perplexity::{self, BaseReader, BaseWriter, Divergence, Perplexity as Measured};
 use wgllm::replace::Replacement;
 use wgllm::session::Session;
+use wgllm::tokenizer::{Source, Tokenizer};
 use wgllm::{Error, Result};
 
-use super::args::{self, Hardware, Text};
+use super::args::{self, Hardware, Text, TokenizerFlag};
 use super::model::{self, ModelFlag};
 use super::reporter::Reporter;
 use super::text::plural;
@@ -25,6 +26,8 @@ use super::{Outcome, interrupt};
 pub struct Perplexity {
     #[command(flatten)]
     model: ModelFlag,
+    #[command(flatten)]
+    tokenizer: TokenizerFlag,
     #[command(flatten)]
     text: Text,
     /// Tokens of a chunk, of which the second half counts
@@ -99,7 +102,7 @@ impl Perplexity {
                 let most = usize::try_from(self.chunks).unwrap_or(usize::MAX).max(1);
                 base.chunks[..most.min(base.chunks.len())].to_vec()
             }
-            None => self.chunks_of_text(args::tokenizer(&file)?.as_ref())?,
+            None => self.chunks_of_text(self.tokenizer.open(&file)?.as_ref())?,
         };
         let context = chunks[0].len();
         // Before the model is loaded: a file that cannot be written is found at once.
@@ -109,7 +112,7 @@ impl Perplexity {
         };
         let options = |backend, file: &Gguf| -> Result<Options> {
             let options = self.hardware.options(backend, file)?;
-            Ok(Options { context: Some(context), tokenizer: false, ..options })
+            Ok(Options { context: Some(context), tokenizer: Source::Nowhere, ..options })
         };
         let load = |backend, file| -> Result<Engine> {
             let options = options(backend, &file)?;
@@ -144,7 +147,7 @@ impl Perplexity {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn chunks_of_text(&self, tokenizer: Option<&wgllm::tokenizer::Tokenizer>) -> Result<Vec<Vec<u32>>> {
+    fn chunks_of_text(&self, tokenizer: Option<&Tokenizer>) -> Result<Vec<Vec<u32>>> {
         let tokenizer = args::need_tokenizer(tokenizer)?;
         let Some(text) = self.text.read()? else {
             return Err(Error::Usage(

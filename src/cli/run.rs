@@ -15,7 +15,6 @@ use wgllm::models::Model;
 use wgllm::recommended::Recommended;
 use wgllm::sampler::Sampling;
 use wgllm::session::{Finish, Session, Timings};
-use wgllm::tokenizer::Tokenizer;
 use wgllm::{Error, Result};
 
 use super::args::{self, BackendFlag, Hardware, LookupFlag, Prompt};
@@ -40,7 +39,7 @@ pub struct Run {
     #[command(flatten)]
     pub model: ModelFlag,
     #[command(flatten)]
-    prompt: Prompt,
+    pub prompt: Prompt,
     #[command(flatten)]
     pub chat: ChatFlags,
     /// Tokens to generate at most; -1 goes on to the model's end token or the end of the context
@@ -101,7 +100,7 @@ impl Run {
         }
         let task = self.task(chat)?;
         let file = self.model.open(&self.reporter)?;
-        if matches!(task, Task::Chat | Task::Text(_)) && !Tokenizer::is_in(&file) {
+        if matches!(task, Task::Chat | Task::Text(_)) && !self.prompt.tokenizer.is_there(&file) {
             // What else is wrong with the file says more.
             Model::from_gguf(&file, None)?;
             args::need_tokenizer(None)?;
@@ -127,7 +126,11 @@ impl Run {
 
     /// What to open a file with.
     pub fn options(&self, file: &Gguf) -> Result<Options> {
-        Ok(Options { context: self.ctx_size, ..self.hardware.options(self.backend.backend, file)? })
+        Ok(Options {
+            context: self.ctx_size,
+            tokenizer: self.prompt.tokenizer.source(),
+            ..self.hardware.options(self.backend.backend, file)?
+        })
     }
 
     /// Tokens to generate at most.
@@ -151,12 +154,17 @@ impl Run {
             return Ok(Task::Story);
         }
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
-            let one_prompt =
-                [("--json", self.json), ("--profile", self.profile), ("--raw", self.chat.is_raw())];
-            return match one_prompt.iter().find(|(_, given)| *given) {
-                Some((flag, _)) => {
-                    Err(Error::Usage(format!("{flag} is for one prompt: give it with -p TEXT or -f FILE")))
-                }
+            // Nobody reads JSON from a terminal; a program that goes on with a conversation keeps it in a file.
+            let goes_on = ", and a conversation that goes on with --load-history FILE --save-history FILE";
+            let one_prompt = [
+                ("--json", self.json, goes_on),
+                ("--profile", self.profile, ""),
+                ("--raw", self.chat.is_raw(), ""),
+            ];
+            return match one_prompt.iter().find(|(_, given, _)| *given) {
+                Some((flag, _, more)) => Err(Error::Usage(format!(
+                    "{flag} is for one prompt: give it with -p TEXT or -f FILE{more}"
+                ))),
                 None => Ok(Task::Chat),
             };
         }

@@ -15,7 +15,7 @@ use wgllm::serve::{Address, Listener, LogFormat, Place, Served, Server, Settings
 use wgllm::worker::{Capacity, Opened, Pooling, State, Worker};
 use wgllm::{Error, Result};
 
-use super::args::{self, BackendFlag, Hardware, LookupFlag};
+use super::args::{self, BackendFlag, Hardware, LookupFlag, TokenizerFlag};
 use super::model::{self, ModelFlag};
 use super::reporter::Reporter;
 use super::{Outcome, interrupt, plain, template};
@@ -25,6 +25,8 @@ use super::{Outcome, interrupt, plain, template};
 pub struct Serve {
     #[command(flatten)]
     model: ModelFlag,
+    #[command(flatten)]
+    tokenizer: TokenizerFlag,
     /// Positions of the KV pool, which all sequences share; 0 is what the model was made for [default: that, but 4096 at most]
     #[arg(short, long, env = "WGLLM_CTX_SIZE", hide_env = true, value_name = "N", value_parser = args::count)]
     ctx_size: Option<usize>,
@@ -130,6 +132,7 @@ impl Serve {
             context: self.ctx_size,
             slots: capacity.slots(),
             shared: true,
+            tokenizer: self.tokenizer.source(),
             head: if self.embeddings { Head::Hidden } else { Head::Logits },
             ..self.hardware.options(self.backend.backend, &file)?
         };

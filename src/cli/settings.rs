@@ -105,10 +105,12 @@ impl Settings {
         if settings.no_device {
             run.hardware.device = None;
         }
-        match settings.by_name {
-            Some(true) => run.model.model = None,
-            Some(false) => run.model.hf_repo = None,
-            None => {}
+        if let Some(by_name) = settings.by_name {
+            match by_name {
+                true => run.model.model = None,
+                false => run.model.hf_repo = None,
+            }
+            run.prompt.tokenizer.forget();
         }
         Ok((settings, run))
     }

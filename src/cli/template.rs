@@ -11,7 +11,7 @@ use wgllm::chat::{ChatTemplate, Conversation, Options, builtin};
 use wgllm::{Error, Result};
 
 use super::Outcome;
-use super::args::{self, need_tokenizer};
+use super::args::{TokenizerFlag, need_tokenizer};
 use super::model::ModelFlag;
 use super::reporter::Reporter;
 
@@ -20,6 +20,8 @@ use super::reporter::Reporter;
 pub struct Template {
     #[command(flatten)]
     model: ModelFlag,
+    #[command(flatten)]
+    tokenizer: TokenizerFlag,
     /// Template to use instead of the model's: a file, or a name
     #[arg(long, value_name = "FILE|NAME")]
     chat_template: Option<String>,
@@ -78,7 +80,7 @@ impl Template {
             return Err(Error::Usage(what.into()).into());
         }
         let file = self.model.open(&self.reporter)?;
-        let tokenizer = args::tokenizer(&file)?;
+        let tokenizer = self.tokenizer.open(&file)?;
         let tokenizer = need_tokenizer(tokenizer.as_ref())?;
         let template = match given {
             Some(text) => ChatTemplate::for_model(&text, &file, tokenizer),

@@ -1,15 +1,14 @@
 //! `wgllm tokenize`: the ids of a text, or the text of ids.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use wgllm::Error;
-use wgllm::tokenizer::{Encode, Roles, Tokenizer};
+use wgllm::tokenizer::Encode;
 
 use super::Outcome;
-use super::args::{self, Text, need_tokenizer};
+use super::args::{Text, TokenizerFlag, need_tokenizer};
 use super::ids::{self, Ids};
 use super::model::ModelFlag;
 use super::reporter::Reporter;
@@ -19,9 +18,8 @@ use super::reporter::Reporter;
 pub struct Tokenize {
     #[command(flatten)]
     model: ModelFlag,
-    /// Use this tokenizer.json instead of the file's own tokenizer
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    tokenizer: TokenizerFlag,
     #[command(flatten)]
     text: Text,
     /// Read the text of control tokens, such as <|im_end|>, as these tokens
@@ -42,10 +40,7 @@ impl Tokenize {
     pub fn run(&self) -> Outcome {
         let text = self.text.read()?;
         let file = self.model.open(&self.reporter)?;
-        let tokenizer = match &self.tokenizer {
-            Some(path) => Some(Tokenizer::from_json(path, &Roles::from_metadata(file.metadata())?, None)?),
-            None => args::tokenizer(&file)?,
-        };
+        let tokenizer = self.tokenizer.open(&file)?;
         let tokenizer = need_tokenizer(tokenizer.as_ref())?;
         let line = match (&self.decode, text) {
             (Some(Ids(ids)), _) => {

@@ -46,7 +46,7 @@ impl Served {
     /// [`Error::Model`] where the file has no tokenizer; [`Error::Usage`] where the given template cannot be read.
     pub fn new(engine: &mut Engine, alias: Option<&str>, template: Option<&str>) -> Result<Served> {
         let tokenizer = engine.tokenizer.take().ok_or_else(|| {
-            Error::Model("the file has no tokenizer (tokenizer.ggml.model), and a server needs one".into())
+            Error::Model("the file has no tokenizer (tokenizer.ggml.model), and a server needs one; give it with --tokenizer FILE".into())
         })?;
         let template = match template {
             Some(text) => Ok(ChatTemplate::for_model(text, &engine.file, &tokenizer)?),

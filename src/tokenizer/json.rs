@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::special::Specials;
+use super::special::{Specials, Strips};
 use super::vocabulary::{Kind, Vocabulary};
 use super::{Tokenizer, Words, bpe, spm};
 use crate::error::{Error, Result};
@@ -96,11 +96,16 @@ impl Tokenizer {
         vocab: Option<usize>,
     ) -> Result<Tokenizer> {
         let bad = |what: String| Error::Model(format!("{name}: {what}"));
-        let json: Value = serde_json::from_slice(bytes).map_err(|error| bad(format!("not JSON: {error}")))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| bad(format!("not a tokenizer that is understood: {error}")))?;
-        // A prompt is neither cut off nor filled up, whatever the file says of training.
-        inner.with_truncation(None).map_err(|error| bad(error.to_string()))?.with_padding(None);
+        let mut json: Value =
+            serde_json::from_slice(bytes).map_err(|error| bad(format!("not JSON: {error}")))?;
+        let read = |bytes: &[u8]| -> Result<tokenizers::Tokenizer> {
+            let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+                .map_err(|error| bad(format!("not a tokenizer that is understood: {error}")))?;
+            // A prompt is neither cut off nor filled up, whatever the file says of training.
+            inner.with_truncation(None).map_err(|error| bad(error.to_string()))?.with_padding(None);
+            Ok(inner)
+        };
+        let mut inner = read(bytes)?;
 
         let all: HashMap<String, u32> = inner.get_vocab(true);
         let count = all.values().max().map_or(0, |&last| last as usize + 1);
@@ -121,8 +126,10 @@ impl Tokenizer {
             };
             texts[id as usize].clone_from(text);
         }
-        if let Some(vocab) = vocab.filter(|&vocab| vocab < count) {
-            return Err(bad(format!("it has {count} tokens, but the model knows {vocab}")));
+        if let Some(vocab) = vocab.filter(|&vocab| !fits(count, vocab)) {
+            return Err(bad(format!(
+                "it has {count} tokens, but the model knows {vocab}: it is the tokenizer of another model"
+            )));
         }
 
         let template = inner.encode_fast("", true).map_err(|error| bad(error.to_string()))?;
@@ -159,6 +166,22 @@ impl Tokenizer {
             ends: BTreeSet::from_iter(roles.eos.iter().copied()),
         };
         vocabulary.find_ends(|_| Ok(None))?;
+        let is_control = |id: u32| vocabulary.kinds[id as usize] == Kind::Control;
+        let strips: HashMap<&str, Strips> = added
+            .values()
+            .map(|token| (&*token.content, Strips { left: token.lstrip, right: token.rstrip }))
+            .collect();
+        let specials = Specials::controls(&vocabulary, |text| strips.get(text).copied().unwrap_or_default());
+        // What people write never becomes a control token, also where the file calls it an ordinary one.
+        if added.iter().any(|(&id, token)| !token.special && is_control(id)) {
+            for token in json["added_tokens"].as_array_mut().into_iter().flatten() {
+                let id = token["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+                if id.is_some_and(|id| (id as usize) < count && is_control(id)) {
+                    token["special"] = true.into();
+                }
+            }
+            inner = read(json.to_string().as_bytes())?;
+        }
         let pieces = vocabulary.pieces(|text| match decoder {
             Decoder::Bytes => bpe::piece(text),
             Decoder::Spaces => spm::piece(text),
@@ -167,7 +190,7 @@ impl Tokenizer {
             model: "json".into(),
             pre: Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned(),
             words: Words::Json(Box::new(Json(Mutex::new(inner)))),
-            specials: Specials::none(),
+            specials,
             pieces,
             controls: vocabulary.controls(),
             bos,
@@ -183,6 +206,12 @@ impl Tokenizer {
         tokenizer.pads = tokenizer.decode(&tried) == " a";
         Ok(tokenizer)
     }
+}
+
+/// Whether a tokenizer of `count` tokens may be that of a model which knows `vocab`: tables of embeddings are rounded up, by up to
+/// 2 % in models that are known, and the ids behind the last token stand for no text.
+fn fits(count: usize, vocab: usize) -> bool {
+    count <= vocab && vocab - count <= (vocab / 16).max(1024)
 }
 
 /// How the texts of tokens become bytes.

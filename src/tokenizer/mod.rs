@@ -19,6 +19,7 @@ mod stream;
 mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Metadata, Value};
@@ -56,6 +57,38 @@ pub struct Tokenizer {
     pads: bool,
     ends: BTreeSet<u32>,
     warnings: Vec<String>,
+}
+
+/// Where the tokenizer of a model comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The model's own, where it has one.
+    #[default]
+    Model,
+    /// This `tokenizer.json` in its place; which tokens begin and end a text the model still says.
+    Json(PathBuf),
+    /// Nowhere: who has ids already needs none.
+    Nowhere,
+}
+
+impl Source {
+    /// The tokenizer for the model of a file, or `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Model`] names the file and what in it is missing, damaged or not understood, or how many tokens it has where the
+    /// model has another vocabulary.
+    pub fn open(&self, file: &Gguf) -> Result<Option<Tokenizer>> {
+        match self {
+            Source::Model => Tokenizer::of(file),
+            Source::Json(path) => {
+                // As many as there are embeddings; a file that is a vocabulary alone has none.
+                let vocab = file.tensor("token_embd.weight").and_then(|table| table.dims.get(1));
+                let vocab = vocab.and_then(|&rows| usize::try_from(rows).ok());
+                Tokenizer::from_json(path, &Roles::from_metadata(file.metadata())?, vocab).map(Some)
+            }
+            Source::Nowhere => Ok(None),
+        }
+    }
 }
 
 /// How to treat a text. The default is right for what a user wrote and what stands in the middle of a prompt.

@@ -50,17 +50,21 @@ struct Hit {
 }
 
 impl Specials {
-    /// No tokens at all, for a tokenizer that finds its own.
-    pub fn none() -> Specials {
-        Specials(BTreeMap::new())
-    }
-
     /// The control, unknown and user-defined tokens of a vocabulary; `strips` says of a text what white space it
     /// swallows.
     pub fn new(vocabulary: &Vocabulary<'_>, strips: impl Fn(&str) -> Strips) -> Specials {
+        Specials::of(vocabulary, &[Kind::Control, Kind::Unknown, Kind::UserDefined], strips)
+    }
+
+    /// The same of control tokens alone, for a tokenizer that finds by itself what is found in any text.
+    pub fn controls(vocabulary: &Vocabulary<'_>, strips: impl Fn(&str) -> Strips) -> Specials {
+        Specials::of(vocabulary, &[Kind::Control], strips)
+    }
+
+    fn of(vocabulary: &Vocabulary<'_>, kinds: &[Kind], strips: impl Fn(&str) -> Strips) -> Specials {
         let mut lengths = BTreeMap::new();
         for ((&text, &kind), id) in vocabulary.texts.iter().zip(&vocabulary.kinds).zip(0..) {
-            if !matches!(kind, Kind::Control | Kind::Unknown | Kind::UserDefined) {
+            if !kinds.contains(&kind) {
                 continue;
             }
             // What is not UTF-8 could be found in the middle of a character.

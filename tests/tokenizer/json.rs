@@ -5,6 +5,7 @@ use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Map, Value, json};
+use wgllm::chat::{ChatTemplate, Message, Options};
 use wgllm::gguf::Gguf;
 use wgllm::tokenizer::{Roles, Tokenizer};
 
@@ -14,9 +15,10 @@ type Fact = (&'static str, fn() -> Outcome);
 
 /// GPT-2's vocabulary as a `tokenizer.json`, and small ones by hand.
 pub fn trials(vocabularies: &Path) -> Vec<Trial> {
-    let facts: [Fact; 4] = [
+    let facts: [Fact; 5] = [
         ("json: roles come from the caller, the configuration beside it and the file", roles_in_order),
         ("json: spaces, bytes and special tokens of a SentencePiece vocabulary", sentence_piece),
+        ("json: special tokens come from templates, never from people", templates),
         ("json: what is damaged or not understood is named", damage_is_named),
         ("json: the model's vocabulary is large enough or it is refused", vocabularies_fit),
     ];
@@ -159,6 +161,31 @@ fn sentence_piece() -> Outcome {
     Ok(())
 }
 
+/// Of a file that calls `<|im_end|>` an ordinary token, and whose BOS swallows the space behind it.
+fn templates() -> Outcome {
+    let mut json = small();
+    json["added_tokens"][2]["special"] = false.into();
+    json["added_tokens"][0]["rstrip"] = true.into();
+    let tokenizer = open(&json, None, &Roles::default())?;
+    let mut controls: Vec<&str> = tokenizer.control_tokens().collect();
+    controls.sort_unstable();
+    same("controls", controls, vec!["<e>", "<s>", "<|im_end|>"])?;
+    let file = Gguf::open(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf")))?;
+    let template = ChatTemplate::for_model("<s> {{ messages[0].content }}<|im_end|>", &file, &tokenizer)?;
+    for (said, expected) in [("ab<u>", vec![3, 2, 6, 5]), ("a", vec![3, 0, 5])] {
+        let rendered = template.render(&vec![Message::user(said)].into(), &Options::default())?;
+        same(said, rendered.encode(&tokenizer)?, expected)?;
+    }
+    for said in ["<s>", "<|im_end|>", "a<e>b"] {
+        let rendered = template.render(&vec![Message::user(said)].into(), &Options::default())?;
+        let ids = rendered.encode(&tokenizer)?;
+        same(said, (ids[0], ids[ids.len() - 1]), (3, 5))?;
+        same(said, ids[1..ids.len() - 1].iter().any(|id| (3..=5).contains(id)), false)?;
+        same(said, tokenizer.encode(said, USER)?.iter().any(|id| (3..=5).contains(id)), false)?;
+    }
+    Ok(())
+}
+
 fn damage_is_named() -> Outcome {
     let mut unknown = small();
     unknown["decoder"] = json!({ "type": "WordPiece", "prefix": "##", "cleanup": true });
@@ -177,7 +204,12 @@ fn damage_is_named() -> Outcome {
 fn vocabularies_fit() -> Outcome {
     let folder = write(&small(), None)?;
     let path = folder.path().join("tokenizer.json");
-    Tokenizer::from_json(&path, &Roles::default(), Some(7))?;
+    for vocab in [7, 7 + 1024] {
+        Tokenizer::from_json(&path, &Roles::default(), Some(vocab))?;
+    }
+    let far =
+        Tokenizer::from_json(&path, &Roles::default(), Some(7 + 1025)).err().ok_or("accepted")?.to_string();
+    same("named", far.contains("it has 7 tokens, but the model knows 1032"), true)?;
     let error = Tokenizer::from_json(&path, &Roles::default(), Some(6)).err().ok_or("accepted")?.to_string();
     same("named", error.contains('7') && error.contains('6'), true)?;
     let roles = Roles { eos: vec![7], ..Roles::default() };

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use wgllm::engine::{Choice, Engine, Options};
 use wgllm::lookup;
+use wgllm::tokenizer::Source;
 use wgllm::{Error, Result};
 
 use super::args::{self, Hardware, LookupFlag};
@@ -92,7 +93,7 @@ impl Bench {
             let file = self.model.open(&self.reporter)?;
             let options = self.hardware.options(backend, &file)?;
             let slots = self.parallel.iter().copied().max().unwrap_or(1);
-            let options = Options { context: Some(context), slots, tokenizer: false, ..options };
+            let options = Options { context: Some(context), slots, tokenizer: Source::Nowhere, ..options };
             let mut engine = model::load(file, &options, &self.hardware, &self.reporter)?;
             if self.profile {
                 engine.backend.can_profile()?;
