@@ -1,4 +1,4 @@
-//! Collects `wgsl/**/*.wgsl` into one table, so that a kernel is added by adding its file.
+//! Collects `wgsl/**/*.wgsl` into one table, so that a kernel is added by adding its file; comments and indentation stay behind.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,22 @@ fn main() -> io::Result<()> {
     for file in files {
         let stem = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
         let stem = stem.to_string_lossy().replace('\\', "/");
-        let _ = writeln!(table, "    ({stem:?}, include_str!({:?})),", file.to_string_lossy());
+        let text = fs::read_to_string(&file)?;
+        let _ = writeln!(table, "    ({stem:?}, {:?}),", bare(&text));
     }
     table.push_str("];\n");
     fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("wgsl.rs"), table)
+}
+
+/// What a compiler reads of a text: a third of a kernel is for people. Line numbers stay, and WGSL has no strings that could hold slashes.
+fn bare(text: &str) -> String {
+    let mut bare = String::with_capacity(text.len());
+    for line in text.lines() {
+        let (code, _) = line.split_once("//").unwrap_or((line, ""));
+        bare.push_str(code.trim());
+        bare.push('\n');
+    }
+    bare
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
