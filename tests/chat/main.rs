@@ -1,6 +1,8 @@
 //! Conversations as models meet them: golden renderings, Python's ways, people's text that stays text, and templates that
 //! mean harm. Conversations that go on, and what of them is computed.
 
+#[path = "../common/demands.rs"]
+mod demands;
 mod dialog;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
@@ -16,6 +18,7 @@ mod python;
 
 use std::process::ExitCode;
 
+use demands::must;
 use libtest_mimic::{Arguments, Failed};
 
 type Outcome = Result<(), Failed>;
@@ -27,10 +30,6 @@ fn main() -> ExitCode {
     trials.extend(hostile::trials());
     trials.extend(dialog::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Outcome {

@@ -5,12 +5,18 @@ mod cache;
 #[cfg(unix)]
 mod chat;
 mod commands;
+mod config;
+#[path = "../common/demands.rs"]
+mod demands;
 mod interrupt;
+#[cfg(unix)]
+mod keys;
 mod mistakes;
 mod program;
 mod run;
 #[cfg(unix)]
 mod terminal;
+mod tokenizer;
 
 use std::process::ExitCode;
 
@@ -39,6 +45,8 @@ fn main() -> ExitCode {
         Trial::test("standard_error_holds_no_words_of_drivers", run::silent_drivers),
         Trial::test("a_reader_that_leaves_ends_the_program_quietly", run::closed_pipe),
         Trial::test("tokenize_prints_ids_and_their_text", commands::tokenize),
+        Trial::test("a_tokenizer_of_a_file_takes_the_place_of_the_models_own", tokenizer::story),
+        Trial::test("a_tokenizer_of_another_model_is_refused", tokenizer::of_another_model),
         Trial::test("template_prints_what_the_model_is_given", commands::template),
         Trial::test("inspect_prints_metadata_and_tensors", commands::inspect),
         Trial::test("logits_are_written_for_every_position", commands::logits),
@@ -49,8 +57,12 @@ fn main() -> ExitCode {
         Trial::test("a_text_that_begins_with_a_dash_is_a_text", run::dashes),
     ];
     trials.extend(interrupt::trials());
+    trials.extend(config::trials());
     #[cfg(unix)]
-    trials.extend(chat::trials());
+    {
+        trials.extend(chat::trials());
+        trials.extend(keys::trials());
+    }
     if cfg!(feature = "embedded-model") {
         trials.push(Trial::test("without_arguments_a_story_is_told", run::no_arguments));
     }
@@ -77,7 +89,7 @@ fn main() -> ExitCode {
         {
             let device = number.clone();
             let loading = format!("ctrl_c_while_a_chat_loads_on {name}");
-            trials.push(Trial::test(loading, move || chat::ctrl_c_while_loading(&device)));
+            trials.push(Trial::test(loading, move || keys::ctrl_c_while_loading(&device)));
         }
         let device = number.clone();
         let windows = format!("a_window_of_recent_tokens_is_as_long_as_on_the_cpu_on {name}");

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
+pub use crate::demands::{contains, equal, must};
+
 pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf");
 
 /// What the model's own reference continues this prompt with, token by token the most likely: Hugging Face transformers in
@@ -17,6 +19,8 @@ At the store, Lily saw a big, red apple. She wanted to eat it, but her mom said,
 pub const STORY_TOKENS: usize = 197;
 
 pub type Outcome = Result<(), Failed>;
+/// A test and its name.
+pub type Test = (&'static str, fn() -> Outcome);
 
 /// What a run of the program left behind.
 pub struct Run {
@@ -55,18 +59,6 @@ pub fn succeed(command: &mut Command) -> Result<Run, Failed> {
     let run = finish(command);
     must(run.code == Some(0), || format!("{command:?} ended with {:?}: {}", run.code, run.err))?;
     Ok(run)
-}
-
-pub fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
-}
-
-pub fn equal<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Outcome {
-    must(got == expected, || format!("got {got:?}, expected {expected:?}"))
-}
-
-pub fn contains(text: &str, part: &str) -> Outcome {
-    must(text.contains(part), || format!("no {part:?} in {text:?}"))
 }
 
 pub fn parse(text: &str) -> Result<Value, Failed> {

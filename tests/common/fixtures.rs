@@ -31,6 +31,28 @@ pub fn real() -> PathBuf {
     folder("WGLLM_REAL", "../shared/real")
 }
 
+/// The folders of these, each with its name, and with the model's file where that was fetched.
+pub fn trained() -> Vec<(PathBuf, String, Option<PathBuf>)> {
+    let file = |folder: &Path| {
+        let expected = json(&folder.join("expected.json")).ok()?;
+        let file = expected["model"]["file"].as_str()?;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models").join(file);
+        path.is_file().then_some(path)
+    };
+    let folders = entries(&real()).into_iter().filter(|folder| folder.is_dir());
+    let named = |folder: PathBuf| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = file(&folder);
+        (folder, name, file)
+    };
+    folders.map(named).collect()
+}
+
+/// Why a trial of a trained model is ignored.
+pub fn not_fetched(name: &str) -> String {
+    format!("{name} (its file is not in target/models, where get.sh fetches it)")
+}
+
 /// What a folder holds, by name; nothing where there is no folder.
 pub fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };

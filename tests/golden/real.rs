@@ -1,7 +1,7 @@
 //! `shared/real`: trained models as people download them, whose files are fetched into `target/models`, against the exact arithmetic on
 //! their dequantised weights.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use wgllm::backend::Precision;
 
 use crate::adapters::Target;
 use crate::asserts::{Subject, tops};
-use crate::fixtures::{entries, ids, json, numbers, real, unknown};
+use crate::fixtures::{ids, json, not_fetched, numbers, trained, unknown};
 use crate::{Outcome, on_all};
 
 /// Of any logit, in f32: what the README asks for.
@@ -25,11 +25,9 @@ const SHORT_TEXT: usize = 12;
 /// A trial for each file on each backend, in f32; one that is ignored where the file was not fetched.
 pub fn trials(targets: &[Target]) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for folder in entries(&real()).into_iter().filter(|folder| folder.is_dir()) {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(path) = model(&folder) else {
-            let name = format!("{name} (its file is not in target/models, where get.sh fetches it)");
-            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    for (folder, name, path) in trained() {
+        let Some(path) = path else {
+            trials.push(Trial::test(not_fetched(&name), || Ok(())).with_ignored_flag(true));
             continue;
         };
         if unknown(&path).is_none() {
@@ -39,14 +37,6 @@ pub fn trials(targets: &[Target]) -> Vec<Trial> {
         trials.extend(on_all(&path, targets, &[Precision::F32], agrees));
     }
     trials
-}
-
-/// The model's file, if it was fetched.
-fn model(folder: &Path) -> Option<PathBuf> {
-    let expected = json(&folder.join("expected.json")).ok()?;
-    let file = expected["model"]["file"].as_str()?;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models").join(file);
-    path.is_file().then_some(path)
 }
 
 fn agrees(folder: &Path, path: &Path, target: &Target, precision: Precision) -> Outcome {

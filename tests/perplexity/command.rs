@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
-use crate::{Outcome, must};
+use crate::Outcome;
+use crate::demands::must;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf");
 const TEXT: &str = "Once upon a time, there was a little girl named Lily. She loved to play with her toys and eat yummy food. One day, she \

@@ -1,6 +1,8 @@
 //! Perplexity and divergence: of trained models against the exact arithmetic on their weights, of what `quantize` makes of them, and the command.
 
 mod command;
+#[path = "../common/demands.rs"]
+mod demands;
 #[path = "../common/fixtures.rs"]
 mod fixtures;
 
@@ -18,7 +20,8 @@ use wgllm::quantize::{Target, quantize};
 use wgllm::session::Session;
 use wgllm::tokenizer::Encode;
 
-use fixtures::{entries, ids, json, numbers, real};
+use demands::must;
+use fixtures::{ids, json, not_fetched, numbers, trained};
 
 type Outcome = Result<(), Failed>;
 
@@ -28,11 +31,9 @@ const RELATIVE: f64 = 1e-4;
 
 fn main() -> ExitCode {
     let mut trials = command::trials();
-    for folder in entries(&real()).into_iter().filter(|folder| folder.is_dir()) {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(path) = model(&folder) else {
-            let name = format!("{name} (its file is not in target/models, where get.sh fetches it)");
-            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    for (folder, name, path) in trained() {
+        let Some(path) = path else {
+            trials.push(Trial::test(not_fetched(&name), || Ok(())).with_ignored_flag(true));
             continue;
         };
         // Quantised again, Gemma's would be what it is already in half of its tensors.
@@ -47,14 +48,6 @@ fn main() -> ExitCode {
         }));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-/// The model's file, if it was fetched.
-fn model(folder: &Path) -> Option<PathBuf> {
-    let expected = json(&folder.join("expected.json")).ok()?;
-    let file = expected["model"]["file"].as_str()?;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models").join(file);
-    path.is_file().then_some(path)
 }
 
 /// The chunks of the golden data, cut anew from the text.
@@ -129,8 +122,4 @@ fn quantised(folder: &Path, path: &Path) -> Outcome {
         must(found / base - 1.0 <= most, || format!("{name}: {found}, F16 {base}: beyond {most}"))?;
     }
     Ok(())
-}
-
-fn must(holds: bool, what: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(what().into()) }
 }

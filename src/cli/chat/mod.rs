@@ -3,6 +3,7 @@
 
 mod commands;
 mod editor;
+mod files;
 mod flags;
 mod saved;
 mod talk;

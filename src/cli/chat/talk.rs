@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 use wgllm::cancel::Cancel;
 use wgllm::chat::{Asked, Content, Conversation, Dialog, Message};
@@ -15,20 +14,16 @@ use wgllm::{Error, Result};
 
 use super::commands::{COMMANDS, Command, Kind, RELOADING, SETTABLE, find, typed};
 use super::editor::Line;
+use super::files::typed_path;
 use super::flags::{check, set_system, usage};
-use super::saved::Saved;
 use super::{HOW_TO_LEAVE, Loaded, State, open};
-use crate::cli::config::place;
 use crate::cli::form::Made;
 use crate::cli::report::{self, Bandwidth};
 use crate::cli::run::Run;
 use crate::cli::sampling::SamplingFlags;
 use crate::cli::settings::Settings;
-use crate::cli::text::{self, count, plural, table};
+use crate::cli::text::{count, plural, table};
 use crate::cli::{Quit, interrupt, plain};
-
-/// Where `/save` and `/load` go if nobody says.
-const FILE: &str = "wgllm-chat.json";
 
 /// What happens after a line.
 pub enum Next {
@@ -47,17 +42,17 @@ pub fn is_settable(name: &str) -> bool {
 
 /// A chat with one model.
 pub struct Talk<'l> {
-    dialog: Dialog<'l>,
+    pub(super) dialog: Dialog<'l>,
     session: Session<'l>,
-    loaded: Static<'l>,
-    state: &'l mut State,
+    pub(super) loaded: Static<'l>,
+    pub(super) state: &'l mut State,
 }
 
 /// What of a model does not change while it runs.
-struct Static<'l> {
-    file_name: String,
+pub(super) struct Static<'l> {
+    pub(super) file_name: String,
     model: &'l Model,
-    template: &'l wgllm::chat::ChatTemplate,
+    pub(super) template: &'l wgllm::chat::ChatTemplate,
     tokenizer: &'l wgllm::tokenizer::Tokenizer,
     recommended: &'l wgllm::recommended::Recommended,
     context: usize,
@@ -387,58 +382,6 @@ impl<'l> Talk<'l> {
         self.print(&format!("{text}{}\n{}", self.loaded.file_name, self.loaded.placed))
     }
 
-    /// The file of an argument, or the one that was given for it, or the usual one.
-    fn file(&self, argument: &str) -> PathBuf {
-        match argument {
-            "" => self.state.run.chat.history().unwrap_or(Path::new(FILE)).to_owned(),
-            path => typed_path(path),
-        }
-    }
-
-    fn save(&mut self, argument: &str) -> Result<()> {
-        let path = self.file(argument);
-        let mut settings = self.state.settings.explicit();
-        settings.retain(|(name, _)| is_settable(name));
-        Saved::new(&self.dialog.conversation, &self.loaded.file_name, &settings).write(&path)?;
-        let messages = self.dialog.conversation.messages.len();
-        self.state.say(format_args!("({} in {})", plural(messages, "message"), path.display()));
-        Ok(())
-    }
-
-    fn load(&mut self, argument: &str) -> Result<()> {
-        let path = self.file(argument);
-        let saved = Saved::read(&path)?;
-        let conversation = saved.conversation();
-        let (mut settings, mut run) = (self.state.settings.clone(), self.state.run.clone());
-        for (name, value) in saved.settings() {
-            if !is_settable(name) {
-                return Err(usage(format!("{}: {name} is nothing that /set sets", path.display())));
-            }
-            (settings, run) =
-                settings.with(name, &value).map_err(|e| usage(format!("{}: {e}", path.display())))?;
-        }
-        check(self.loaded.template, &conversation, &run.chat.rendering())?;
-        let messages = conversation.messages.len();
-        self.dialog.restart(conversation);
-        self.dialog.options = run.chat.rendering();
-        (self.state.settings, self.state.run) = (settings, run);
-        self.state.say(format_args!("({} of {})", plural(messages, "message"), path.display()));
-        Ok(())
-    }
-
-    fn read(&mut self, argument: &str) -> Result<()> {
-        if argument.is_empty() {
-            return Err(usage("/read takes the name of a text file"));
-        }
-        let bytes =
-            std::fs::read(typed_path(argument)).map_err(|e| Error::Other(format!("{argument}: {e}")))?;
-        let read = text::decode(argument, bytes)?;
-        let lines = read.lines().count();
-        self.state.read.push(read);
-        self.state.say(format_args!("({argument}, {}: goes with your next message)", plural(lines, "line")));
-        Ok(())
-    }
-
     fn tokens(&mut self) -> Result<(), Quit> {
         let mut options = self.dialog.options.clone();
         options.add_generation_prompt = false;
@@ -479,26 +422,6 @@ impl<'l> Talk<'l> {
     }
 }
 
-/// The path that somebody typed or completed: with a home in front, within quotes, or with a backslash before what is no letter.
-fn typed_path(typed: &str) -> PathBuf {
-    if Path::new(typed).exists() {
-        return typed.into();
-    }
-    let quoted = |quote| typed.strip_prefix(quote).and_then(|path: &str| path.strip_suffix(quote));
-    let mut path = quoted('"').or(quoted('\'')).unwrap_or(typed).to_owned();
-    if cfg!(unix) {
-        let mut escaped = false;
-        path.retain(|c| {
-            escaped = c == '\\' && !escaped;
-            !escaped
-        });
-    }
-    match (path.strip_prefix("~/"), place::home()) {
-        (Some(below), Some(home)) => home.join(below),
-        _ => path.into(),
-    }
-}
-
 /// The table of commands.
 fn help() -> String {
     let row = |command: &Command| vec![typed(command), command.does.into()];
@@ -508,26 +431,4 @@ fn help() -> String {
          Ctrl-C stops an answer, Ctrl-L clears the screen, Ctrl-D leaves.\n",
         table(&rows)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_what_was_typed_or_completed() {
-        let home = place::home().unwrap_or_default();
-        for (typed, path) in [
-            ("a.txt", PathBuf::from("a.txt")),
-            ("\"a b.txt\"", "a b.txt".into()),
-            ("'a b.txt'", "a b.txt".into()),
-            ("~/x", home.join("x")),
-            ("~x", "~x".into()),
-        ] {
-            assert_eq!(typed_path(typed), path, "{typed}");
-        }
-        if cfg!(unix) {
-            assert_eq!(typed_path(r"a\ b\\c.txt"), PathBuf::from(r"a b\c.txt"));
-        }
-    }
 }
