@@ -25,7 +25,7 @@ pub mod thinking;
 
 pub use call::CallFormat;
 #[cfg(feature = "grammar")]
-pub use call_grammar::{Callable, answer_grammar, call_grammar, thought_ahead};
+pub use call_grammar::{Callable, Otherwise, answer_grammar, call_grammar, thought_ahead};
 pub use calls::{Calls, Said};
 pub use capabilities::Capabilities;
 pub use conversation::{Content, Conversation, Function, Message, Part, ToolCall};

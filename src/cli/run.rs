@@ -25,7 +25,7 @@ use super::model::{self, ModelFlag};
 use super::profile::Profiled;
 use super::report::{self, Bandwidth};
 use super::reporter::Reporter;
-use super::sampling::{SamplingFlags, random_seed};
+use super::sampling::{EndFlags, SamplingFlags, random_seed};
 use super::screen::Screen;
 use super::settings::Settings;
 use super::{Outcome, Quit, devices, interrupt};
@@ -56,6 +56,8 @@ pub struct Run {
     pub hardware: Hardware,
     #[command(flatten)]
     pub choice: SamplingFlags,
+    #[command(flatten)]
+    pub ends: EndFlags,
     #[command(flatten)]
     pub form: FormFlags,
     /// Print one JSON object at the end instead of the text
@@ -137,12 +139,6 @@ impl Run {
     pub fn limit(&self) -> Option<usize> {
         usize::try_from(self.predict).ok()
     }
-
-    /// The temperature where neither anybody nor the model file says one.
-    pub fn temperature(&self) -> f32 {
-        if self.model.is_carried() { 0.7 } else { Sampling::default().temperature }
-    }
-
     fn task(&self, chat: bool) -> Result<Task> {
         if let Some(Ids(ids)) = &self.prompt.ids {
             return Ok(Task::Ids(ids.clone()));
@@ -197,8 +193,9 @@ impl Run {
         for warning in &recommended.warnings {
             self.reporter.say(format_args!("note: {warning}"));
         }
-        let (context, tokenizer) = (engine.plan.context, engine.tokenizer.as_ref());
-        self.choice.sampling(&recommended, self.temperature(), context, tokenizer, random_seed())
+        let temperature = self.model.temperature();
+        let sampling = self.choice.sampling(&recommended, temperature, engine.plan.context, random_seed());
+        Sampling { banned: self.ends.banned(engine.tokenizer.as_ref()), ..sampling }
     }
 
     /// Answers one message.
@@ -214,7 +211,7 @@ impl Run {
         let asked = Asked {
             sampling,
             limit: self.limit(),
-            stops: self.choice.stop.clone(),
+            stops: self.ends.stop.clone(),
             overflow: self.chat.overflow(),
         };
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
@@ -251,7 +248,7 @@ impl Run {
             }
         };
         self.reporter.detail(format_args!("prompt ids {ids:?} · {sampling:?}"));
-        let mut reply = tokenizer.map(|tokenizer| Reply::continuing(tokenizer, &self.choice.stop));
+        let mut reply = tokenizer.map(|tokenizer| Reply::continuing(tokenizer, &self.ends.stop));
         let mut shown = Shown::new(!self.json, &text);
         let (mut words, mut given) = (String::new(), Vec::new());
         let mut session = Session::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);

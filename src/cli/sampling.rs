@@ -32,6 +32,12 @@ pub struct SamplingFlags {
     /// Seed: the same one gives the same text on the same device; -1 takes a random one
     #[arg(short, long, env = "WGLLM_SEED", hide_env = true, value_name = "N", default_value_t = -1, value_parser = clap::value_parser!(i64).range(-1..))]
     seed: i64,
+}
+
+/// When an answer ends.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Sampling")]
+pub struct EndFlags {
     /// End before this text, whatever it begins with; may be given several times
     #[arg(
         short = 'r',
@@ -46,6 +52,14 @@ pub struct SamplingFlags {
     ignore_eos: bool,
 }
 
+impl EndFlags {
+    /// The tokens that may not come.
+    pub fn banned(&self, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
+        let ends = tokenizer.filter(|_| self.ignore_eos).map(Tokenizer::end_tokens);
+        ends.into_iter().flatten().copied().collect()
+    }
+}
+
 impl SamplingFlags {
     /// How tokens are chosen in a context of so many positions. A seed that is not given is `random`.
     pub fn sampling(
@@ -53,14 +67,12 @@ impl SamplingFlags {
         recommended: &Recommended,
         temperature: f32,
         context: usize,
-        tokenizer: Option<&Tokenizer>,
         random: u64,
     ) -> Sampling {
         let otherwise = Sampling::default();
         let context = u32::try_from(context).unwrap_or(u32::MAX);
         let window = self.repeat_last_n.or(recommended.repeat_last_n);
         let window = window.map_or(otherwise.repeat_last_n, |n| u32::try_from(n).unwrap_or(u32::MAX));
-        let ends = tokenizer.filter(|_| self.ignore_eos).map(Tokenizer::end_tokens);
         Sampling {
             temperature: self.temp.or(recommended.temperature).unwrap_or(temperature),
             top_k: self.top_k.or(recommended.top_k).unwrap_or(otherwise.top_k),
@@ -72,10 +84,14 @@ impl SamplingFlags {
                 .unwrap_or(otherwise.repeat_penalty),
             // There are never more recent tokens than positions.
             repeat_last_n: window.min(context),
-            seed: u64::try_from(self.seed).unwrap_or(random),
-            banned: ends.into_iter().flatten().copied().collect(),
+            seed: self.seed().unwrap_or(random),
             ..otherwise
         }
+    }
+
+    /// The seed that was given.
+    pub fn seed(&self) -> Option<u64> {
+        u64::try_from(self.seed).ok()
     }
 
     /// The value of a flag that nobody gave, and whose word it is.
@@ -134,7 +150,7 @@ mod tests {
             ..Recommended::default()
         };
         let typed = flags(&["--top-k", "7", "--min-p", "0.5"]);
-        let found = typed.sampling(&recommended, 0.7, 512, None, 11);
+        let found = typed.sampling(&recommended, 0.7, 512, 11);
         let expected = Sampling {
             temperature: 0.6,
             top_k: 7,
@@ -144,7 +160,7 @@ mod tests {
             ..Sampling::default()
         };
         assert_eq!(found, expected);
-        let silent = flags(&["-s", "3"]).sampling(&Recommended::default(), 0.7, 512, None, 11);
+        let silent = flags(&["-s", "3"]).sampling(&Recommended::default(), 0.7, 512, 11);
         assert_eq!(silent, Sampling { temperature: 0.7, seed: 3, ..Sampling::default() });
         let said = |name| SamplingFlags::otherwise(&recommended, 0.7, name);
         assert_eq!(said("top-k"), Some(("20".into(), "model file")));

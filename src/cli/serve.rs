@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use wgllm::engine::{Engine, Options};
 use wgllm::graph::Head;
 use wgllm::lookup;
-use wgllm::sampler::Sampling;
+use wgllm::recommended::Recommended;
 use wgllm::serve::{Address, Listener, LogFormat, Place, Served, Server, Settings};
 use wgllm::worker::{Capacity, Opened, Pooling, State, Worker};
 use wgllm::{Error, Result};
@@ -18,6 +18,7 @@ use wgllm::{Error, Result};
 use super::args::{self, BackendFlag, Hardware, LookupFlag, TokenizerFlag};
 use super::model::{self, ModelFlag};
 use super::reporter::Reporter;
+use super::sampling::SamplingFlags;
 use super::{Outcome, interrupt, plain, template};
 
 /// The arguments of `serve`.
@@ -47,6 +48,8 @@ pub struct Serve {
     chat_template: Option<String>,
     #[command(flatten)]
     drafts: LookupFlag,
+    #[command(flatten)]
+    choice: SamplingFlags,
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
@@ -119,7 +122,7 @@ enum Format {
 impl Serve {
     /// Runs the command.
     pub fn run(self) -> Outcome {
-        let settings = self.settings()?;
+        let mut settings = self.settings()?;
         let template = self.chat_template.as_deref().map(template::read_template).transpose()?;
         let address = match &self.http.unix {
             Some(path) => Address::Unix(path.clone()),
@@ -127,6 +130,12 @@ impl Serve {
         };
         // What is wrong with the file is said before anybody connects.
         let file = self.model.open(&self.reporter)?;
+        let recommended = Recommended::from_metadata(file.metadata());
+        for warning in &recommended.warnings {
+            self.reporter.say(format_args!("note: {warning}"));
+        }
+        settings.sampling = self.choice.sampling(&recommended, self.model.temperature(), usize::MAX, 0);
+        settings.seed = self.choice.seed();
         let capacity = Capacity { running: self.parallel, waiting: self.queue };
         let options = Options {
             context: self.ctx_size,
@@ -217,7 +226,6 @@ impl Serve {
                 Pool::Mean => Pooling::Mean,
                 Pool::Last => Pooling::Last,
             }),
-            sampling: Sampling::default(),
             log_format: match http.log_format {
                 Format::Text => LogFormat::Text,
                 Format::Json => LogFormat::Json,

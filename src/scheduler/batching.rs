@@ -27,15 +27,19 @@ impl Scheduler<'_> {
         if count == 0 && !prompts {
             return Ok(None);
         }
+        // Nothing goes behind a batch that waits for masks.
+        if self.flights.back().is_some_and(|flight| flight.held) {
+            return Ok(None);
+        }
         // What is sampled here, and what drafts go on from, must be known before anything behind it is computed.
         let sampled_here = |s: &Slot| s.active.as_ref().is_some_and(|a| a.sampling.is_for_host());
         let on_host = self.slots.iter().any(sampled_here);
-        // So it is with what a mask depends on; only the logits stay where they are. A mask is for one row: nothing is drafted beside it.
+        // What a mask depends on must be known before it is sampled. A mask is for one row: nothing is drafted beside it.
         let masked = |s: &Slot| s.active.as_ref().is_some_and(|a| a.matcher.is_some());
-        let one_by_one = on_host || self.slots.iter().any(masked);
-        let looks_up = self.lookup > 0 && count > 0 && !self.slots.iter().any(masked);
+        let any_masked = self.slots.iter().any(masked);
+        let looks_up = self.lookup > 0 && count > 0 && !any_masked;
         if !self.flights.is_empty()
-            && (one_by_one || looks_up && (self.flights.len() > 1 || self.expects_drafts()))
+            && (on_host || looks_up && (self.flights.len() > 1 || self.expects_drafts()))
         {
             return Ok(None);
         }
@@ -44,7 +48,7 @@ impl Scheduler<'_> {
             false => vec![Vec::new(); self.slots.len()],
         };
         let drafted = drafts.iter().any(|draft| !draft.is_empty());
-        let steps = match prompts || one_by_one || drafted || count > self.limits.repeated {
+        let steps = match prompts || on_host || any_masked || drafted || count > self.limits.repeated {
             true => 1,
             false => {
                 let most = if looks_up { self.steps.min(UNSEEN) } else { self.steps };
@@ -60,6 +64,7 @@ impl Scheduler<'_> {
             steps,
             on_host,
             decode: !prompts,
+            held: false,
         };
         let slots: Vec<usize> = (0..self.slots.len()).map(|i| (self.turn + i) % self.slots.len()).collect();
         for &slot in &slots {
@@ -84,18 +89,28 @@ impl Scheduler<'_> {
             batch.then = Then::SampleMasked;
         }
         flight.ticket = self.backend.submit(&batch)?;
-        if batch.then == Then::SampleMasked {
-            let masks = self.masks(&flight.outputs);
-            self.backend.sample(&flight.ticket, &masks)?;
-        }
+        flight.held = batch.then == Then::SampleMasked;
         Ok(Some(flight))
     }
 
-    /// The masks of those slots of a batch's outputs that have any, found while the backend computes.
-    fn masks(&mut self, outputs: &[Output]) -> Vec<(u32, TokenMask)> {
-        let sampled = |(slot, _): &(u32, &mut Slot)| outputs.iter().any(|of| of.slot == *slot);
-        let slots = (0..).zip(&mut self.slots).filter(sampled);
-        slots.par_bridge().filter_map(|(slot, s)| Some((slot, s.active.as_mut()?.mask()?))).collect()
+    /// Has the batch that waits for masks sampled, once every token that they depend on was handed out. It may be computed before that: a row
+    /// reads its token where it was sampled.
+    pub(super) fn sample_held(&mut self) -> Result<()> {
+        let Some((last, earlier)) = self.flights.make_contiguous().split_last_mut() else { return Ok(()) };
+        let masked = |output: &Output| {
+            let s = &self.slots[output.slot as usize];
+            s.request == output.request && s.active.as_ref().is_some_and(|a| a.matcher.is_some())
+        };
+        let under_way = |output: &Output| {
+            let same = |other: &Output| (other.slot, other.request) == (output.slot, output.request);
+            earlier.iter().any(|flight| flight.outputs.iter().any(same))
+        };
+        if !last.held || last.outputs.iter().any(|output| masked(output) && under_way(output)) {
+            return Ok(());
+        }
+        let masks = masks(&mut self.slots, &last.outputs);
+        last.held = false;
+        self.backend.sample(&last.ticket, &masks)
     }
 
     /// Steps that a slot may still take.
@@ -194,4 +209,13 @@ impl Scheduler<'_> {
         }
         Ok(())
     }
+}
+
+/// The masks of those outputs whose sequences have any, found on all cores while the backend computes.
+fn masks(slots: &mut [Slot], outputs: &[Output]) -> Vec<(u32, TokenMask)> {
+    let sampled = |(slot, s): &(u32, &mut Slot)| {
+        outputs.iter().any(|output| (output.slot, output.request) == (*slot, s.request))
+    };
+    let slots = (0..).zip(slots).filter(sampled);
+    slots.par_bridge().filter_map(|(slot, s)| Some((slot, s.active.as_mut()?.mask()?))).collect()
 }

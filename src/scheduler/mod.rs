@@ -140,6 +140,8 @@ struct Flight {
     on_host: bool,
     /// Whether it appended nothing but what it sampled.
     decode: bool,
+    /// Whether it is computed up to its logits and waits for masks.
+    held: bool,
 }
 
 /// Slots over a backend.
@@ -323,6 +325,7 @@ impl<'a> Scheduler<'a> {
             && let Some(flight) = self.submit()?
         {
             self.flights.push_back(flight);
+            self.sample_held()?;
         }
         let Some(flight) = self.flights.pop_front() else {
             return self.finish(on_event);
@@ -355,6 +358,7 @@ impl<'a> Scheduler<'a> {
                 self.hand_out(output.slot, token, on_event);
             }
         }
+        self.sample_held()?;
         self.finish(on_event)
     }
 
@@ -455,27 +459,66 @@ impl<'a> Scheduler<'a> {
         tokens: &[u32],
         on_rows: &mut dyn FnMut(&[f32]),
     ) -> Result<()> {
-        let held = self.slots[slot as usize].tokens.len();
-        self.fits(held, tokens)?;
-        self.slots[slot as usize].tokens.extend(tokens);
-        self.rewind(slot)?;
-        let from = self.slots[slot as usize].submitted;
+        self.logits_of_async(&[(slot, tokens)], &mut |_, rows| on_rows(rows)).await
+    }
+
+    /// [`Scheduler::logits_of_async`], on a thread that may wait.
+    pub fn logits_of(&mut self, asked: &[(u32, &[u32])], on_rows: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        block_on(self.logits_of_async(asked, on_rows))
+    }
+
+    /// The same for several slots, each with its tokens, in the same batches. Rows come with the number of what was asked for, in their order.
+    pub async fn logits_of_async(
+        &mut self,
+        asked: &[(u32, &[u32])],
+        on_rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let mut held = Vec::new();
+        for &(slot, tokens) in asked {
+            held.push(self.slots[slot as usize].tokens.len());
+            self.fits(self.slots[slot as usize].tokens.len(), tokens)?;
+        }
+        // Rows that are still to be computed: what was asked for, and the position.
+        let mut left = VecDeque::new();
+        for (n, &(slot, tokens)) in asked.iter().enumerate() {
+            self.slots[slot as usize].tokens.extend(tokens);
+            self.rewind(slot)?;
+            let s = &self.slots[slot as usize];
+            left.extend((s.submitted..s.tokens.len()).map(|position| (n, position)));
+        }
         let most = self.limits.rows.min(self.limits.outputs).max(1);
-        let all = self.slots[slot as usize].tokens.clone();
-        for start in (from..all.len()).step_by(most) {
-            let end = all.len().min(start + most);
-            self.room(slot, start..end)?;
-            let row = |p: usize| BatchRow { input: Input::Token(all[p]), slot, position: p as u32 };
+        while !left.is_empty() {
+            let rows: Vec<(usize, usize)> = left.drain(..most.min(left.len())).collect();
+            let stretches: Vec<_> = rows.chunk_by(|a, b| a.0 == b.0).collect();
+            for stretch in &stretches {
+                let (n, start) = stretch[0];
+                self.room(asked[n].0, start..start + stretch.len())?;
+            }
+            let row = |&(n, position): &(usize, usize)| {
+                let slot = asked[n].0;
+                let token = self.slots[slot as usize].tokens[position];
+                BatchRow { input: Input::Token(token), slot, position: position as u32 }
+            };
+            let wanted = |&(_, &(n, position)): &(usize, &(usize, usize))| position >= held[n];
             let batch = Batch {
-                rows: (start..end).map(row).collect(),
-                outputs: (held.max(start).min(end)..end).map(|p| (p - start) as u32).collect(),
+                rows: rows.iter().map(row).collect(),
+                outputs: rows.iter().enumerate().filter(wanted).map(|(i, _)| i as u32).collect(),
                 then: Then::Logits,
                 steps: 1,
             };
             let ticket = self.backend.submit(&batch)?;
-            on_rows(&self.backend.collect_async(ticket).await?.logits);
-            let s = &mut self.slots[slot as usize];
-            (s.submitted, s.computed, s.states) = (end, end, Some(end));
+            let logits = self.backend.collect_async(ticket).await?.logits;
+            let width = logits.len() / batch.outputs.len().max(1);
+            let mut rest = &logits[..];
+            for stretch in &stretches {
+                let (n, start) = stretch[0];
+                let end = start + stretch.len();
+                let (of, behind) = rest.split_at(width * (end - held[n].clamp(start, end)));
+                on_rows(n, of);
+                rest = behind;
+                let s = &mut self.slots[asked[n].0 as usize];
+                (s.submitted, s.computed, s.states) = (end, end, Some(end));
+            }
         }
         Ok(())
     }

@@ -212,7 +212,7 @@ struct Message {
 
 impl Form for Chat {
     async fn read(asking: &Asking, mut fields: Fields) -> Result<(Chat, Wanted), Failure> {
-        let mut params = Params::read(&mut fields, &asking.app.settings.sampling)?;
+        let mut params = Params::read(&mut fields, &asking.app.settings)?;
         let own: ChatRequest = fields.take()?;
         params.set_limit([
             ("max_completion_tokens", own.max_completion_tokens),

@@ -108,7 +108,7 @@ pub struct Completion {
 impl Form for Completion {
     async fn read(asking: &Asking, mut fields: Fields) -> Result<(Completion, Wanted), Failure> {
         let (app, served) = (&asking.app, &asking.served);
-        let mut params = Params::read(&mut fields, &app.settings.sampling)?;
+        let mut params = Params::read(&mut fields, &app.settings)?;
         let own: CompletionRequest = fields.take()?;
         params.set_limit([("max_tokens", own.max_tokens), ("n_predict", own.n_predict)])?;
         params.sampling.logprobs = own.logprobs;

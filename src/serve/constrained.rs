@@ -1,13 +1,13 @@
 //! What form an answer must have: the fields that say it, and the constraint that comes of them.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::failure::Failure;
 use super::fields::{Fields, wrong};
 use super::served::Served;
-use crate::chat::{Callable, answer_grammar, call_grammar, thought_ahead};
+use crate::chat::{Callable, Otherwise, answer_grammar, call_grammar, thought_ahead};
 use crate::constraint::Constraint;
 use crate::grammar::{Grammar, Language};
 
@@ -176,6 +176,20 @@ fn parameters(field: &str, schema: &Value) -> Result<Value, Failure> {
     Ok(Value::Object(members))
 }
 
+/// Whether calls of this tool keep to its schema without being forced.
+fn is_strict(tool: &Value) -> bool {
+    tool["function"]["strict"] == true
+}
+
+/// The tool, with any object as its arguments where it is not strict.
+fn loosened(tool: &Value) -> Value {
+    let mut tool = tool.clone();
+    if !is_strict(&tool) {
+        tool["function"]["parameters"] = json!({ "type": "object" });
+    }
+    tool
+}
+
 /// What is asked of the structure of an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Structure {
@@ -193,6 +207,10 @@ impl Structure {
     /// The constraint on what follows `prompt`, where a template wrote one; none where anything may be said.
     pub fn constraint(&self, served: &Served, prompt: Option<&str>) -> Result<Option<Constraint>, Failure> {
         let tools = match (&self.required, &self.format) {
+            // Whoever may call and is not held to anything else is held to what strict tools say, once it calls.
+            (None, None) if served.calls.is_some() && self.offered.iter().any(is_strict) => {
+                Some(Tools::of(&self.offered.iter().map(loosened).collect::<Vec<_>>(), None)?)
+            }
             (None, None) => return Ok(None),
             (Some(_), Some(format)) => {
                 let name = format.field.split('.').next().unwrap_or_default();
@@ -233,9 +251,14 @@ impl Structure {
         let language = self.format.as_ref().map(|format| format.language.clone());
         match (served.calls, tools, language) {
             (Some(format), Some(Tools(tools)), language) => {
+                let otherwise = match (language, &self.required) {
+                    (Some(language), _) => Otherwise::Answer(language),
+                    (None, Some(_)) => Otherwise::Nothing,
+                    (None, None) => Otherwise::Text,
+                };
                 let template = served.template.as_ref().map_or("", |template| template.text());
                 let tools: Vec<Callable> = tools.into_iter().map(|(_, callable)| callable).collect();
-                Ok(call_grammar(format, &tools, !self.one_call, language, &served.tokenizer, template))
+                Ok(call_grammar(format, &tools, !self.one_call, otherwise, &served.tokenizer, template))
             }
             (_, _, Some(language)) => Ok(answer_grammar(language, prompt, &served.tokenizer)),
             (_, _, None) => Err(Failure::internal("a call was asked for in no form")),

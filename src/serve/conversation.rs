@@ -113,6 +113,8 @@ pub struct ToolFunction {
     /// A JSON schema.
     #[schema(value_type = Option<Object>)]
     parameters: Option<Value>,
+    /// Whether arguments are held to the schema where no call is forced, too.
+    strict: Option<bool>,
 }
 
 /// A conversation, and how it is rendered.

@@ -154,6 +154,8 @@ struct GivenTool {
     /// A JSON schema.
     #[schema(value_type = Option<Object>)]
     input_schema: Option<Map<String, Value>>,
+    /// Whether inputs are held to the schema where no call is forced, too.
+    strict: Option<bool>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -184,8 +186,11 @@ fn read(fields: &mut Fields, served: &Served) -> Result<conversation::Asked, Fai
         message(&format!("messages[{i}]"), item, &mut messages)?;
     }
     let tool = |tool: GivenTool| {
-        let GivenTool { name, description, input_schema, .. } = tool;
-        let function = json!({ "name": name, "description": description, "parameters": input_schema });
+        let GivenTool { name, description, input_schema, strict, .. } = tool;
+        let mut function = json!({ "name": name, "description": description, "parameters": input_schema });
+        if let Some(strict) = strict {
+            function["strict"] = strict.into();
+        }
         json!({ "type": "function", "function": function })
     };
     let tools = given.tools.unwrap_or_default().into_iter().map(tool).collect();
@@ -358,7 +363,7 @@ pub struct Answer {
 
 impl Form for Answer {
     async fn read(asking: &Asking, mut fields: Fields) -> Result<(Answer, Wanted), Failure> {
-        let mut params = Params::read(&mut fields, &asking.app.settings.sampling)?;
+        let mut params = Params::read(&mut fields, &asking.app.settings)?;
         let own: MessagesAnswer = fields.take()?;
         params.set_limit([("max_tokens", Some(own.max_tokens))])?;
         if params.choices > 1 {

@@ -76,6 +76,8 @@ pub struct Settings {
     pub embeddings: Option<Pooling>,
     /// How tokens are chosen where a request says nothing.
     pub sampling: Sampling,
+    /// The seed where a request says none; a random one where there is none.
+    pub seed: Option<u64>,
     /// How lines about requests look.
     pub log_format: LogFormat,
     /// Where they go.
@@ -96,6 +98,7 @@ impl Default for Settings {
             connections: 1024,
             embeddings: None,
             sampling: Sampling::default(),
+            seed: None,
             log_format: LogFormat::Text,
             lines: None,
             log_prompts: false,

@@ -8,6 +8,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::Settings;
 use super::failure::Failure;
 use super::fields::Fields;
 use crate::sampler::Sampling;
@@ -126,11 +127,11 @@ fn number(kind: Type, least: i32, most: i32) -> RefOr<Schema> {
 }
 
 impl Params {
-    /// Reads the fields, but those of limits and of logarithms of probabilities, which differ. `sampling` is what holds where nothing is
-    /// said.
-    pub fn read(fields: &mut Fields, sampling: &Sampling) -> Result<Params, Failure> {
+    /// Reads the fields, but those of limits and of logarithms of probabilities, which differ. `settings` say what holds where
+    /// nothing is said.
+    pub fn read(fields: &mut Fields, settings: &Settings) -> Result<Params, Failure> {
         let asked: Generate = fields.take()?;
-        let mut sampling = sampling.clone();
+        let mut sampling = settings.sampling.clone();
         let set = |to: &mut f32, number: Option<f32>| *to = number.unwrap_or(*to);
         set(&mut sampling.temperature, asked.temperature);
         set(&mut sampling.top_p, asked.top_p);
@@ -144,7 +145,8 @@ impl Params {
         if let Some(n) = asked.repeat_last_n {
             sampling.repeat_last_n = u32::try_from(n).unwrap_or(u32::MAX);
         }
-        sampling.seed = asked.seed.filter(|&seed| seed != -1).map_or_else(random, |seed| seed as u64);
+        let seed = asked.seed.filter(|&seed| seed != -1).map(|seed| seed as u64);
+        sampling.seed = seed.or(settings.seed).unwrap_or_else(random);
         sampling.bias = bias(asked.logit_bias.unwrap_or_default())?;
         let stream = asked.stream.unwrap_or(false);
         if asked.stream_options.is_some() && !stream {

@@ -312,38 +312,47 @@ impl Inner {
         }
     }
 
-    /// Computes the jobs that want vectors, one after the other.
+    /// Computes the jobs that want vectors, side by side.
     fn vectors(&mut self, scheduler: &mut Scheduler<'_>) -> Option<End> {
-        for running in &mut self.running {
-            let Wants::Vector { pooling, width } = running.job.wants else { continue };
-            if running.ended {
-                continue;
+        let mut jobs: Vec<(&mut Running, Pool)> = Vec::new();
+        for running in self.running.iter_mut().filter(|running| !running.ended) {
+            if let Wants::Vector { pooling, width } = running.job.wants {
+                // Of what is there already there would be no rows.
+                scheduler.truncate(running.slot, 0);
+                jobs.push((running, Pool::new(pooling, width)));
             }
-            // Of what is there already there would be no rows.
-            scheduler.truncate(running.slot, 0);
-            let (start, mut pool) = (Instant::now(), Pool::new(pooling, width));
-            let (slot, tokens) = (running.slot, &running.job.tokens);
-            let computed = catch_unwind(AssertUnwindSafe(|| {
-                scheduler.logits(slot, tokens, &mut |rows| pool.push(rows))
-            }));
-            self.status.step(start.elapsed());
-            running.ended = !matches!(computed, Ok(Err(Error::Lost(_))));
-            match computed {
-                Ok(Ok(())) => {
+        }
+        if jobs.is_empty() {
+            return None;
+        }
+        let start = Instant::now();
+        let tokens: Vec<(u32, Vec<u32>)> =
+            jobs.iter().map(|(running, _)| (running.slot, running.job.tokens.clone())).collect();
+        let asked: Vec<(u32, &[u32])> = tokens.iter().map(|(slot, tokens)| (*slot, &tokens[..])).collect();
+        let computed = catch_unwind(AssertUnwindSafe(|| {
+            scheduler.logits_of(&asked, &mut |n, rows| jobs[n].1.push(rows))
+        }));
+        self.status.step(start.elapsed());
+        let (error, end) = match computed {
+            Ok(Ok(())) => {
+                for (running, pool) in jobs {
+                    running.ended = true;
                     running.tell(Update::Vector(pool.normalised()));
                     running.tell(Update::Finished(Finish::Length));
                 }
-                Ok(Err(error @ Error::Lost(_))) => return Some(End::Lost(error)),
-                Ok(Err(error)) => drop(running.tell(Update::Failed(error))),
-                Err(_) => {
-                    let error = Error::Other("a step of the model failed in an unknown way".into());
-                    running.tell(Update::Failed(error.clone()));
-                    return Some(End::Lost(error));
-                }
+                self.take_ended(scheduler);
+                return None;
             }
+            Ok(Err(error @ Error::Lost(_))) => return Some(End::Lost(error)),
+            Ok(Err(error)) => (error, false),
+            Err(_) => (Error::Other("a step of the model failed in an unknown way".into()), true),
+        };
+        for (running, _) in jobs {
+            running.ended = true;
+            running.tell(Update::Failed(error.clone()));
         }
         self.take_ended(scheduler);
-        None
+        end.then_some(End::Lost(error))
     }
 
     /// Takes the jobs that have come, and waits for one where there is nothing else to do; false where there will be none.

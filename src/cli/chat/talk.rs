@@ -144,18 +144,18 @@ impl<'l> Talk<'l> {
         let run = &self.state.run;
         let mut sampling = run.choice.sampling(
             self.loaded.recommended,
-            run.temperature(),
+            run.model.temperature(),
             self.loaded.context,
-            Some(self.loaded.tokenizer),
             self.state.seed,
         );
         sampling.seed = sampling.seed.wrapping_add(self.state.again);
         let Static { template, tokenizer, made, .. } = &self.loaded;
+        sampling.banned = run.ends.banned(Some(tokenizer));
         sampling.constraint = run.form.of_dialog(&self.dialog, template, tokenizer, made)?;
         let asked = Asked {
             sampling,
             limit: run.limit(),
-            stops: run.choice.stop.clone(),
+            stops: run.ends.stop.clone(),
             overflow: run.chat.overflow(),
         };
         let cancel = Cancel::new();
@@ -314,7 +314,7 @@ impl<'l> Talk<'l> {
         if name.is_empty() {
             let mut rows = self.rows();
             rows.retain(|row| SETTABLE.contains(&&*row[0]));
-            let stops = self.state.run.choice.stop.join(", ");
+            let stops = self.state.run.ends.stop.join(", ");
             rows.push(vec!["stop".into(), stops]);
             self.print(&table(&rows))?;
             return Ok(None);
@@ -400,7 +400,7 @@ impl<'l> Talk<'l> {
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let (recommended, temperature) = (self.loaded.recommended, self.state.run.temperature());
+        let (recommended, temperature) = (self.loaded.recommended, self.state.run.model.temperature());
         let rows = self.state.settings.rows(&|name| match name {
             "ctx-size" => Some((self.loaded.context.to_string(), "default")),
             name => SamplingFlags::otherwise(recommended, temperature, name),

@@ -36,7 +36,7 @@ pub struct Answer {
 
 impl Form for Answer {
     async fn read(asking: &Asking, mut fields: Fields) -> Result<(Answer, Wanted), Failure> {
-        let mut params = Params::read(&mut fields, &asking.app.settings.sampling)?;
+        let mut params = Params::read(&mut fields, &asking.app.settings)?;
         let own: ResponsesRequest = fields.take()?;
         params.set_limit([("max_output_tokens", own.max_output_tokens)])?;
         if params.choices > 1 {

@@ -56,6 +56,8 @@ pub struct FunctionTool {
     /// A JSON schema.
     #[schema(value_type = Option<Object>)]
     parameters: Option<Value>,
+    /// Whether arguments are held to the schema where no call is forced, too.
+    strict: Option<bool>,
 }
 
 /// A text of the user, or all that was said.
