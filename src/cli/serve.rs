@@ -178,14 +178,18 @@ impl Serve {
                 let name = place.get().map_or("", |served| &served.name);
                 this.reporter.say(format_args!("serving {name} to {} at once", this.parallel));
             };
-            server.run(&listener, until_end(&server, ready, &mut failed)).await;
+            let end = async {
+                until_end(&server, ready, &mut failed).await;
+                // From now on it may be another server's.
+                if let Address::Unix(path) = &address {
+                    interrupt::unfinished(None);
+                    let _ = std::fs::remove_file(path);
+                }
+            };
+            server.run(listener, end).await;
             failed
         });
         server.worker().end();
-        if let Address::Unix(path) = &address {
-            interrupt::unfinished(None);
-            let _ = std::fs::remove_file(path);
-        }
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(ExitCode::SUCCESS),

@@ -463,7 +463,11 @@ impl<'a> Scheduler<'a> {
     }
 
     /// [`Scheduler::logits_of_async`], on a thread that may wait.
-    pub fn logits_of(&mut self, asked: &[(u32, &[u32])], on_rows: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+    pub fn logits_of(
+        &mut self,
+        asked: &[(u32, &[u32])],
+        on_rows: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
         block_on(self.logits_of_async(asked, on_rows))
     }
 

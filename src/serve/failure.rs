@@ -122,7 +122,8 @@ impl Failure {
 
     /// No key, or a wrong one.
     pub fn key() -> Failure {
-        let message = "wrong API key: give the server's in the header Authorization, behind 'Bearer '";
+        let message =
+            "no API key, or a wrong one: give the server's in the header Authorization, behind 'Bearer '";
         let code = Some("invalid_api_key");
         Failure { code, ..Failure::new(StatusCode::UNAUTHORIZED, "authentication_error", message) }
     }

@@ -70,9 +70,10 @@ impl Listener {
     }
 }
 
-/// Answers connections, at most `most` at once, until `end` is; then what is under way has `drain` to end.
+/// Answers connections, at most `most` at once, until `end` is; then what is under way has `drain` to end, and who comes is refused, so that
+/// a balancer asks elsewhere.
 pub async fn serve(
-    listener: &Listener,
+    listener: Listener,
     router: Router,
     most: usize,
     end: impl Future<Output = ()>,
@@ -87,7 +88,7 @@ pub async fn serve(
         };
         // The semaphore is never closed.
         let Ok(place) = place else { break };
-        match listener {
+        match &listener {
             Listener::Tcp(listener) => {
                 let accepted =
                     tokio::select! { () = &mut end => break, accepted = listener.accept() => accepted };
@@ -111,6 +112,7 @@ pub async fn serve(
             }
         }
     }
+    drop(listener);
     let _ = tokio::time::timeout(drain, graceful.shutdown()).await;
 }
 

@@ -182,7 +182,7 @@ impl Server {
     }
 
     /// Answers connections until `end` is; then takes no more, and gives those under way their time.
-    pub async fn run(&self, listener: &Listener, end: impl Future<Output = ()>) {
+    pub async fn run(&self, listener: Listener, end: impl Future<Output = ()>) {
         let app = &self.0;
         let ending = async {
             end.await;

@@ -12,6 +12,7 @@ use wgllm::scheduler::{Event, Finish, Request, Scheduler};
 use wgllm::tokenizer::{Encode, Tokenizer};
 
 use crate::adapters::Target;
+use crate::ahead::Ahead;
 use crate::demands::{equal, must};
 use crate::{Outcome, byte_model, cpu, json_schema, schemas};
 
@@ -142,28 +143,52 @@ pub fn thousand() -> Outcome {
     must(different.len() > 500, || format!("{} different answers", different.len()))
 }
 
+/// Requests that keep to schemas, every third of them to none, sampled in several ways.
+fn mixed(model: &Model, limit: usize) -> Result<Vec<Request>, Failed> {
+    let mut requests = Vec::new();
+    for (n, (_, schema)) in schemas::all().into_iter().enumerate() {
+        let constraint = model.constraint(Language::JsonSchema(schema))?;
+        let sampling = free(n as u64, Some(constraint).filter(|_| n % 3 != 2));
+        let sampling = match n % 4 {
+            0 => Sampling { temperature: 0.0, ..sampling },
+            1 => Sampling { top_k: 12, repeat_penalty: 1.2, ..sampling },
+            _ => sampling,
+        };
+        requests.push(model.request(sampling, limit)?);
+    }
+    Ok(requests)
+}
+
+fn same(found: Vec<Answered>, expected: Vec<Answered>) -> Outcome {
+    for (n, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+        equal(found, expected)
+            .map_err(|e| Failed::from(format!("request {n}: {}", e.message().unwrap_or_default())))?;
+    }
+    Ok(())
+}
+
 pub fn as_on_the_cpu(target: &Target) -> Outcome {
     for bytes in [false, true] {
         let (mut there, mut here) = (open(target, bytes, 6)?, open(&cpu(), bytes, 6)?);
-        let mut requests = Vec::new();
-        for (n, (_, schema)) in schemas::all().into_iter().enumerate() {
-            let constraint = here.constraint(Language::JsonSchema(schema))?;
-            // Every third is free, and others are sampled in other ways.
-            let sampling = free(n as u64, Some(constraint).filter(|_| n % 3 != 2));
-            let sampling = match n % 4 {
-                0 => Sampling { temperature: 0.0, ..sampling },
-                1 => Sampling { top_k: 12, repeat_penalty: 1.2, ..sampling },
-                _ => sampling,
-            };
-            requests.push(here.request(sampling, 40)?);
-        }
-        let (found, expected) = (there.answer(&requests)?, here.answer(&requests)?);
-        for (n, (found, expected)) in found.into_iter().zip(expected).enumerate() {
-            equal(found, expected)
-                .map_err(|e| Failed::from(format!("request {n}: {}", e.message().unwrap_or_default())))?;
-        }
+        let requests = mixed(&here, 40)?;
+        same(there.answer(&requests)?, here.answer(&requests)?)?;
     }
     Ok(())
+}
+
+pub fn overlapping() -> Outcome {
+    let (Model { engine, tokenizer, grammars }, mut alone) =
+        (open(&cpu(), false, 4)?, open(&cpu(), false, 1)?);
+    let ahead = Ahead::new(engine.backend);
+    let overlapped = ahead.overlapped.clone();
+    let mut model = Model { engine: Engine { backend: Box::new(ahead), ..engine }, tokenizer, grammars };
+    let requests = mixed(&alone, 40)?;
+    let found = model.answer(&requests)?;
+    let steps = found.iter().map(|(tokens, _)| tokens.len()).sum::<usize>() / 4;
+    same(found, alone.answer(&requests)?)?;
+    // All but those that begin when nothing is under way.
+    let overlapped = overlapped.load(std::sync::atomic::Ordering::Relaxed);
+    must(overlapped > steps / 2, || format!("{overlapped} of about {steps} batches did not wait"))
 }
 
 pub fn broken_off() -> Outcome {
@@ -215,7 +240,7 @@ pub fn other_languages() -> Outcome {
 }
 
 /// Pushes a text, token by token.
-fn push(matcher: &mut dyn Matcher, tokenizer: &Tokenizer, text: &str) -> Outcome {
+pub fn push(matcher: &mut dyn Matcher, tokenizer: &Tokenizer, text: &str) -> Outcome {
     for token in tokenizer.encode(text, Encode { special: true, bos: false })? {
         must(matcher.mask()?.allows(token), || format!("token {token} of {text:?} may not come"))?;
         matcher.push(token)?;

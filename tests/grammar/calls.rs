@@ -2,11 +2,12 @@
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
-use wgllm::chat::{CallFormat, Callable, Calls, Said, call_grammar};
+use wgllm::chat::{CallFormat, Callable, Calls, Otherwise, Said, call_grammar};
 use wgllm::gguf::Gguf;
 use wgllm::grammar::{Grammar, Grammars, Language};
 use wgllm::tokenizer::Tokenizer;
 
+use crate::answers::push;
 use crate::demands::{equal, must};
 use crate::{Outcome, byte_model, json_schema};
 
@@ -33,32 +34,44 @@ fn say(grammars: &Grammars, tokenizer: &Tokenizer, grammar: &Grammar, seed: u64)
     Err(format!("no end of {:?}", String::from_utf8_lossy(&bytes)).into())
 }
 
-pub fn forms() -> Outcome {
-    let tools = [
+/// The marks of all forms.
+const CONTROLS: &[&str] = &[
+    "<tool_call>",
+    "</tool_call>",
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "<|python_tag|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|start|>",
+    "<|end|>",
+    "<|constrain|>",
+    "<|call|>",
+    "<|return|>",
+];
+
+fn tools() -> [Callable; 2] {
+    [
         ("get_weather", json!({
             "type": "object", "properties": { "city": { "type": "string", "maxLength": 6 }, "days": { "$ref": "#/$defs/days" } },
             "required": ["city"], "additionalProperties": false, "$defs": { "days": { "type": "integer", "minimum": 1, "maximum": 7 } },
         })),
         ("ring-the-bell", json!({ "type": "object", "additionalProperties": false })),
     ]
-    .map(|(name, parameters)| Callable { name: name.into(), parameters });
-    let controls = [
-        "<tool_call>",
-        "</tool_call>",
-        "[TOOL_CALLS]",
-        "[ARGS]",
-        "<|channel|>",
-        "<|message|>",
-        "<|start|>",
-        "<|end|>",
-        "<|constrain|>",
-        "<|call|>",
-        "<|return|>",
-    ];
+    .map(|(name, parameters)| Callable { name: name.into(), parameters })
+}
+
+/// A tokenizer whose tokens are bytes and these.
+fn tokenizer(controls: &[&str]) -> Result<Tokenizer, Failed> {
+    let file = byte_model::file(controls, 64).bytes();
+    Ok(Tokenizer::of(&Gguf::from_static("bytes", file.leak())?)?.ok_or("no tokenizer")?)
+}
+
+pub fn forms() -> Outcome {
+    let tools = tools();
     let answer = json!({ "type": "object", "properties": { "ok": { "type": "boolean" } }, "required": ["ok"], "additionalProperties": false });
-    for controls in [&controls[..], &[]] {
-        let file = byte_model::file(controls, 64).bytes();
-        let tokenizer = Tokenizer::of(&Gguf::from_static("bytes", file.leak())?)?.ok_or("no tokenizer")?;
+    for controls in [CONTROLS, &[]] {
+        let tokenizer = tokenizer(controls)?;
         let grammars = Grammars::new(&tokenizer)?;
         for (format, template) in [
             (CallFormat::Hermes, ""),
@@ -73,8 +86,11 @@ pub fn forms() -> Outcome {
             }
             let (mut named, mut answered) = ([0; 2], 0);
             for seed in 0..24 {
-                let or = (seed % 3 == 2).then(|| Language::JsonSchema(answer.clone()));
-                let either = or.is_some();
+                let either = seed % 3 == 2;
+                let or = match either {
+                    true => Otherwise::Answer(Language::JsonSchema(answer.clone())),
+                    false => Otherwise::Nothing,
+                };
                 let grammar = call_grammar(format, &tools, seed % 2 == 0, or, &tokenizer, template);
                 let text = say(&grammars, &tokenizer, &grammar, seed)?;
                 // Thoughts in channels are for who reads those.
@@ -121,6 +137,100 @@ pub fn forms() -> Outcome {
                 format!("{format:?}: {named:?}, {answered} answers")
             })?;
         }
+    }
+    Ok(())
+}
+
+/// What may be said where calls are only held to schemas, and where it goes wrong: behind `!` stands what may not come there.
+const SAID: &[(CallFormat, &str, &str)] = &[
+    (CallFormat::Hermes, "", "Just a <tool> {text}."),
+    (
+        CallFormat::Hermes,
+        "",
+        "I see.\n<tool_call>\n{\"name\": \"ring-the-bell\", \"arguments\": {}}\n</tool_call>\nAnd then",
+    ),
+    (
+        CallFormat::Hermes,
+        "",
+        "<tool_call>\n{\"name\": \"ring-the-bell\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>",
+    ),
+    (CallFormat::Hermes, "", "Hm <tool_call>!x"),
+    (CallFormat::Hermes, "", "<tool_call>\n{\"name\": \"!x"),
+    (CallFormat::Hermes, "", "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"!d"),
+    (CallFormat::Hermes, "", "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Kraków!w"),
+    (CallFormat::Llama3, "", "It is {1}."),
+    (
+        CallFormat::Llama3,
+        "",
+        "{\"name\": \"ring-the-bell\", \"parameters\": {}}; {\"name\": \"ring-the-bell\", \"parameters\": {}}",
+    ),
+    (
+        CallFormat::Llama3,
+        "",
+        "I see. <|python_tag|>{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Rom\"}}",
+    ),
+    (CallFormat::Llama3, "", "I see. <|python_tag|>{\"name\": \"get_weather\", \"parameters\": {\"!n"),
+    (CallFormat::Llama3, "", "{\"!a"),
+    (
+        CallFormat::Mistral,
+        "",
+        "Now.[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Rom\", \"days\": 7}}]",
+    ),
+    (
+        CallFormat::Mistral,
+        "",
+        "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Rom\", \"days\": !8",
+    ),
+    (
+        CallFormat::Mistral,
+        "[ARGS]",
+        "[TOOL_CALLS]ring-the-bell[ARGS]{}[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Rom\"}",
+    ),
+    (CallFormat::Mistral, "[ARGS]", "Now. [TOOL_CALLS]ring-the-bell[ARGS]{!\""),
+    (
+        CallFormat::Harmony,
+        "",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Any text {.",
+    ),
+    (
+        CallFormat::Harmony,
+        "",
+        "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary to=functions.ring-the-bell <|constrain|>json<|message|>{}",
+    ),
+    (
+        CallFormat::Harmony,
+        "",
+        "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"!n",
+    ),
+];
+
+pub fn begun() -> Outcome {
+    for controls in [CONTROLS, &[]] {
+        let tokenizer = tokenizer(controls)?;
+        let grammars = Grammars::new(&tokenizer)?;
+        for &(format, template, said) in SAID {
+            if format == CallFormat::Harmony && controls.is_empty() {
+                continue;
+            }
+            let grammar = call_grammar(format, &tools(), true, Otherwise::Text, &tokenizer, template);
+            let mut matcher = grammars.constraint(&grammar, None)?.start();
+            let (may, wrong) = said.split_once('!').unwrap_or((said, ""));
+            push(matcher.as_mut(), &tokenizer, may)?;
+            match wrong {
+                "" => must(matcher.is_complete() || matcher.mask()?.allows(byte_model::END), || {
+                    format!("{format:?}: no end behind {said:?}")
+                })?,
+                wrong => must(push(matcher.as_mut(), &tokenizer, wrong).is_err(), || {
+                    format!("{format:?}: {wrong:?} may come behind {may:?}")
+                })?,
+            }
+        }
+        // One call at most.
+        let grammar = call_grammar(CallFormat::Hermes, &tools(), false, Otherwise::Text, &tokenizer, "");
+        let mut matcher = grammars.constraint(&grammar, None)?.start();
+        let call = "<tool_call>\n{\"name\": \"ring-the-bell\", \"arguments\": {}}\n</tool_call>";
+        push(matcher.as_mut(), &tokenizer, call)?;
+        must(matcher.is_complete() || !matcher.mask()?.allows(u32::from(b'a')), || "it goes on".into())?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 #[path = "../common/adapters.rs"]
 mod adapters;
+mod ahead;
 mod answers;
 #[path = "../common/blocks.rs"]
 mod blocks;
@@ -37,7 +38,9 @@ fn main() -> ExitCode {
         ("an answer goes on where it was broken off, and ends with its limit", answers::broken_off),
         ("regular expressions and Lark are kept to", answers::other_languages),
         ("a model thinks first", answers::thoughts),
+        ("a batch that waits for masks is computed beside the one before it", answers::overlapping),
         ("all forms of calls are read as they are forced", calls::forms),
+        ("calls of strict tools are held to their schemas wherever they begin", calls::begun),
         ("what is wrong with a schema is told with its place", mistakes::schemas),
         ("what is wrong with a grammar is told", mistakes::grammars_),
     ];

@@ -364,6 +364,8 @@ pub fn draining() -> Outcome {
     equal(head(&mut from)?.0, 200)?;
     chunk(&mut from)?;
     server.end();
+    // Who comes now is refused, and need not wait to see it.
+    server.wait("a refusal", || Ok(connect(server.address).is_err()))?;
     let mut text = Vec::new();
     while let Some(chunk) = chunk(&mut from)? {
         text.extend(chunk);

@@ -1,6 +1,7 @@
 //! Devices that go away and steps that panic: what is under way goes on or is told, and the server goes on.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
@@ -55,6 +56,8 @@ pub struct Faulty {
     /// What it answers in place of what was sampled, again and again; its last token is an end token.
     pub script: Vec<u32>,
     pub at: usize,
+    /// Buffers that the device has made so far.
+    pub buffers: Arc<AtomicU64>,
 }
 
 impl Backend for Faulty {
@@ -111,6 +114,7 @@ impl Backend for Faulty {
     fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {
         Box::pin(async move {
             let mut collected = self.inner.collect_async(ticket).await?;
+            self.buffers.store(self.inner.memory().buffers, Relaxed);
             if !self.script.is_empty() {
                 for token in &mut collected.tokens {
                     *token = self.script[self.at];

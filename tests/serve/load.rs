@@ -1,7 +1,10 @@
-//! Load: 64 clients for a while, of which a third breaks off. `WGLLM_LOAD_SECONDS` says how long; two minutes where nothing is said.
+//! Load: 64 clients for a while, of which a third breaks off. `WGLLM_LOAD_SECONDS` says how long, two minutes where nothing is said;
+//! `WGLLM_LOAD_MODEL` is a model file in place of the one that the repository carries.
 
 use std::io::{BufReader, Write};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
@@ -11,7 +14,7 @@ use wgllm::worker::Capacity;
 use crate::adapters::Target;
 use crate::client::{chunk, connect, head, post, request};
 use crate::many::{prompts, resident};
-use crate::server::{Plan, Running, alone};
+use crate::server::{MODEL, Plan, Running, alone_by};
 use crate::{Outcome, must};
 
 const CLIENTS: usize = 64;
@@ -28,9 +31,12 @@ struct Counts {
 pub fn clients(target: &Target) -> Outcome {
     let seconds = std::env::var("WGLLM_LOAD_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(120);
     let prompts = prompts(30);
-    let expected = alone(target, &prompts, LIMIT)?;
+    let model = std::env::var_os("WGLLM_LOAD_MODEL").map_or(MODEL.into(), PathBuf::from);
+    let expected = alone_by(&model, target, &prompts, LIMIT)?;
     let capacity = Capacity { running: 8, waiting: 48 };
-    let server = Running::ready(target, Plan { capacity, context: 1024, ..Plan::default() })?;
+    let made = Arc::<AtomicU64>::default();
+    let buffers = made.clone();
+    let server = Running::ready(target, Plan { capacity, context: 1024, buffers, model, ..Plan::default() })?;
     let counts = Counts::default();
     let round = |length: Duration| -> Outcome {
         let end = Instant::now() + length;
@@ -46,7 +52,7 @@ pub fn clients(target: &Target) -> Outcome {
     };
     // What is kept between requests is there after a while; from then on nothing may be added.
     round(Duration::from_secs(seconds) / 4)?;
-    let before = resident();
+    let (before, buffers) = (resident(), made.load(Relaxed));
     round(Duration::from_secs(seconds) * 3 / 4)?;
     let status = server.server.worker().status();
     must(status.running() == 0 && status.waiting() == 0 && status.taken() == 0, || "slots are taken".into())?;
@@ -55,9 +61,14 @@ pub fn clients(target: &Target) -> Outcome {
     if let (Some(before), Some(after)) = (before, resident()) {
         must(after < before + 32 * 1024, || format!("{before} KiB became {after} KiB"))?;
     }
+    must(made.load(Relaxed) == buffers, || format!("{buffers} buffers became {}", made.load(Relaxed)))?;
     let Counts { whole, broken_off, refused } = &counts;
     let (whole, broken_off) = (whole.load(Relaxed), broken_off.load(Relaxed));
-    eprintln!("{whole} answers whole, {broken_off} broken off, {} times 429", refused.load(Relaxed));
+    eprintln!(
+        "{whole} answers whole, {broken_off} broken off, {} times 429, {before:?} and then {:?} KiB, {buffers} buffers",
+        refused.load(Relaxed),
+        resident(),
+    );
     must(whole > CLIENTS && broken_off > CLIENTS / 3, || format!("{whole} whole, {broken_off} broken off"))
 }
 

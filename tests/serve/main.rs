@@ -79,6 +79,7 @@ fn main() -> ExitCode {
         ("expressions and grammars are kept to", structured::languages),
         ("a required call comes in every form", structured::required),
         ("channels are thoughts, text and calls", structured::channels),
+        ("a strict tool's schema holds where no call is forced", structured::strict),
         ("a schema holds behind a thought", structured::thoughts),
         ("schemas and choices that cannot be kept to are 400 and named", structured::mistakes),
         ("everything is documented as it is", openapi::document),

@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("the program serves at a port, tells of requests, and ends at SIGTERM", port),
         Trial::test("the program serves at a socket, and takes it away", socket),
+        Trial::test("flags say how tokens are chosen where a request does not", choosing),
         Trial::test("mistakes of the command line are said at once", mistakes),
     ]
 }
@@ -134,6 +135,27 @@ fn socket() -> Outcome {
     drop(std::os::unix::net::UnixListener::bind(&path)?);
     let mut program = Program::start(&["--unix", name])?;
     program.line("serving")?;
+    equal(program.terminate()?, Some(0))
+}
+
+fn choosing() -> Outcome {
+    let mut program = Program::start(&["--port", "0", "--temp", "1.5", "--top-k", "9", "--seed", "3"])?;
+    let line = program.line("listening at http://")?;
+    let address = line.rsplit('/').next().unwrap_or_default().parse()?;
+    program.line("serving")?;
+    let props = get(address, "/props")?.json()?;
+    let params = &props["default_generation_settings"]["params"];
+    equal((&params["temperature"], &params["top_k"]), (&json!(1.5), &json!(9)))?;
+    let ask = |more: serde_json::Value| -> Result<String, Failed> {
+        let mut body = json!({ "prompt": "Once upon a time", "max_tokens": 24 });
+        body.as_object_mut().ok_or("no object")?.extend(more.as_object().cloned().unwrap_or_default());
+        Ok(ok(address, "/v1/completions", &body)?["choices"][0]["text"].to_string())
+    };
+    let said = ask(json!({}))?;
+    equal(&ask(json!({}))?, &said)?;
+    equal(&ask(json!({ "temperature": 1.5, "top_k": 9, "seed": 3 }))?, &said)?;
+    must(ask(json!({ "seed": 4 }))? != said, || "another seed changes nothing".into())?;
+    must(ask(json!({ "temperature": 0 }))? != said, || "another temperature changes nothing".into())?;
     equal(program.terminate()?, Some(0))
 }
 

@@ -1,6 +1,8 @@
 //! Servers for the tests: in this process, on the model that the repository carries.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,6 +33,8 @@ pub struct Plan {
     pub capacity: Capacity,
     pub context: usize,
     pub head: Head,
+    /// The model.
+    pub model: PathBuf,
     /// How long the model takes to load, besides its own time.
     pub delay: Duration,
     /// What goes wrong.
@@ -41,6 +45,8 @@ pub struct Plan {
     pub template: String,
     /// Control tokens of a model whose other tokens are bytes; none: the model that the repository carries.
     pub bytes: Option<&'static [&'static str]>,
+    /// Is told how many buffers the device has made so far.
+    pub buffers: Arc<AtomicU64>,
 }
 
 impl Default for Plan {
@@ -51,11 +57,13 @@ impl Default for Plan {
             capacity: Capacity { running: 4, waiting: 64 },
             context: 512,
             head: Head::Logits,
+            model: MODEL.into(),
             delay: Duration::ZERO,
             faults: Faults::default(),
             script: "",
             template: TEMPLATE.into(),
             bytes: None,
+            buffers: Arc::default(),
         }
     }
 }
@@ -87,7 +95,7 @@ impl Running {
                     let file = byte_model::file(controls, plan.context).bytes();
                     Engine::with_file(Gguf::from_static("bytes", file.leak())?, &options, &mut |_, _| {})?
                 }
-                None => Engine::open(MODEL.as_ref(), &options, &mut |_, _| {})?,
+                None => Engine::open(&plan.model, &options, &mut |_, _| {})?,
             };
             let mut script = Vec::new();
             if let Some(tokenizer) = engine.tokenizer.as_ref().filter(|_| !plan.script.is_empty()) {
@@ -96,8 +104,8 @@ impl Running {
             }
             let _ = filled.set(Arc::new(Served::new(&mut engine, Some("story"), Some(&plan.template))?));
             let vocab = engine.model.vocab_size;
-            let backend =
-                Box::new(Faulty { inner: engine.backend, faults: plan.faults.clone(), script, at: 0 });
+            let (inner, faults, buffers) = (engine.backend, plan.faults.clone(), plan.buffers.clone());
+            let backend = Box::new(Faulty { inner, faults, script, at: 0, buffers });
             Ok(Opened { backend, plan: engine.plan, vocab, lookup: 0 })
         };
         let worker = Worker::start(Box::new(open), plan.capacity)?;
@@ -111,7 +119,7 @@ impl Running {
             runtime.block_on(async {
                 let listener = Listener::bind(&Address::Tcp("127.0.0.1".into(), 0)).await.expect("a port");
                 told.send(listener.address().expect("it is TCP")).expect("somebody waits");
-                of.run(&listener, async { drop(ended.await) }).await;
+                of.run(listener, async { drop(ended.await) }).await;
             });
         });
         let address = address.recv()?;
@@ -163,8 +171,18 @@ impl Drop for Running {
 
 /// What each prompt is continued with when it is alone: greedy, at most `limit` tokens.
 pub fn alone(target: &Target, prompts: &[String], limit: usize) -> Result<Vec<String>, Failed> {
+    alone_by(MODEL.as_ref(), target, prompts, limit)
+}
+
+/// The same by another model.
+pub fn alone_by(
+    model: &Path,
+    target: &Target,
+    prompts: &[String],
+    limit: usize,
+) -> Result<Vec<String>, Failed> {
     let options = Options { context: Some(512), ..target.options(Precision::F32) };
-    let mut engine = Engine::open(MODEL.as_ref(), &options, &mut |_, _| {})?;
+    let mut engine = Engine::open(model, &options, &mut |_, _| {})?;
     let tokenizer = engine.tokenizer.take().ok_or("no tokenizer")?;
     let mut texts = Vec::new();
     for prompt in prompts {

@@ -283,6 +283,50 @@ pub fn channels() -> Outcome {
     server.idle()
 }
 
+pub fn strict() -> Outcome {
+    const MARKS: &[&str] = &["<tool_call>", "</tool_call>"];
+    const GOOD: &str =
+        "See.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+    const BAD: &str =
+        "See.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>";
+    let mut strict = tools();
+    strict[0]["function"]["strict"] = true.into();
+    let flat = |tools: &Value| -> Value {
+        let flat = |tool: &Value| with(tool["function"].clone(), json!({ "type": "function" }));
+        tools.as_array().into_iter().flatten().map(flat).collect()
+    };
+    let theirs = |tools: &Value| -> Value {
+        let theirs = |tool: &Value| {
+            let function = &tool["function"];
+            let mut theirs = json!({ "name": function["name"], "input_schema": function["parameters"] });
+            theirs["input_schema"]["type"] = "object".into();
+            if function["strict"] == true {
+                theirs["strict"] = true.into();
+            }
+            theirs
+        };
+        tools.as_array().into_iter().flatten().map(theirs).collect()
+    };
+    // What is said in spite of the grammar ends the answer with an error: so it is seen to hold.
+    for (script, held) in [(GOOD, 200), (BAD, 500)] {
+        let server = saying(TEMPLATE, MARKS, script)?;
+        for (tools, status) in [(tools(), 200), (strict.clone(), held)] {
+            for (path, body) in [
+                (CHAT, json!({ "messages": messages(), "tools": tools, "max_tokens": 300 })),
+                (RESPONSES, json!({ "input": "a", "tools": flat(&tools), "max_output_tokens": 300 })),
+                (MESSAGES, json!({ "messages": messages(), "tools": theirs(&tools), "max_tokens": 300 })),
+            ] {
+                let response = post(server.address, path, &body)?;
+                must(response.status == status, || format!("{body}: {response:?}"))?;
+                let calls = response.status != 200 || response.body.contains("get_weather");
+                must(calls, || response.body.clone())?;
+            }
+        }
+        server.idle()?;
+    }
+    Ok(())
+}
+
 pub fn thoughts() -> Outcome {
     const MARKS: &[&str] = &["<think>", "</think>"];
     let server = saying(TEMPLATE, MARKS, "<think>It is {yes}.</think>yes")?;
@@ -300,6 +344,8 @@ pub fn mistakes() -> Outcome {
     let format =
         |schema: &Value| json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
     let tool = json!([{ "type": "function", "function": { "name": "f", "parameters": odd } }]);
+    let mut strict = tool.clone();
+    strict[0]["function"]["strict"] = true.into();
     for (more, param, part) in [
         (json!({ "response_format": format(&odd) }), "response_format.json_schema.schema", "/properties/a"),
         (json!({ "response_format": format(&json!([1])) }), "response_format.json_schema.schema", "schema"),
@@ -321,6 +367,7 @@ pub fn mistakes() -> Outcome {
             "tools[0].function.parameters",
             "/properties/a",
         ),
+        (json!({ "tools": strict }), "tools[0].function.parameters", "/properties/a"),
         (
             json!({ "tools": tools(), "tool_choice": { "type": "function", "function": { "name": "g" } } }),
             "tool_choice",
