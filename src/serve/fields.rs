@@ -12,6 +12,10 @@ use utoipa::ToSchema;
 use super::failure::Failure;
 use super::schema::Schema;
 
+/// How much of a body that is too large is read all the same, in bodies of the most that is allowed, and how long at most.
+const WASTED: usize = 4;
+const WASTED_TIME: Duration = Duration::from_secs(5);
+
 /// The members of an object. `null` is the same as nothing.
 #[derive(Clone, Debug)]
 pub struct Fields(Map<String, Value>);
@@ -20,22 +24,30 @@ impl Fields {
     /// Reads a body of at most `limit` bytes, for which its sender has so much time.
     pub async fn read(
         headers: &HeaderMap,
-        body: Body,
+        mut body: Body,
         limit: usize,
         time: Duration,
     ) -> Result<Fields, Failure> {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > limit as u64) {
+        let wasted = limit.saturating_mul(WASTED);
+        if let Some(length) = length.filter(|&length| length > limit as u64) {
+            // Who asks before sending is told before.
+            if length <= wasted as u64 && !headers.contains_key(header::EXPECT) {
+                discard(body, wasted).await;
+            }
             return Err(Failure::too_large(limit));
         }
-        let read = tokio::time::timeout(time, Limited::new(body, limit).collect()).await;
+        let read = tokio::time::timeout(time, Limited::new(&mut body, limit).collect()).await;
         let read = read.map_err(|_| {
             let message = format!("the body did not come within {} s", time.as_secs());
             Failure::timeout(StatusCode::REQUEST_TIMEOUT, message)
         })?;
         match read {
             Ok(body) => Fields::parse(&body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
+            Err(error) if error.is::<LengthLimitError>() => {
+                discard(body, wasted).await;
+                Err(Failure::too_large(limit))
+            }
             Err(error) => Err(Failure::request(format!("the body could not be read: {error}"))),
         }
     }
@@ -117,4 +129,11 @@ fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
+}
+
+/// Reads what is left of a body for nothing: who is still sending does not see the answer of a connection that is closed.
+async fn discard(body: Body, most: usize) {
+    let mut rest = Limited::new(body, most);
+    let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+    let _ = tokio::time::timeout(WASTED_TIME, read).await;
 }

@@ -8,7 +8,7 @@ use wgllm::serve::Settings;
 use wgllm::worker::Capacity;
 
 use crate::adapters::Target;
-use crate::client::{chunk, connect, exchange, get, head, ok, post, request};
+use crate::client::{chunk, connect, exchange, get, head, ok, post, read, request};
 use crate::server::{Plan, Running};
 use crate::{Outcome, equal, must};
 
@@ -204,6 +204,10 @@ pub fn bodies() -> Outcome {
     }
     let huge = vec![b' '; (1 << 20) + 1];
     equal(exchange(server.address, &request("POST", CHAT, &[], &huge))?.status, 413)?;
+    // Whoever sends all of it before it looks for an answer finds one.
+    let mut stream = connect(server.address)?;
+    stream.write_all(&request("POST", CHAT, &[], &huge.repeat(3)))?;
+    equal(read(&mut BufReader::new(stream))?.status, 413)?;
     // Without a length, it is counted.
     let mut bytes = b"POST /v1/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..40 {
