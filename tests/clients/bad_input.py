@@ -52,7 +52,7 @@ for path in PATHS:
     refused("too many bytes", 413, path, b"a" * (17 << 20))
     refused("a wrong key", 401, path, b"{}", key="wrong")
     for field in ("temperature", "stream", "messages", "prompt", "input", "tools", "max_tokens"):
-        for value in ("yes", -1, [[]], {"a": {}}):
+        for value in ("yes", -5, [[]], {"a": {}}):
             body = {"messages": [{"role": "user", "content": "a"}], "prompt": "a", "input": "a", "max_tokens": 1}
             status, text = send(path, json.dumps({**body, "max_output_tokens": 1, field: value}).encode())
             # Some are fine, and some are unknown at some paths.
