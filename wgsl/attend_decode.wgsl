@@ -145,15 +145,18 @@ fn run(group: vec3<u32>, at: Invocation) {
         largest = max(largest, subgroups[t].x);
     }
     total = 0.0;
+    var own_score = NONE;
+    if (OWN == 1u) {
+        own_score = score_scale(row.z) * own_product(at);
+        largest = max(largest, own_score);
+    }
     if (SINKS == 1u) {
         largest = max(largest, sink_of(h));
         total = exp(sink_of(h) - largest);
     }
     var own_weight = 0.0;
     if (OWN == 1u) {
-        let score = score_scale(row.z) * own_product(at);
-        largest = max(largest, score);
-        own_weight = exp(score - largest);
+        own_weight = exp(own_score - largest);
         total += own_weight;
     }
     for (var t = 0u; t < subgroups_of(at); t++) {

@@ -10,6 +10,7 @@ import package::lib::invocation::Invocation;
 import package::lib::row::row_units;
 import package::weight::Unit;
 import package::input::load_x;
+import package::input::prepare_x;
 import package::output::begin;
 import package::output::finish;
 
@@ -127,7 +128,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         group = group / tiles;
     }
     let first_pair = group % GROUPS * PAIRS;
-    begin_row(first_row);
+    begin_row(first_row, group % GROUPS, at);
     let units = row_units() * STRETCHES;
     let lanes = lanes_of(at) / (1u + HALVES);
     let lane = lane_of(at) % lanes;
@@ -143,6 +144,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let row = first_row + tile_row;
     let n = select(OUTSIDE, at.local % LINE, at.local < LINE * TILE && row < rows);
     begin(row, first_pair, n);
+    prepare_x(group % GROUPS, at);
     let squares = input_squares(x_row, at);
     for (var turn = 0u; turn < turns; turn++) {
         // Subgroups without a task repeat the last one, so that all meet in the sum.

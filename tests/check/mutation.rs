@@ -127,6 +127,12 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("heads", "WHOLE == 1u && !is_value", "WHOLE == 2u && !is_value", "olmo2"),
     ("embed", "value = FACTOR * unit", "value = unit", "gemma3"),
     ("matvec", "(FACTOR * scale())", "scale()", "granite"),
+    ("matvec", "fours[k] + scale * added[k]", "fours[k] + 1.01 * scale * added[k]", "gemma3"),
+    ("matvec", "squares += block_squares[b];", "squares += 1.01 * block_squares[b];", "gemma3"),
+    ("matvec", "summed[4u * b + k] = sum;", "summed[4u * b + k] = 1.01 * sum;", "olmo2"),
+    ("matvec", "lane_keys[i] = 0u;", "lane_keys[i] /= 2u;", "qwen3moe"),
+    ("matvec", "- largest) / sum;", "- largest);", "mixtral"),
+    ("attend_decode", "return sinks[h];", "return 1.01 * sinks[h];", "gpt-oss"),
 ];
 /// The same of many rows of quantised models.
 const OF_EXPERTS: &[(&str, &str, &str, &str)] = &[

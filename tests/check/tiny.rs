@@ -8,7 +8,7 @@ use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
 use crate::gguf_file::GgufFile;
-use crate::tiny_model::{Gpt2, HYBRIDS, Hybrid, Llama, gpt_oss, llama4, mistral3};
+use crate::tiny_model::{Gpt2, HYBRIDS, Hybrid, Llama, gemma3, gpt_oss, llama4, mistral3};
 use crate::{Outcome, agrees, masks, run};
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -114,6 +114,11 @@ fn models() -> Vec<(String, GgufFile, u32)> {
     ];
     let four = || Llama { layers: 4, ..base() };
     models.push(("gpt-oss without experts".into(), gpt_oss(&base()), 160));
+    // Sums that their readers make, in integers and in floats: of whole units and not, read by one matvec and by two.
+    models.push(("gemma3".into(), gemma3(&base()), 160));
+    models.push(("gemma3 F16".into(), gemma3(&Llama { format: "F16", ..base() }), 160));
+    let odd = Llama { width: Some(96), kv_formats: [None, Some("F16")], ..base() };
+    models.push(("gemma3 whose values are in floats".into(), gemma3(&odd), 160));
     models.push(("llama4 in chunks of 7".into(), llama4(&four(), 7), 160));
     models.push(("mistral3 whose scores grow every 4 positions".into(), mistral3(&base(), 4), 160));
     models

@@ -135,6 +135,22 @@ pub fn called(mut file: GgufFile, architecture: &str) -> GgufFile {
     file
 }
 
+/// A Llama as Gemma 3: norms behind attention and feed-forward, too, norms of heads, and windows but in every sixth layer.
+pub fn gemma3(llama: &Llama) -> GgufFile {
+    let mut file = called(llama.file(), "gemma3");
+    file.set("gemma3.attention.sliding_window", 6u32);
+    let width = llama.width.unwrap_or(llama.heads * llama.head_dim);
+    for block in 0..llama.layers {
+        for name in ["attn_q_norm", "attn_k_norm"] {
+            vector(&mut file, &format!("blk.{block}.{name}.weight"), llama.head_dim, 2.0);
+        }
+        for name in ["post_attention_norm", "post_ffw_norm"] {
+            vector(&mut file, &format!("blk.{block}.{name}.weight"), width, 2.0);
+        }
+    }
+    file
+}
+
 /// A Llama as gpt-oss without experts: sinks, windows in every second layer, clamped gates.
 pub fn gpt_oss(llama: &Llama) -> GgufFile {
     let mut file = called(llama.file(), "gpt-oss");

@@ -91,7 +91,23 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
             }
         }
     }
+    variants.retain(|(_, slots)| taken_over(slots));
     variants
+}
+
+/// Whether a matvec that also does what is in front of it is ever like this: with subgroups, activations in integers where weights are, and nothing behind it but what
+/// models have there.
+fn taken_over(slots: &Slots) -> bool {
+    let (sums, routes) = (slots.input.is_some_and(|i| i.starts_with("summed")), slots.output == Some("expert_gate_routed"));
+    let integer = FORMATS.iter().any(|f| Some(f.wgsl) == slots.weight && f.integer);
+    let input = slots.input.is_some_and(|i| i.ends_with("i8")) == integer;
+    let copy = match slots.output {
+        Some("gate" | "expert_gate_routed") => slots.copy == Some(if integer { "i8" } else { "none" }),
+        Some("plain") => slots.copy == Some("none"),
+        Some("store") => slots.keys == slots.values,
+        _ => false,
+    };
+    !(sums || routes) || (slots.subgroups && input && copy)
 }
 
 /// Whether a matvec's slots are ever filled like this: what normalises by itself keeps its sums, and biases of experts take the buffer that a third plane of
@@ -99,7 +115,10 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
 fn meet(weight: Option<&str>, input: Option<&str>, output: Option<&str>) -> bool {
     let planes = FORMATS.iter().find(|f| Some(f.wgsl) == weight);
     let planes = planes.map_or(0, |f| f.planes.len() + f.grid.is_some() as usize);
-    (input != Some("normed") || output == Some("plain")) && (output != Some("expert_sum_bias") || planes < 3)
+    let sums = input.is_some_and(|input| input.starts_with("summed"));
+    (input != Some("normed") || output == Some("plain"))
+        && (!sums || matches!(output, Some("gate" | "plain" | "store")))
+        && (output != Some("expert_sum_bias") || planes < 3)
 }
 
 /// Which matrix units a kernel may use, and whether subgroups: matrix units are those of subgroups, unless they are emulated.

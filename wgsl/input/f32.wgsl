@@ -7,6 +7,10 @@ override STRIDE: u32 = 64u;   // from a row of x, or of its copy, to the next
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [rows, STRIDE]
 
+// What a workgroup does before anything is loaded.
+fn prepare_x(group: u32, at: Invocation) {
+}
+
 fn load_x(r: u32, unit: u32) -> X {
     var loaded: X;
     let start = r * (STRIDE / 4u) + unit * (UNIT / 4u);

@@ -7,6 +7,10 @@ override X_STRIDE: u32 = 64u;   // words from a row of the copy to the next
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 
+// What a workgroup does before anything is loaded.
+fn prepare_x(group: u32, at: Invocation) {
+}
+
 fn load_x(r: u32, unit: u32) -> Quants {
     let units = row_units();
     let at = r * (X_STRIDE / 4u) + unit;

@@ -10,6 +10,10 @@ override STRIDE: u32 = 64u;   // from a row of x to the next
 
 const AT_ONCE: u32 = 8u;
 
+// What a workgroup does before anything is loaded.
+fn prepare_x(group: u32, at: Invocation) {
+}
+
 fn load_x(r: u32, unit: u32) -> X {
     var loaded: X;
     let first = unit * (UNIT / 4u);

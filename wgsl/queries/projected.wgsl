@@ -14,6 +14,7 @@ override Q_STEP: u32 = 64u;         // from a query to the next: HEAD_DIM, or tw
 @group(0) @binding(5) var<storage, read_write> values: array<ValueElement>;
 @group(0) @binding(9) var<storage, read> q_norm: array<f32>;             // [HEAD_DIM], or [HEADS, HEAD_DIM] where WHOLE, or anything
 @group(0) @binding(10) var<storage, read> k_norm: array<f32>;
+@group(0) @binding(11) var<storage, read> sinks: array<f32>;             // [HEADS], or anything
 
 const OWN: u32 = 1u;
 
@@ -169,7 +170,7 @@ fn own_number(n: u32) -> f32 {
 }
 
 fn sink_of(h: u32) -> f32 {
-    return NONE;
+    return sinks[h];
 }
 
 fn gate_of(r: u32, h: u32, n: u32) -> f32 {

@@ -16,12 +16,12 @@ const STRETCHES: u32 = 1u;
 var<private> expert: u32;
 var<private> expert_weight: f32;
 
-fn begin_row(r: u32) {
-    let at = r / SHARES * ROUTE_STRIDE + r % SHARES;
-    expert = min(u32(route[at]), EXPERTS - 1u);
+fn begin_row(r: u32, group: u32, at: Invocation) {
+    let place = r / SHARES * ROUTE_STRIDE + r % SHARES;
+    expert = min(u32(route[place]), EXPERTS - 1u);
     expert_weight = 1.0;
     if (WEIGHTED == 1u) {
-        expert_weight = route[at + SHARES];
+        expert_weight = route[place + SHARES];
     }
 }
 

@@ -15,7 +15,7 @@ const SHARES: u32 = 1u;
 
 var<private> route_at: u32;
 
-fn begin_row(r: u32) {
+fn begin_row(r: u32, group: u32, at: Invocation) {
     route_at = r * ROUTE_STRIDE;
 }
 

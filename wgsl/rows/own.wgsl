@@ -5,7 +5,8 @@ import package::lib::stretch::Stretch;
 const SHARES: u32 = 1u;       // rows of y to a row of x
 const STRETCHES: u32 = 1u;    // of a row of w, each with a row of x
 
-fn begin_row(r: u32) {
+// What there is to do once for a row. All invocations of the workgroup, one of GROUPS, call it together.
+fn begin_row(r: u32, group: u32, at: Invocation) {
 }
 
 // The rows of pair p, in what is bound.

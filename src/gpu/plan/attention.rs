@@ -38,13 +38,12 @@ pub fn writes_copies(s: &Planner<'_>, node: Node) -> bool {
     matches!(op(s.graph, node), Some(Op::Attend(op)) if op.0.head_dim.is_multiple_of(16))
 }
 
-/// Whether the dispatch of short sequences does what stands between its projections and itself: a row of invocations has three heads, nobody adds sinks,
-/// and there is room for that.
+/// Whether the dispatch of short sequences does what stands between its projections and itself: a row of invocations has three heads, and there is room
+/// for that.
 pub fn takes_projections(s: &Planner<'_>, node: Node) -> bool {
-    let Some((Op::Attend(op), inputs)) = s.graph.entry(node).op() else { return false };
+    let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
     fits(s, node)
         && writes_copies(s, node)
-        && inputs.len() == 3
         && 3 * op.0.head_dim as u32 / 4 <= width(s)
         && longest_short(s, op.0.head_dim as u32, true) > 0
 }

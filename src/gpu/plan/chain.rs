@@ -42,10 +42,11 @@ pub fn of_blocks(model: &Model, precision: Precision) -> Result<Vec<usize>> {
     let depths = depths(&launches)?;
     let mut ends = vec![0; model.layers];
     let mut before = 0;
-    // A launch without a node of its own belongs to what comes behind it.
+    // A launch belongs to its weights' block, which may begin with what is left of the one in front; without a node of its own to what comes behind it.
     let mut block = None;
     for (launch, depth) in launches.iter().zip(depths).rev() {
-        if let Some(&node) = launch.nodes.last() {
+        let weights = launch.weight.map(|read| layout.matrices[read.matrix].nodes[0]);
+        if let Some(node) = weights.or(launch.nodes.last().copied()) {
             block = block_of(&graph.entry(node).label);
         }
         match block {

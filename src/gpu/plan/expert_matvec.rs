@@ -6,15 +6,20 @@ use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::experts::{Experts, Sizes};
-use crate::gpu::plan::groups::{bias, eps, inputs};
+use crate::gpu::plan::groups::{bias, eps, inputs, op};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
 use crate::gpu::plan::lower::{biases_of, kind_of, place, writes_copy};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, matvec};
 use crate::graph::{Node, Rows};
+use crate::ops::{Op, Route, Scoring};
 
 /// Pairs of rows that a workgroup sums up: 16 numbers of a copy, of gate and up and of down.
 const GATE_PAIRS: u32 = 16;
 const DOWN_PAIRS: u32 = 8;
+/// Storage buffers of gate and up that choose the experts, too, at most.
+const ROUTED_BUFFERS: u32 = 12;
+/// Logits that a lane has in such a kernel, at most.
+const LANE_LOGITS: u32 = 16;
 /// Buffers of weights beside which there is room for biases and a copy.
 const PLANES: usize = 2;
 
@@ -60,6 +65,34 @@ pub fn gate_copy(s: &Planner<'_>, e: &Experts, many: bool) -> Option<Copy> {
     (kind != CopyKind::F32).then(|| Copy { shares, ..Copy::new(e.gate, e.gate, kind) })
 }
 
+/// The route, where gate and up choose the experts by themselves: the experts of the largest logits, with their softmax as weights, for whom the two and down
+/// alone ask.
+pub fn routed(s: &Planner<'_>, e: &Experts) -> Option<(Node, Route)> {
+    let route = e.route(s.graph);
+    let Some(&Op::Route(op)) = op(s.graph, route) else { return None };
+    let plain = op.scoring == Scoring::Softmax
+        && op.normalise == Some(0.0)
+        && inputs(s.graph, route).len() == 1
+        && op.groups == 1;
+    let nodes = e.nodes();
+    // Whether activations are integers is whether weights are: there are no more kernels than that.
+    let integer = e.weight(s.graph, e.linears[0]).format.integer;
+    let copies = [x_copy(s, e, false), gate_copy(s, e, false)];
+    let alike = copies.iter().all(|c| c.is_some_and(|c| c.kind == CopyKind::I8) == integer);
+    let fits = s.class == RowClass::One
+        && s.caps.subgroups
+        && s.caps.subgroup_size_fixed
+        && e.sizes(s.graph).experts <= (LANE_LOGITS * s.caps.subgroup_size) as usize
+        && !s.caps.software
+        && s.caps.storage_buffers >= ROUTED_BUFFERS
+        && plain
+        && alike
+        && s.graph.users(route).iter().all(|user| nodes.contains(user))
+        && !e.weighted_early(s.graph)
+        && fits(s, e);
+    fits.then_some((route, op))
+}
+
 /// Both launches.
 pub fn launches(s: &Planner<'_>, copies: &Copies, e: &Experts) -> Vec<Launch> {
     vec![gates(s, copies, e), sums(s, copies, e)]
@@ -81,8 +114,6 @@ fn gates(s: &Planner<'_>, copies: &Copies, e: &Experts) -> Launch {
         ("EPS", eps.unwrap_or(0.0)),
         ("SHARES", used as f64),
         ("EXPERT_ROWS", expert_rows as f64),
-        ("ROUTE_STRIDE", g.shape(e.route(g)).stride() as f64),
-        ("WEIGHTED", e.weighted_early(g) as u32 as f64),
         ("ACT", activation(gate.act)),
         ("CLAMPED", gate.clamp.is_some() as u32 as f64),
         ("LIMIT", clamp.limit as f64),
@@ -90,9 +121,25 @@ fn gates(s: &Planner<'_>, copies: &Copies, e: &Experts) -> Launch {
         ("BIAS", has_bias),
         ("OUT_STRIDE", ffn as f64),
     ]);
-    launch.operands.extend([(2, Operand::Value(e.gate)), (3, biases), (4, Operand::Value(e.route(g)))]);
-    launch.slots.output = Some("expert_gate");
-    launch.nodes = e.front();
+    launch.operands.extend([(2, Operand::Value(e.gate)), (3, biases)]);
+    match routed(s, e) {
+        Some((route, op)) => {
+            launch.dispatch.constants.push(("ROUTE_SCALE", op.scale as f64));
+            launch.operands.extend([(4, Operand::Value(inputs(g, route)[0])), (5, Operand::Value(route))]);
+            launch.slots.output = Some("expert_gate_routed");
+            launch.nodes.push(route);
+        }
+        None => {
+            launch.dispatch.constants.extend([
+                ("ROUTE_STRIDE", g.shape(e.route(g)).stride() as f64),
+                ("WEIGHTED", e.weighted_early(g) as u32 as f64),
+            ]);
+            launch.operands.push((4, Operand::Value(e.route(g))));
+            launch.slots.output = Some("expert_gate");
+        }
+    }
+    launch.nodes.extend(e.front());
+    launch.nodes.sort_unstable();
     writes_copy(g, copies, e.gate, &mut launch);
     launch
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::experts::{self, Experts};
 use crate::gpu::plan::heads::{Gates, Heads, all_heads};
+use crate::gpu::plan::summed;
 use crate::graph::{Graph, Kind, Node};
 use crate::ops::Op;
 
@@ -41,6 +42,9 @@ pub struct Matmul {
     pub norm: Option<Node>,
     /// The choice of output rows in front of that norm.
     pub select: Option<Node>,
+    /// The norm and the residual of whose sum they are the first readers, through the norm in front or without one: a group of its own, which this one
+    /// may take over.
+    pub sum: Option<Norm>,
     /// The linears.
     pub linears: Vec<Node>,
     /// What becomes of them.
@@ -279,7 +283,10 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) ->
     let x = inputs(g, linear)[0];
     let norm = Some(x).filter(|&x| folded(g, x));
     let select = norm.map(|n| inputs(g, n)[0]).filter(|&x| matches!(op(g, x), Some(Op::Select(_))));
-    let of = |linears: Vec<Node>, then: Then| Matmul { norm, select, linears, then };
+    let of = |linears: Vec<Node>, then: Then| {
+        let sum = summed::find(g, &linears, norm).filter(|_| select.is_none());
+        Matmul { norm, select, sum, linears, then }
+    };
     if let Some((linears, heads)) = heads.get(&linear) {
         return of(linears.clone(), Then::Heads(heads.clone()));
     }

@@ -13,7 +13,7 @@ use crate::gpu::plan::kernels::{self, activation, matvec_constants};
 use crate::gpu::plan::projections::{attention_launches, projections};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
 use crate::gpu::plan::{attention, attention_matrix, expert_matmul, expert_matvec};
-use crate::gpu::plan::{matmul, matmul_few, matvec};
+use crate::gpu::plan::{matmul, matmul_few, matvec, summed};
 use crate::graph::{Graph, Node, Rows, Weight};
 use crate::ops::Op;
 
@@ -246,8 +246,11 @@ pub fn kind_of(s: &Planner<'_>, w: &Weight, many: bool) -> CopyKind {
     }
 }
 
-/// The copy that a run reads; none where it reads a value as it is.
+/// The copy that a run reads, of a sum that it makes that of what is added; none where it reads a value as it is.
 pub fn read_copy(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Option<Copy> {
+    if let Some(sum) = summed::joined(s, m) {
+        return Some(summed::copy(s.graph, sum));
+    }
     let kind = kind(s, m, run);
     let x = m.x(s.graph);
     match (m.norm, kind) {
@@ -286,7 +289,7 @@ pub fn place(s: &Planner<'_>, linears: &[Node]) -> Option<(usize, usize)> {
     (s.layout.matrices[matrix].parts() == 1).then_some((matrix, first))
 }
 
-/// A matvec over the weights of a run, without what becomes of its sums.
+/// A matvec over the weights of a run, without what becomes of its sums; its nodes are those in front of them.
 pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
     let g = s.graph;
     let Some((first, read)) = bundle(s, m, run) else {
@@ -309,25 +312,27 @@ pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch
         ("NORM", eps.is_some() as u32 as f64),
         ("EPS", eps.unwrap_or(0.0)),
     ]);
-    let copy = read_copy(s, m, run);
+    let sum = summed::joined(s, m);
     let (mut operands, mut input) = (vec![(0, Operand::Step)], kind.stem());
-    let stride = match (copy, m.norm) {
+    let stride = match (read_copy(s, m, run), m.norm) {
+        _ if sum.is_some() => None,
         (Some(copy), _) => {
             operands.push((1, Operand::ActivationCopy(copy)));
-            copy.stride(g)
+            Some(copy.stride(g))
         }
         (None, Some(norm)) => {
             let [x, weight] = [inputs(g, norm)[0], inputs(g, norm)[1]];
             operands.extend([(1, Operand::Value(x)), (9, Operand::Vector(weight))]);
             input = "normed";
-            g.shape(x).stride()
+            Some(g.shape(x).stride())
         }
         (None, None) => {
             operands.push((1, Operand::Value(m.x(g))));
-            g.shape(m.x(g)).stride()
+            Some(g.shape(m.x(g)).stride())
         }
     };
-    constants.push((if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" }, stride as f64));
+    let name = if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" };
+    constants.extend(stride.map(|stride| (name, stride as f64)));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
     let tile = match s.class {
@@ -346,14 +351,18 @@ pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch
         rows,
     );
     let slots = Slots { input: Some(input), ..s.slots(Some(matrix.format.wgsl)) };
-    Launch {
+    let mut launch = Launch {
         nodes: Vec::new(),
         dispatch,
         operands,
         weight: Some(read),
         slots,
         arithmetic: if kind == CopyKind::I8 { Arithmetic::Int8 } else { Arithmetic::F32 },
+    };
+    if let Some(sum) = sum {
+        summed::read(s, m, run, sum, &mut launch);
     }
+    launch
 }
 
 /// The biases of a group's linears, one behind the other, and whether there are any.
@@ -381,7 +390,7 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
         _ => PAIRS,
     };
     let mut launch = product(s, m, &run, pairs);
-    launch.nodes = m.nodes();
+    launch.nodes.extend(m.nodes());
     let (bias, has_bias) = biases(g, m);
     let Some(value) = m.value() else { panic!("a group of one run has one value") };
     let stride = g.shape(value).stride() as f64;

@@ -17,6 +17,7 @@ pub mod matmul;
 pub mod matmul_few;
 pub mod matvec;
 pub mod projections;
+pub mod summed;
 
 use std::collections::HashSet;
 
@@ -29,7 +30,7 @@ use crate::gpu::plan::dispatch::Dispatch;
 use crate::graph::{Graph, Node, Rows};
 use crate::memory::Kv;
 use copies::{Copies, Copy};
-use groups::Group;
+use groups::{Group, Norm};
 
 /// For how many rows a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +197,19 @@ pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
         let computed = s.graph.nodes().filter(|(_, e)| e.op().is_some());
         return computed.flat_map(|(node, _)| kernels::plain(s, node)).collect();
     }
+    // What a group computes for itself, nobody does in front of it.
+    let taken = |group: &Group| match group {
+        Group::Matmul(m) => summed::joined(s, m).map(Norm::value),
+        Group::Experts(experts) => expert_matvec::routed(s, experts).map(|(route, _)| route),
+        _ => None,
+    };
+    let taken: HashSet<Node> = groups.iter().filter_map(taken).collect();
+    let stays = |group: &&Group| match group {
+        Group::Norm(norm) => !taken.contains(&norm.value()),
+        Group::Single(node) => !taken.contains(node),
+        _ => true,
+    };
+    let groups: Vec<&Group> = groups.iter().filter(stays).collect();
     // The copies that a group reads, of those that fit.
     let reads: Vec<Option<Vec<Copy>>> =
         groups.iter().map(|group| lower::fits(s, group).then(|| lower::wanted(s, group))).collect();
@@ -205,7 +219,7 @@ pub fn plan(s: &Planner<'_>, groups: &[Group], unfused: bool) -> Vec<Launch> {
     let copies = Copies::new(&wanted, |value| along.contains(&value));
     let mut launches: Vec<Launch> = Vec::new();
     let mut fed: HashSet<Copy> = HashSet::new();
-    for (group, reads) in groups.iter().zip(reads) {
+    for (group, reads) in groups.into_iter().zip(reads) {
         let Some(reads) = reads else {
             // Norms that vanish in front of several groups are computed once.
             for node in group.nodes() {

@@ -19,7 +19,7 @@ const PAIRS: u32 = 8;
 const WORKGROUP: u32 = 64;
 
 /// Storage buffers of attention that does it: all other kernels have ten at most, and some adapters no more.
-const BUFFERS: u32 = 11;
+const BUFFERS: u32 = 12;
 
 /// What follows the projections of an attention, if the dispatch of the attention does that, too: of one row, and of a short sequence; of longer ones it
 /// is a dispatch of its own.
@@ -129,7 +129,7 @@ fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
     ]);
     launch.slots.output = Some("store");
     // Of each projection what belongs to it.
-    launch.nodes = m.nodes();
+    launch.nodes.extend(m.nodes());
     let [ropes, norms] = [heads.ropes, heads.norms].map(|both| both.map_or([None; 2], |r| r.map(Some)));
     let of = [
         vec![
@@ -247,13 +247,14 @@ pub fn attention_launches(s: &Planner<'_>, copies: &Copies, attention: &Attentio
     let short = &mut launches[0];
     let constants = behind.dispatch.constants.iter().filter(|(name, _)| numbers.contains(name));
     short.dispatch.constants.extend(constants);
-    // In the place of the queries and of the sinks, and behind the pages.
+    // In the place of the queries and of the sinks, and behind the pages; the sinks behind all that.
+    let sinks = short.operands.iter().find_map(|&(binding, operand)| (binding == 3).then_some((11, operand)));
     let moved = |from: u32, to: u32| {
         let found = behind.operands.iter().find(|(binding, _)| *binding == from);
         found.map(|&(_, operand)| (to, operand))
     };
     short.operands.retain(|(binding, _)| ![1, 3, 9].contains(binding));
-    short.operands.extend([moved(1, 1), moved(3, 3), moved(6, 9), moved(7, 10)].into_iter().flatten());
+    short.operands.extend([moved(1, 1), moved(3, 3), moved(6, 9), moved(7, 10), sinks].into_iter().flatten());
     short.slots.queries = Some("projected");
     short.arithmetic = arithmetic;
     short.nodes = behind.nodes.iter().copied().chain(attention.nodes()).collect();

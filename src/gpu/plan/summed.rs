@@ -1,0 +1,105 @@
+//! A norm and the residual that it is added to, made by the matvec that reads their sum first: of one row each of its workgroups makes the sum for
+//! itself, which takes less time than a dispatch that all of them wait for.
+
+use crate::gpu::memory::weights::weight;
+use crate::gpu::plan::copies::{Copy, CopyKind};
+use crate::gpu::plan::groups::{Matmul, Norm, Then, inputs, is_of_rows, only_user, op, residual, runs};
+use crate::gpu::plan::lower::{is_whole, kind, kind_of};
+use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
+use crate::graph::{Graph, Node};
+use crate::ops::Op;
+
+/// Storage buffers of such a matvec at most: not every adapter has more than ten.
+const BUFFERS: u32 = 14;
+
+/// Bytes of workgroup memory of 16 numbers, in integers and in f32, and of everything else in a matvec.
+const BLOCK_BYTES: [usize; 2] = [28, 68];
+const OTHER_BYTES: usize = 10 << 10;
+
+/// Numbers of a block.
+const BLOCK: usize = 16;
+
+/// The sum that `linears` read, through `norm` or as it is, where it is one of a norm and a residual, and nobody reads it before they do.
+pub fn find(g: &Graph, linears: &[Node], norm: Option<Node>) -> Option<Norm> {
+    let x = *inputs(g, *linears.first()?).first()?;
+    let sum = norm.map_or(x, |norm| inputs(g, norm)[0]);
+    let Some(Op::Add(_)) = op(g, sum) else { return None };
+    let of = |&norm: &Node| {
+        let alone = is_of_rows(g, norm) && only_user(g, norm) == Some(sum);
+        let residual = residual(g, sum, norm).filter(|_| alone)?;
+        Some(Norm { norm, add: Some([sum, residual]), scale: None })
+    };
+    let found = inputs(g, sum).iter().find_map(of)?;
+    let last = *linears.iter().max()?;
+    let reads = |&user: &Node| linears.contains(&user);
+    let first = |&user: &Node| Some(user) == norm || reads(&user) || user > last;
+    let fits = norm.is_none_or(|norm| g.users(norm).iter().all(reads))
+        && g.users(sum).iter().all(first)
+        && sum != g.output();
+    fits.then_some(found)
+}
+
+/// The sum that a matmul makes for itself, if it does.
+pub fn joined<'a>(s: &Planner<'_>, m: &'a Matmul) -> Option<&'a Norm> {
+    let sum = m.sum.as_ref()?;
+    let cols = s.graph.shape(sum.value()).cols;
+    // Whether activations are integers is whether weights are: there are no more kernels than that.
+    let integer = |run: &[usize]| {
+        let format = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]).format;
+        (kind(s, m, run) == CopyKind::I8) == format.integer
+    };
+    let bytes = |run: &[usize]| {
+        cols.div_ceil(BLOCK) * BLOCK_BYTES[(kind(s, m, run) != CopyKind::I8) as usize] + OTHER_BYTES
+    };
+    let fits = s.class == RowClass::One
+        && m.select.is_none()
+        && s.caps.subgroups
+        && !s.caps.software
+        && s.caps.storage_buffers >= BUFFERS
+        && cols.is_multiple_of(BLOCK)
+        && is_whole(s, m)
+        && runs(s.graph, m).iter().all(|run| integer(run) && bytes(run) <= s.caps.workgroup_bytes as usize)
+        && follows(s, m);
+    fits.then_some(sum)
+}
+
+/// Whether there is a kernel for what becomes of the products: gates that are multiplied next as the sum is, and queries, keys and values.
+fn follows(s: &Planner<'_>, m: &Matmul) -> bool {
+    let next = |node: Node| {
+        let reader = only_user(s.graph, node)?;
+        let Some(Op::Linear(_)) = op(s.graph, reader) else { return None };
+        Some(kind_of(s, weight(s.graph, inputs(s.graph, reader)[1]), false))
+    };
+    match m.then {
+        Then::Heads(_) => true,
+        Then::Glu(gate) => next(gate) == Some(kind(s, m, &[0])),
+        _ => false,
+    }
+}
+
+/// The copy of what is added, which the matvec reads.
+pub fn copy(g: &Graph, sum: &Norm) -> Copy {
+    Copy::new(sum.norm, inputs(g, sum.norm)[0], CopyKind::F32)
+}
+
+/// Lets the matvec of a run make the sum, and the one of the first run keep it.
+pub fn read(s: &Planner<'_>, m: &Matmul, run: &[usize], sum: &Norm, launch: &mut Launch) {
+    let g = s.graph;
+    let (Some(Op::RmsNorm(rms)), Some([add, residual])) = (op(g, sum.norm), sum.add) else {
+        panic!("RMS norms are added to a residual")
+    };
+    let kept = run[0] == 0;
+    launch.dispatch.constants.extend([("SUM_EPS", rms.eps as f64), ("KEPT", kept as u32 as f64)]);
+    let weight = m.norm.map_or(Operand::Nothing, |norm| Operand::Vector(inputs(g, norm)[1]));
+    let value = if kept { Operand::Value(add) } else { Operand::Unwritten(m.linears[run[0]]) };
+    launch.operands.extend([
+        (1, Operand::ActivationCopy(copy(g, sum))),
+        (9, Operand::Value(residual)),
+        (10, weight),
+        (11, value),
+    ]);
+    launch.slots.input = Some(if kind(s, m, run) == CopyKind::I8 { "summed_i8" } else { "summed_f32" });
+    if kept {
+        launch.nodes.extend([sum.norm, add]);
+    }
+}

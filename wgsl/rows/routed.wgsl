@@ -1,0 +1,94 @@
+// Pairs of gate and up of one expert for each row of y, as in expert.wgsl, where each subgroup chooses the expert by itself, of the router's logits for the
+// one row of x: a row of y is for the next largest of them, of equal ones for the first. What the SHARES largest weigh is their softmax times
+// ROUTE_SCALE; one workgroup keeps that for who adds up what experts give.
+
+import package::lib::order::order_key;
+import package::lib::order::order_value;
+import package::lib::stretch::Stretch;
+
+override SHARES: u32 = 2u;        // experts that a row of x goes to
+override EXPERTS: u32 = 8u;
+override EXPERT_ROWS: u32 = 64u;  // rows from an expert to the next
+override ROUTE_SCALE: f32 = 1.0;
+
+const STRETCHES: u32 = 1u;
+const MOST: u32 = 16u;            // logits of a lane, at most
+
+@group(0) @binding(4) var<storage, read> logits: array<f32>;       // [EXPERTS]
+@group(0) @binding(5) var<storage, read_write> route: array<f32>;  // [SHARES] experts, then their weights
+
+var<private> expert: u32;
+var<private> lane_keys: array<u32, MOST>;
+
+// The best of the experts that are left, and its key; it is left no more.
+fn take_best(at: Invocation) -> vec2<u32> {
+    var best = 0u;
+    for (var i = 0u; i < MOST; i++) {
+        if (i * lanes_of(at) < EXPERTS) {
+            best = max(best, lane_keys[i]);
+        }
+    }
+    let most = subgroupMax(best);
+    var first = EXPERTS - 1u;
+    for (var i = 0u; i < MOST; i++) {
+        if (i * lanes_of(at) < EXPERTS && lane_keys[i] == most) {
+            first = min(first, i * lanes_of(at) + lane_of(at));
+        }
+    }
+    let place = subgroupMin(first);
+    for (var i = 0u; i < MOST; i++) {
+        if (i * lanes_of(at) + lane_of(at) == place) {
+            lane_keys[i] = 0u;
+        }
+    }
+    return vec2<u32>(place, most);
+}
+
+fn begin_row(r: u32, group: u32, at: Invocation) {
+    for (var i = 0u; i < MOST; i++) {
+        let e = i * lanes_of(at) + lane_of(at);
+        if (i * lanes_of(at) < EXPERTS) {
+            lane_keys[i] = select(0u, order_key(logits[min(e, EXPERTS - 1u)]), e < EXPERTS);
+        }
+    }
+    let keeps = r == 0u && group == 0u;
+    let own = r % SHARES;
+    var largest = 0.0;
+    var sum = 0.0;
+    for (var k = 0u; k < SHARES; k++) {
+        if (k > own && !keeps) {
+            break;
+        }
+        let best = take_best(at);
+        if (k == own) {
+            expert = best.x;
+        }
+        if (keeps) {
+            let logit = order_value(best.y);
+            largest = select(largest, logit, k == 0u);
+            sum += exp(logit - largest);
+            if (at.local == 0u) {
+                route[k] = f32(best.x);
+                route[SHARES + k] = logit;
+            }
+        }
+    }
+    if (keeps && at.local == 0u) {
+        for (var k = 0u; k < SHARES; k++) {
+            route[SHARES + k] = ROUTE_SCALE * exp(route[SHARES + k] - largest) / sum;
+        }
+    }
+}
+
+fn rows_of(p: u32) -> vec2<u32> {
+    let row = expert * EXPERT_ROWS + min(p, N / 2u - 1u);
+    return FIRST_ROW + vec2<u32>(row, row + PAIR_STEP);
+}
+
+fn stretch_of(unit: u32) -> Stretch {
+    return Stretch(0u, 0u, unit, 1.0);
+}
+
+fn row_factor() -> f32 {
+    return 1.0;
+}
