@@ -23,7 +23,8 @@ const WORKGROUP_BYTES: u32 = 16 << 10;
 const MATRIX_WORKGROUP_BYTES: u32 = 32 << 10;
 const STORAGE_BUFFERS: u32 = 10;
 /// Storage buffers of what also does what is in front of it, by words of its text: plans have it where an adapter has as many.
-const MORE_STORAGE_BUFFERS: &[(&str, u32)] = &[("fn squares_added(", 14), ("fn take_best(", 12), ("fn squares_from(", 12)];
+const MORE_STORAGE_BUFFERS: &[(&str, u32)] =
+    &[("fn squares_added(", 14), ("fn take_best(", 12), ("fn squares_from(", 12)];
 
 fn main() -> std::process::ExitCode {
     let mut trials: Vec<Trial> = variants::variants().map(|(k, s)| trial(k, s)).collect();
@@ -49,7 +50,11 @@ fn trial(kernel: &'static str, slots: Slots) -> Trial {
 fn translate(text: &str, subgroups: bool, metal: bool, overrides: &PipelineConstants) -> Result<(), Failed> {
     let kernel = Kernel::new(text, subgroups, overrides)?;
     let more = MORE_STORAGE_BUFFERS.iter().find(|(words, _)| text.contains(words));
-    within_limits(&kernel, text.contains("fn matrix_begin("), more.map_or(STORAGE_BUFFERS, |&(_, most)| most))?;
+    within_limits(
+        &kernel,
+        text.contains("fn matrix_begin("),
+        more.map_or(STORAGE_BUFFERS, |&(_, most)| most),
+    )?;
     let options = spv::Options { lang_version: (1, 3), ..Default::default() };
     spv::write_vec(&kernel.module, &kernel.info, &options, None)?;
     if metal {

@@ -98,11 +98,12 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
 /// Whether a matvec that also does what is in front of it is ever like this: with subgroups, activations in integers where weights are, and nothing behind it but what
 /// models have there.
 fn taken_over(slots: &Slots) -> bool {
-    let (sums, routes) = (slots.input.is_some_and(|i| i.starts_with("summed")), slots.output == Some("expert_gate_routed"));
+    let (sums, routes) =
+        (slots.input.is_some_and(|i| i.starts_with("summed")), slots.output == Some("expert_gate_routed"));
     let integer = FORMATS.iter().any(|f| Some(f.wgsl) == slots.weight && f.integer);
     let input = slots.input.is_some_and(|i| i.ends_with("i8")) == integer;
     let copy = match slots.output {
-        Some("gate" | "expert_gate_routed") => slots.copy == Some(if integer { "i8" } else { "none" }),
+        Some("expert_gate_routed") => slots.copy == Some(if integer { "i8" } else { "none" }),
         Some("plain") => slots.copy == Some("none"),
         Some("store") => slots.keys == slots.values,
         _ => false,
@@ -117,7 +118,7 @@ fn meet(weight: Option<&str>, input: Option<&str>, output: Option<&str>) -> bool
     let planes = planes.map_or(0, |f| f.planes.len() + f.grid.is_some() as usize);
     let sums = input.is_some_and(|input| input.starts_with("summed"));
     (input != Some("normed") || output == Some("plain"))
-        && (!sums || matches!(output, Some("gate" | "plain" | "store")))
+        && (!sums || matches!(output, Some("plain" | "store")))
         && (output != Some("expert_sum_bias") || planes < 3)
 }
 

@@ -1,4 +1,4 @@
-// Pairs of gate and up of one expert for each row of y, as in expert.wgsl, where each subgroup chooses the expert by itself, of the router's logits for the
+// Pairs of gate and up of one expert for each row of y, as in expert.wgsl, where each workgroup chooses the expert by itself, of the router's logits for the
 // one row of x: a row of y is for the next largest of them, of equal ones for the first. What the SHARES largest weigh is their softmax times
 // ROUTE_SCALE; one workgroup keeps that for who adds up what experts give.
 
@@ -6,7 +6,7 @@ import package::lib::order::order_key;
 import package::lib::order::order_value;
 import package::lib::stretch::Stretch;
 
-override SHARES: u32 = 2u;        // experts that a row of x goes to
+override SHARES: u32 = 2u;        // experts that a row of x goes to, no more than a subgroup has lanes
 override EXPERTS: u32 = 8u;
 override EXPERT_ROWS: u32 = 64u;  // rows from an expert to the next
 override ROUTE_SCALE: f32 = 1.0;
@@ -17,6 +17,7 @@ const MOST: u32 = 16u;            // logits of a lane, at most
 @group(0) @binding(4) var<storage, read> logits: array<f32>;       // [EXPERTS]
 @group(0) @binding(5) var<storage, read_write> route: array<f32>;  // [SHARES] experts, then their weights
 
+var<workgroup> chosen: u32;
 var<private> expert: u32;
 var<private> lane_keys: array<u32, MOST>;
 
@@ -44,40 +45,45 @@ fn take_best(at: Invocation) -> vec2<u32> {
     return vec2<u32>(place, most);
 }
 
-fn begin_row(r: u32, group: u32, at: Invocation) {
+// What one subgroup does, and all others wait for: each by itself they would take each other's time.
+fn choose(own: u32, keeps: bool, at: Invocation) {
     for (var i = 0u; i < MOST; i++) {
         let e = i * lanes_of(at) + lane_of(at);
         if (i * lanes_of(at) < EXPERTS) {
             lane_keys[i] = select(0u, order_key(logits[min(e, EXPERTS - 1u)]), e < EXPERTS);
         }
     }
-    let keeps = r == 0u && group == 0u;
-    let own = r % SHARES;
+    // The k-th lane keeps the k-th expert.
     var largest = 0.0;
-    var sum = 0.0;
+    var kept = vec2<u32>();
     for (var k = 0u; k < SHARES; k++) {
         if (k > own && !keeps) {
             break;
         }
         let best = take_best(at);
-        if (k == own) {
-            expert = best.x;
+        if (k == own && lane_of(at) == 0u) {
+            chosen = best.x;
         }
-        if (keeps) {
-            let logit = order_value(best.y);
-            largest = select(largest, logit, k == 0u);
-            sum += exp(logit - largest);
-            if (at.local == 0u) {
-                route[k] = f32(best.x);
-                route[SHARES + k] = logit;
-            }
+        largest = select(largest, order_value(best.y), k == 0u);
+        kept = select(kept, best, vec2<bool>(k == lane_of(at)));
+    }
+    if (keeps) {
+        let counts = lane_of(at) < SHARES;
+        let share = select(0.0, exp(order_value(kept.y) - largest), counts);
+        let sum = subgroupAdd(share);
+        if (counts) {
+            route[lane_of(at)] = f32(kept.x);
+            route[SHARES + lane_of(at)] = ROUTE_SCALE * share / sum;
         }
     }
-    if (keeps && at.local == 0u) {
-        for (var k = 0u; k < SHARES; k++) {
-            route[SHARES + k] = ROUTE_SCALE * exp(route[SHARES + k] - largest) / sum;
-        }
+}
+
+fn begin_row(r: u32, group: u32, at: Invocation) {
+    if (subgroup_of(at) == 0u) {
+        choose(r % SHARES, r == 0u && group == 0u, at);
     }
+    workgroupBarrier();
+    expert = min(chosen, EXPERTS - 1u);
 }
 
 fn rows_of(p: u32) -> vec2<u32> {

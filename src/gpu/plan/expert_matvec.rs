@@ -74,7 +74,7 @@ pub fn routed(s: &Planner<'_>, e: &Experts) -> Option<(Node, Route)> {
         && op.normalise == Some(0.0)
         && inputs(s.graph, route).len() == 1
         && op.groups == 1;
-    let nodes = e.nodes();
+    let (nodes, sizes) = (e.nodes(), e.sizes(s.graph));
     // Whether activations are integers is whether weights are: there are no more kernels than that.
     let integer = e.weight(s.graph, e.linears[0]).format.integer;
     let copies = [x_copy(s, e, false), gate_copy(s, e, false)];
@@ -82,7 +82,8 @@ pub fn routed(s: &Planner<'_>, e: &Experts) -> Option<(Node, Route)> {
     let fits = s.class == RowClass::One
         && s.caps.subgroups
         && s.caps.subgroup_size_fixed
-        && e.sizes(s.graph).experts <= (LANE_LOGITS * s.caps.subgroup_size) as usize
+        && sizes.experts <= (LANE_LOGITS * s.caps.subgroup_size) as usize
+        && sizes.used <= s.caps.subgroup_size as usize
         && !s.caps.software
         && s.caps.storage_buffers >= ROUTED_BUFFERS
         && plain

@@ -16,6 +16,10 @@ const LANE_BYTES: [usize; 2] = [64, 128];
 /// Bytes of a large matrix.
 const LARGE: usize = 40 << 20;
 
+/// Formats whose units take so long to decode that lanes without one cost more than loading x again for each row of a pair: each half of a subgroup has a row
+/// to itself where that saves turns. For Q4_K it was no faster (benches/README.md).
+const HALVED: &[&str] = &["MXFP4"];
+
 /// Rows of x that share a load of weights where there are few. Four were no faster in Q8_0, and slower by a fifth in Q4_K, whose
 /// units then no longer fit into registers (benches/README.md).
 pub const TILE: u32 = 2;
@@ -60,7 +64,10 @@ pub fn shape(
         && split == 1
         && double == 0
         && tile == 1
-        && 2 * units <= caps.subgroup_size) as u32;
+        && (2 * units <= caps.subgroup_size
+            || HALVED.contains(&format.name)
+                && units.div_ceil(caps.subgroup_size / 2) < 2 * units.div_ceil(caps.subgroup_size)))
+        as u32;
     dispatch.kernel = "matvec";
     dispatch.extent = Extent::RowTiles { rows: extent, tile, each: shares * groups, within: RowRange::ALL };
     dispatch.constants.extend([
@@ -139,5 +146,12 @@ mod tests {
     fn short_rows_share_a_team() {
         let halves = |cols| constant(&shaped(&caps(1024, 32, false), "Q8_0", [576, cols], 8), "HALVES");
         assert_eq!((halves(1024), halves(1088)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn rows_that_are_slow_to_decode_share_a_team_where_that_saves_turns() {
+        let halves = |format| constant(&shaped(&caps(1024, 32, false), format, [576, 2880], 8), "HALVES");
+        assert_eq!((halves("MXFP4"), halves("Q8_0")), (1.0, 0.0));
+        assert_eq!(constant(&shaped(&caps(1024, 32, false), "MXFP4", [576, 2048], 8), "HALVES"), 0.0);
     }
 }

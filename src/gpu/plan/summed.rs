@@ -1,10 +1,10 @@
-//! A norm and the residual that it is added to, made by the matvec that reads their sum first: of one row each of its workgroups makes the sum for
-//! itself, which takes less time than a dispatch that all of them wait for.
+//! A norm and the residual that it is added to, made by the matvec of queries, keys and values that reads their sum first: of one row each of its
+//! workgroups makes the sum for itself, which takes less time than a dispatch that all of them wait for.
 
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copy, CopyKind};
 use crate::gpu::plan::groups::{Matmul, Norm, Then, inputs, is_of_rows, only_user, op, residual, runs};
-use crate::gpu::plan::lower::{is_whole, kind, kind_of};
+use crate::gpu::plan::lower::{is_whole, kind};
 use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
 use crate::graph::{Graph, Node};
 use crate::ops::Op;
@@ -15,6 +15,10 @@ const BUFFERS: u32 = 14;
 /// Bytes of workgroup memory of 16 numbers, in integers and in f32, and of everything else in a matvec.
 const BLOCK_BYTES: [usize; 2] = [28, 68];
 const OTHER_BYTES: usize = 10 << 10;
+
+/// Rows of queries, keys and values at most: with more workgroups, as gate and up have, each of which makes the sum, that takes longer than a dispatch
+/// (benches/README.md).
+const ROWS: usize = 4096;
 
 /// Numbers of a block.
 const BLOCK: usize = 16;
@@ -52,29 +56,15 @@ pub fn joined<'a>(s: &Planner<'_>, m: &'a Matmul) -> Option<&'a Norm> {
         cols.div_ceil(BLOCK) * BLOCK_BYTES[(kind(s, m, run) != CopyKind::I8) as usize] + OTHER_BYTES
     };
     let fits = s.class == RowClass::One
-        && m.select.is_none()
+        && matches!(m.then, Then::Heads(_))
         && s.caps.subgroups
         && !s.caps.software
         && s.caps.storage_buffers >= BUFFERS
         && cols.is_multiple_of(BLOCK)
         && is_whole(s, m)
         && runs(s.graph, m).iter().all(|run| integer(run) && bytes(run) <= s.caps.workgroup_bytes as usize)
-        && follows(s, m);
+        && m.linears.iter().map(|&l| s.graph.shape(l).cols).sum::<usize>() <= ROWS;
     fits.then_some(sum)
-}
-
-/// Whether there is a kernel for what becomes of the products: gates that are multiplied next as the sum is, and queries, keys and values.
-fn follows(s: &Planner<'_>, m: &Matmul) -> bool {
-    let next = |node: Node| {
-        let reader = only_user(s.graph, node)?;
-        let Some(Op::Linear(_)) = op(s.graph, reader) else { return None };
-        Some(kind_of(s, weight(s.graph, inputs(s.graph, reader)[1]), false))
-    };
-    match m.then {
-        Then::Heads(_) => true,
-        Then::Glu(gate) => next(gate) == Some(kind(s, m, &[0])),
-        _ => false,
-    }
 }
 
 /// The copy of what is added, which the matvec reads.
