@@ -130,7 +130,7 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("matvec", "fours[k] + scale * added[k]", "fours[k] + 1.01 * scale * added[k]", "gemma3"),
     ("matvec", "squares += block_squares[b];", "squares += 1.01 * block_squares[b];", "gemma3"),
     ("matvec", "summed[4u * b + k] = sum;", "summed[4u * b + k] = 1.01 * sum;", "olmo2"),
-    ("matvec", "lane_keys[i] = 0u;", "lane_keys[i] /= 2u;", "qwen3moe"),
+    ("matvec", "lane_keys[i] = 0u;", "lane_keys[i] += 0u;", "qwen3moe"),
     ("matvec", "ROUTE_SCALE * share / sum", "ROUTE_SCALE * share", "mixtral"),
     ("attend_decode", "return sinks[h];", "return 1.01 * sinks[h];", "gpt-oss"),
 ];
