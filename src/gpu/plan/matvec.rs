@@ -85,7 +85,8 @@ const LINE: u32 = 16;
 /// Invocations of a workgroup that takes its pairs two at a time.
 const SMALL: u32 = 128;
 
-/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for a `tile` of rows of x at once. There are `shares` rows of y, and as many times the weights, to a row of x.
+/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for a `tile` of rows of x at once. There are
+/// `shares` rows of y, and as many times the weights, to a row of x.
 #[allow(clippy::too_many_arguments)]
 pub fn shape(
     caps: &Caps,
