@@ -1,7 +1,8 @@
 // y[r, n] = Σ over c of x[r, c] · w[n, c], for few rows of x: those of a tile share each load of weights.
 //
-// A subgroup (a subgroup) takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT subgroups to a task. The
-// rows of a pair are PAIR_STEP apart: neighbours, or gate and up.
+// A team takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT teams to a task. A team is a subgroup, or of
+// several rows of x a part of one: lanes of other teams then read the same x, which comes to all of them at once. The rows of a pair are PAIR_STEP
+// apart: neighbours, or gate and up.
 // What x is, and what becomes of the sums, is imported: package::input and package::output. The latter brings which rows of w there are for a row
 // of x, and whether a row is one stretch: package::rows.
 
@@ -25,7 +26,8 @@ override GROUPS: u32 = 1u;        // workgroups for a tile of x
 override PAIRS: u32 = 8u;         // pairs of a workgroup
 override DOUBLE: u32 = 0u;        // 1: two pairs to a task, so that x is loaded half as often
 override HALVES: u32 = 0u;        // 1: each half of a subgroup takes one row of its pair; rows have no more units than that
-override SPLIT: u32 = 1u;         // subgroups of a task
+override TEAMS: u32 = 1u;         // teams of a subgroup, where it has TILE · TEAMS lanes at least
+override SPLIT: u32 = 1u;         // teams of a task
 override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
 override WORKGROUP: u32 = 256u;
 override NORM: u32 = 0u;          // 1: x is the copy of a normalised value, whose squares follow it
@@ -81,22 +83,63 @@ fn products(x_row: u32, near: vec2<u32>, far: vec2<u32>, unit: u32, upper: bool)
 var<private> tile_sums: array<vec4<f32>, 8>;
 var<private> x_rows: array<u32, 8>;
 
-// The same for all rows of a tile, where a row of w is one stretch.
+// The same for row k of a tile, where a row of w is one stretch.
+fn add_row(k: u32, a: Unit, b: Unit, c: Unit, d: Unit, unit: u32) {
+    if (k < TILE) {
+        let x = load_x(x_rows[k], unit);
+        if (DOUBLE == 1u) {
+            tile_sums[k] += vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
+        } else {
+            tile_sums[k] += vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
+        }
+    }
+}
+
+// For all of them, written out: no place in a register is found at run time.
+fn add_rows(a: Unit, b: Unit, c: Unit, d: Unit, unit: u32) {
+    add_row(0u, a, b, c, d, unit);
+    add_row(1u, a, b, c, d, unit);
+    add_row(2u, a, b, c, d, unit);
+    add_row(3u, a, b, c, d, unit);
+    add_row(4u, a, b, c, d, unit);
+    add_row(5u, a, b, c, d, unit);
+    add_row(6u, a, b, c, d, unit);
+    add_row(7u, a, b, c, d, unit);
+}
+
 fn add_products(near: vec2<u32>, far: vec2<u32>, unit: u32) {
     let a = load_unit(near.x, unit);
     let b = load_unit(near.y, unit);
     if (DOUBLE == 1u) {
-        let c = load_unit(far.x, unit);
-        let d = load_unit(far.y, unit);
-        for (var k = 0u; k < TILE; k++) {
-            let x = load_x(x_rows[k], unit);
-            tile_sums[k] += vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
-        }
-        return;
+        add_rows(a, b, load_unit(far.x, unit), load_unit(far.y, unit), unit);
+    } else {
+        add_rows(a, b, a, b, unit);
     }
-    for (var k = 0u; k < TILE; k++) {
-        let x = load_x(x_rows[k], unit);
-        tile_sums[k] += vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
+}
+
+// Gives the lane `step` further the sums of one row and takes over those of another.
+fn exchange(k: u32, other: u32, step: u32, lane: u32, at: Invocation) {
+    let upper = (lane & step) != 0u;
+    let given = select(tile_sums[k + other], tile_sums[k], upper);
+    let kept = select(tile_sums[k], tile_sums[k + other], upper);
+    tile_sums[k] = kept + from_lane(given, step, at);
+}
+
+// Adds up the sums of a team's lanes: each stage halves the rows of x that a lane has sums of. At the end lane n has those of row n / (lanes / TILE).
+fn sum_team(lane: u32, lanes: u32, at: Invocation) {
+    if (TILE > 4u) {
+        exchange(0u, 4u, lanes / 2u, lane, at);
+        exchange(1u, 4u, lanes / 2u, lane, at);
+        exchange(2u, 4u, lanes / 2u, lane, at);
+        exchange(3u, 4u, lanes / 2u, lane, at);
+    }
+    if (TILE > 2u) {
+        exchange(0u, 2u, 2u * lanes / TILE, lane, at);
+        exchange(1u, 2u, 2u * lanes / TILE, lane, at);
+    }
+    exchange(0u, 1u, lanes / TILE, lane, at);
+    for (var step = lanes / TILE / 2u; step > 0u; step /= 2u) {
+        tile_sums[0] += from_lane(tile_sums[0], step, at);
     }
 }
 
@@ -130,11 +173,13 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let first_pair = group % GROUPS * PAIRS;
     begin_row(first_row, group % GROUPS, at);
     let units = row_units() * STRETCHES;
-    let lanes = lanes_of(at) / (1u + HALVES);
+    let lanes = lanes_of(at) / (TEAMS * (1u + HALVES));
     let lane = lane_of(at) % lanes;
     let upper = lane_of(at) >= lanes;
     let stride = lanes * SPLIT;
-    let turns = (TASKS + subgroups_of(at) - 1u) / subgroups_of(at);
+    let teams = subgroups_of(at) * TEAMS;
+    let team = subgroup_of(at) * TEAMS + lane_of(at) / lanes % TEAMS;
+    let turns = (TASKS + teams - 1u) / teams;
     let x_row = x_row_of(first_row);
     for (var k = 0u; k < TILE; k++) {
         x_rows[k] = x_row_of(first_row + k);
@@ -145,10 +190,11 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let n = select(OUTSIDE, at.local % LINE, at.local < LINE * TILE && row < rows);
     begin(row, first_pair, n);
     prepare_x(group % GROUPS, at);
-    let squares = input_squares(x_row, at);
+    let squares = input_squares(x_row_of(first_row + min(subgroup_of(at), TILE - 1u)), at);
     for (var turn = 0u; turn < turns; turn++) {
-        // Subgroups without a task repeat the last one, so that all meet in the sum.
-        let task = min(turn * subgroups_of(at) + subgroup_of(at), TASKS - 1u);
+        // Teams without a task repeat the last one, so that all meet in the sum. Those of one subgroup have the same columns of other rows.
+        let nth = min(turn * teams + team, TASKS - 1u);
+        let task = select(nth, nth % (TASKS / SPLIT) * SPLIT + nth / (TASKS / SPLIT), TEAMS > 1u);
         let pair = first_pair + task / SPLIT * (1u + DOUBLE);
         var near = rows_of(pair);
         if (HALVES == 1u && upper) {
@@ -176,32 +222,43 @@ fn run(group_id: vec3<u32>, at: Invocation) {
             }
         } else {
             tile_sums = array<vec4<f32>, 8>();
-            for (var i = 0u; i < units / stride; i++) {
+            // So many turns as many teams have are not unrolled, for not all instructions would be at hand: the compiler does not know their number.
+            let whole = select(units / stride, min(units / stride, rows << 16u), TEAMS > 1u);
+            for (var i = 0u; i < whole; i++) {
                 add_products(near, far, i * stride + start);
             }
             if (units % stride != 0u && units / stride * stride + start < units) {
                 add_products(near, far, units / stride * stride + start);
             }
-            for (var k = 0u; k < TILE; k++) {
-                var sum = tile_sums[k];
-                if (DOUBLE == 1u) {
-                    sum = subgroup_sum4(sum, at);
-                } else {
-                    sum = vec4<f32>(subgroup_sum2(sum.xy, at), 0.0, 0.0);
+            if (TEAMS > 1u) {
+                sum_team(lane, lanes, at);
+                if (lane % (lanes / TILE) == 0u) {
+                    sums[task * TILE + lane / (lanes / TILE)] = tile_sums[0];
                 }
-                if (lane_of(at) == 0u) {
-                    sums[task * TILE + k] = sum;
+            } else {
+                for (var k = 0u; k < TILE; k++) {
+                    var sum = tile_sums[k];
+                    if (DOUBLE == 1u) {
+                        sum = subgroup_sum4(sum, at);
+                    } else {
+                        sum = vec4<f32>(subgroup_sum2(sum.xy, at), 0.0, 0.0);
+                    }
+                    if (lane_of(at) == 0u) {
+                        sums[task * TILE + k] = sum;
+                    }
                 }
             }
         }
         if (NORM == 1u && turn == 0u) {
-            for (var k = 0u; k < TILE; k++) {
+            // Each subgroup finds the scales of some rows.
+            for (var first = 0u; first < TILE; first += subgroups_of(at)) {
+                let k = first + subgroup_of(at);
                 var own = squares;
-                if (k > 0u) {
-                    own = input_squares(x_rows[k], at);
+                if (first > 0u) {
+                    own = input_squares(x_row_of(first_row + min(k, TILE - 1u)), at);
                 }
                 let all = subgroup_sum(own, at);
-                if (at.local == 0u) {
+                if (k < TILE && lane_of(at) == 0u) {
                     row_scales[k] = 1.0 / sqrt(all / f32(COLS) + EPS);
                 }
             }

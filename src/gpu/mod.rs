@@ -125,9 +125,8 @@ impl Gpu {
                 launches[class as usize].retain(|l| l.dispatch.extent.least() <= room.rows(class));
             }
         }
-        if room.rows(RowClass::Few) < 2 {
-            launches[RowClass::Few as usize].clear();
-        }
+        let few = room.rows(RowClass::Few);
+        launches[RowClass::Few as usize].retain(|l| few > 1 && l.dispatch.extent.least() <= few);
         let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
         keys.extend(Sampler::keys(&device, &model)?);
         let pipelines = Pipelines::make(&device, &keys).await?;

@@ -7,7 +7,7 @@
 
 import package::lib::bytes::floats_u8;
 import package::lib::quants::Quants;
-import package::lib::quants::dot16_i8;
+import package::lib::quants::dot16_i8_added;
 import package::lib::row::row_units;
 
 @group(1) @binding(0) var<storage, read> weight_quants: array<vec4<u32>>;
@@ -42,8 +42,8 @@ fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let low = vec2<f32>(dot16_i8(u.first & vec4(LOW_BITS), x.q0), dot16_i8(u.second & vec4(LOW_BITS), x.q2));
-    let high = vec2<f32>(dot16_i8(u.first & ~vec4(LOW_BITS), x.q1), dot16_i8(u.second & ~vec4(LOW_BITS), x.q3));
+    let low = vec2<f32>(dot16_i8_added(u.first & vec4(LOW_BITS), x.q0), dot16_i8_added(u.second & vec4(LOW_BITS), x.q2));
+    let high = vec2<f32>(dot16_i8_added(u.first & ~vec4(LOW_BITS), x.q1), dot16_i8_added(u.second & ~vec4(LOW_BITS), x.q3));
     let products = x.scale.xz * low + (x.scale.yw / 16.0 * high + 8.0 * x.sum.yw);
     return dot(u.scale, products) - dot(u.minimum, x.sum.xz + x.sum.yw);
 }

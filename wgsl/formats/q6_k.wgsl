@@ -11,7 +11,7 @@
 import package::lib::bytes::floats_i8;
 import package::lib::bytes::floats_u8;
 import package::lib::quants::Quants;
-import package::lib::quants::dot16_i8;
+import package::lib::quants::dot16_i8_added;
 import package::lib::row::row_units;
 
 @group(1) @binding(0) var<storage, read> weight_nibbles: array<vec4<u32>>;
@@ -54,8 +54,8 @@ fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let even = vec2<f32>(dot16_i8(even_group(u.first, u.pairs.x), x.q0), dot16_i8(even_group(u.second, u.pairs.z), x.q2));
-    let odd = vec2<f32>(dot16_i8(odd_group(u.first, u.pairs.y), x.q1), dot16_i8(odd_group(u.second, u.pairs.w), x.q3));
+    let even = vec2<f32>(dot16_i8_added(even_group(u.first, u.pairs.x), x.q0), dot16_i8_added(even_group(u.second, u.pairs.z), x.q2));
+    let odd = vec2<f32>(dot16_i8_added(odd_group(u.first, u.pairs.y), x.q1), dot16_i8_added(odd_group(u.second, u.pairs.w), x.q3));
     return dot(u.scale.xz, x.scale.xz * even - 32.0 * x.sum.xz) + dot(u.scale.yw, x.scale.yw / 4.0 * odd);
 }
 

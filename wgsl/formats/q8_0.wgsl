@@ -4,7 +4,7 @@
 
 import package::lib::bytes::floats_i8;
 import package::lib::quants::Quants;
-import package::lib::quants::dot16_i8;
+import package::lib::quants::dot16_i8_added;
 import package::lib::row::row_units;
 
 @group(1) @binding(0) var<storage, read> weight_quants: array<vec4<u32>>;
@@ -38,7 +38,7 @@ fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
 
 // Σ w[i] · x[i] over the unit.
 fn unit_dot_i8(u: Unit, x: Quants) -> f32 {
-    let first = x.scale.x * dot16_i8(u.q0, x.q0) + x.scale.y * dot16_i8(u.q1, x.q1);
-    let second = x.scale.z * dot16_i8(u.q2, x.q2) + x.scale.w * dot16_i8(u.q3, x.q3);
+    let first = x.scale.x * dot16_i8_added(u.q0, x.q0) + x.scale.y * dot16_i8_added(u.q1, x.q1);
+    let second = x.scale.z * dot16_i8_added(u.q2, x.q2) + x.scale.w * dot16_i8_added(u.q3, x.q3);
     return u.d.x * first + u.d.y * second;
 }

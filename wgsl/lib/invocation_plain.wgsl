@@ -61,3 +61,12 @@ fn subgroup_max4(value: vec4<f32>, at: Invocation) -> vec4<f32> {
 fn subgroup_max(value: f32, at: Invocation) -> f32 {
     return subgroup_max4(vec4<f32>(value), at).x;
 }
+
+// The value of the lane whose number differs by `step`, a power of two. All invocations of the workgroup call it together.
+fn from_lane(value: vec4<f32>, step: u32, at: Invocation) -> vec4<f32> {
+    subgroup_sums[at.local] = value;
+    workgroupBarrier();
+    let other = subgroup_sums[at.local ^ step];
+    workgroupBarrier();
+    return other;
+}

@@ -52,3 +52,8 @@ fn subgroup_max(value: f32, at: Invocation) -> f32 {
 fn subgroup_max4(value: vec4<f32>, at: Invocation) -> vec4<f32> {
     return subgroupMax(value);
 }
+
+// The value of the lane whose number differs by `step`, a power of two. All invocations of the workgroup call it together.
+fn from_lane(value: vec4<f32>, step: u32, at: Invocation) -> vec4<f32> {
+    return subgroupShuffleXor(value, step);
+}

@@ -9,7 +9,8 @@ use crate::gpu::plan::experts::{Experts, Sizes};
 use crate::gpu::plan::groups::{bias, eps, inputs, op};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
 use crate::gpu::plan::lower::{biases_of, kind_of, place, writes_copy};
-use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, matvec};
+use crate::gpu::plan::matvec;
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead};
 use crate::graph::{Node, Rows};
 use crate::ops::{Op, Route, Scoring};
 
@@ -201,13 +202,14 @@ fn product(
     let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
     let cols = stretches * matrix.format.padded_cols(matrix.cols);
-    matvec::shape(s.caps, matrix.format, cols, rows, [pairs, 1, shares], integer, &mut dispatch, Rows::Step);
+    let shares = [pairs, shares];
+    matvec::shape(s.caps, matrix.format, cols, rows, shares, matvec::SINGLE, &mut dispatch, Rows::Step);
     let input = if integer { CopyKind::I8 } else { CopyKind::F32 };
     Launch {
         nodes: Vec::new(),
         dispatch,
         operands: vec![(0, Operand::Step), (1, x)],
-        weight: Some(WeightRead { matrix: at, part: 0, rows: rows * shares as usize * stretches }),
+        weight: Some(WeightRead { matrix: at, part: 0, rows: rows * shares[1] as usize * stretches }),
         slots: Slots { input: Some(input.stem()), ..s.slots(Some(matrix.format.wgsl)) },
         arithmetic: if integer { Arithmetic::Int8 } else { Arithmetic::F32 },
     }

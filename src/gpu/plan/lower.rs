@@ -10,6 +10,7 @@ use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, eps, inputs, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
+use crate::gpu::plan::matvec::Tile;
 use crate::gpu::plan::projections::{attention_launches, projections};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
 use crate::gpu::plan::{attention, attention_matrix, expert_matmul, expert_matvec};
@@ -23,7 +24,7 @@ const GLU_PAIRS: u32 = 16;
 /// And of what a router has, so few rows that many subgroups share each.
 const ROUTER_PAIRS: u32 = 2;
 /// Rows of a long prompt that share a router's rows.
-const ROUTER_TILE: u32 = 8;
+const ROUTER_TILE: Tile = Tile::of(8);
 /// Invocations of a workgroup that makes copies.
 const WORKGROUP: u32 = 64;
 
@@ -141,7 +142,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
         Group::Matmul(m) => match &m.then {
             Then::Heads(heads) => projections(s, m, heads),
             _ if tiled(s, m) => in_tiles(s, m),
-            _ => vec![matvec(s, copies, m)],
+            _ => matvecs(s, copies, m),
         },
         Group::Experts(experts) if s.class == RowClass::Many => expert_matmul::launches(s, experts),
         Group::Experts(experts) => expert_matvec::launches(s, copies, experts),
@@ -289,8 +290,20 @@ pub fn place(s: &Planner<'_>, linears: &[Node]) -> Option<(usize, usize)> {
     (s.layout.matrices[matrix].parts() == 1).then_some((matrix, first))
 }
 
+/// The tiles of the matvecs over the weights of a run, of which a step takes one.
+pub fn tiles(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> &'static [Tile] {
+    let weights = run.iter().map(|&i| weight(s.graph, inputs(s.graph, m.linears[i])[1]));
+    let rows = weights.map(|w| w.rows).sum();
+    let first = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
+    match s.class {
+        RowClass::One => &[matvec::SINGLE],
+        RowClass::Many if beside_experts(s.graph, m) => &[ROUTER_TILE],
+        _ => matvec::tiles(s.caps, first.format, [first.cols, rows], kind(s, m, run) == CopyKind::I8),
+    }
+}
+
 /// A matvec over the weights of a run, without what becomes of its sums; its nodes are those in front of them.
-pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch {
+pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32, tile: Tile) -> Launch {
     let g = s.graph;
     let Some((first, read)) = bundle(s, m, run) else {
         panic!("the weights of a group that fits lie together")
@@ -335,21 +348,7 @@ pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32) -> Launch
     constants.extend(stride.map(|stride| (name, stride as f64)));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = match s.class {
-        RowClass::One => 1,
-        RowClass::Many if beside_experts(g, m) => ROUTER_TILE,
-        _ => matvec::TILE,
-    };
-    matvec::shape(
-        s.caps,
-        matrix.format,
-        matrix.cols,
-        read.rows,
-        [pairs, tile, 1],
-        kind == CopyKind::I8,
-        &mut dispatch,
-        rows,
-    );
+    matvec::shape(s.caps, matrix.format, matrix.cols, read.rows, [pairs, 1], tile, &mut dispatch, rows);
     let slots = Slots { input: Some(input), ..s.slots(Some(matrix.format.wgsl)) };
     let mut launch = Launch {
         nodes: Vec::new(),
@@ -380,16 +379,20 @@ pub fn biases_of(g: &Graph, linears: &[Node]) -> (Operand, f64) {
     }
 }
 
-/// The launch of a group of one run.
-fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Launch {
-    let g = s.graph;
+/// The launches of a group of one run: one for each tile, of which a step runs one.
+fn matvecs(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Vec<Launch> {
     let run: Vec<usize> = (0..m.linears.len()).collect();
+    tiles(s, m, &run).iter().map(|&tile| matvec(s, copies, m, &run, tile)).collect()
+}
+
+fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Tile) -> Launch {
+    let g = s.graph;
     let pairs = match m.then {
         Then::Glu(_) => GLU_PAIRS,
         _ if beside_experts(g, m) => ROUTER_PAIRS,
         _ => PAIRS,
     };
-    let mut launch = product(s, m, &run, pairs);
+    let mut launch = product(s, m, run, pairs, tile);
     launch.nodes.extend(m.nodes());
     let (bias, has_bias) = biases(g, m);
     let Some(value) = m.value() else { panic!("a group of one run has one value") };

@@ -13,7 +13,7 @@ use crate::graph::Rows;
 pub const SHORT: u32 = 256;
 
 /// Rows that matvecs by integer dot products multiply faster, by the bytes of a matrix: the smaller they are, the more an operation more costs.
-const BY_INTEGERS: [(usize, usize); 4] = [(24 << 20, 10), (16 << 20, 14), (3 << 20, 18), (0, 64)];
+const BY_INTEGERS: [(usize, usize); 4] = [(24 << 20, 12), (16 << 20, 20), (3 << 20, 22), (0, 64)];
 /// The same of matvecs in f32, for formats of floats.
 const BY_FLOATS: usize = 4;
 

@@ -1,4 +1,4 @@
-//! How a matvec is spread over workgroups: pairs of rows, and subgroups to a pair.
+//! How a matvec is spread over workgroups: pairs of rows, teams to a pair, and rows of x to a load of weights.
 //!
 //! The numbers are what an H100 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
 
@@ -20,9 +20,68 @@ const LARGE: usize = 40 << 20;
 /// to itself where that saves turns. For Q4_K it was no faster (benches/README.md).
 const HALVED: &[&str] = &["MXFP4"];
 
-/// Rows of x that share a load of weights where there are few. Four were no faster in Q8_0, and slower by a fifth in Q4_K, whose
-/// units then no longer fit into registers (benches/README.md).
-pub const TILE: u32 = 2;
+/// Rows of x that share a load of weights, in steps of some numbers of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// How many rows.
+    pub rows: u32,
+    /// Whether a team takes two pairs at a time, so that x is loaded half as often.
+    double: bool,
+    /// Tiles that such a step has, about: with more of them a tile needs fewer invocations.
+    tiles: u32,
+    /// Teams of a subgroup: parts of it, whose turns are not unrolled, or all of it.
+    teams: u32,
+    /// Of which steps.
+    within: RowRange,
+}
+
+impl Tile {
+    /// A tile for any number of rows.
+    pub const fn of(rows: u32) -> Tile {
+        Tile { rows, double: false, tiles: 1, teams: 1, within: RowRange::ALL }
+    }
+
+    const fn new(rows: u32, double: bool, tiles: u32, [from, to]: [u32; 2]) -> Tile {
+        Tile { rows, double, tiles, teams: 2, within: RowRange { from, to } }
+    }
+
+    /// Two rows for whole subgroups.
+    const fn whole([from, to]: [u32; 2]) -> Tile {
+        Tile { rows: 2, double: true, tiles: 1, teams: 1, within: RowRange { from, to } }
+    }
+}
+
+/// Of one row.
+pub const SINGLE: Tile = Tile::of(1);
+/// Of few, where weights are multiplied in f32.
+pub const PAIR: Tile = Tile::of(2);
+
+/// Where they are multiplied as integers: by formats of a byte a weight, of fewer bits, and of blocks with several scales, beside whose units four rows of x
+/// do not fit into registers.
+const BYTES: [Tile; 3] =
+    [Tile::new(2, false, 1, [0, 2]), Tile::new(2, false, 2, [3, 4]), Tile::new(4, true, 2, [5, u32::MAX])];
+const BITS: [Tile; 3] =
+    [Tile::new(2, false, 1, [0, 2]), Tile::new(2, false, 2, [3, 6]), Tile::new(4, true, 2, [7, u32::MAX])];
+const BLOCKS: [Tile; 2] = [Tile::new(2, false, 1, [0, 2]), Tile::new(2, true, 4, [3, u32::MAX])];
+/// Of large matrices of the first two: the fewer the rows, the more weights have to be on their way.
+const LARGE_BYTES: [Tile; 2] = [Tile::whole([0, 4]), Tile::new(4, true, 2, [5, u32::MAX])];
+const LARGE_BITS: [Tile; 2] = [Tile::whole([0, 6]), Tile::new(4, true, 2, [7, u32::MAX])];
+/// On a software adapter.
+const SOFTWARE: [Tile; 1] = [Tile::whole([0, u32::MAX])];
+
+/// The tiles of any number of few rows for `rows` rows of `cols` weights, of which a step takes one.
+pub fn tiles(caps: &Caps, format: &Format, [cols, rows]: [usize; 2], integer: bool) -> &'static [Tile] {
+    let large = rows * format.row_bytes(cols) > LARGE;
+    match (integer, caps.software) {
+        (false, _) => &[PAIR],
+        (true, true) => &SOFTWARE,
+        _ if format.weights > 32 => &BLOCKS,
+        _ if format.bytes > format.weights && large => &LARGE_BYTES,
+        _ if format.bytes > format.weights => &BYTES,
+        _ if large => &LARGE_BITS,
+        _ => &BITS,
+    }
+}
 
 /// Invocations that finish a row (`wgsl/matvec.wgsl`).
 const LINE: u32 = 16;
@@ -30,16 +89,16 @@ const LINE: u32 = 16;
 /// Invocations of a workgroup that takes its pairs two at a time.
 const SMALL: u32 = 128;
 
-/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for `tile` rows of x at once, which are
-/// multiplied as integers or in f32. There are `shares` rows of y, and as many times the weights, to a row of x.
+/// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for a `tile` of rows of x at once. There are
+/// `shares` rows of y, and as many times the weights, to a row of x.
 #[allow(clippy::too_many_arguments)]
 pub fn shape(
     caps: &Caps,
     format: &Format,
     cols: usize,
     rows: usize,
-    [pairs, tile, shares]: [u32; 3],
-    integer: bool,
+    [pairs, shares]: [u32; 2],
+    tile: Tile,
     dispatch: &mut Dispatch,
     extent: Rows,
 ) {
@@ -47,38 +106,42 @@ pub fn shape(
     let row_bytes: usize = format.planes.iter().map(|p| format.plane_row_bytes(p, cols)).sum();
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
-    // Of large matrices, and of all that several rows multiply as integers, two pairs at a time: x is then loaded half as often.
-    let double = (format.integer
-        && if tile > 1 { integer } else { shares as usize * rows * row_bytes > LARGE })
-        as u32;
+    // Of large matrices two pairs at a time: x is then loaded half as often.
+    let large = tile.rows == 1 && shares as usize * rows * row_bytes > LARGE;
+    let double = (format.integer && (large || tile.double)) as u32;
     let tasks = pairs / (1 + double);
-    let wanted = if caps.software { 1 } else { INVOCATIONS / (shares * groups * tasks * caps.subgroup_size) };
-    let wanted =
-        wanted.max((row_bytes / (LANE_BYTES[format.integer as usize] * caps.subgroup_size as usize)) as u32);
-    // A row has a unit at least for each lane of its subgroups, and a workgroup has room for all subgroups.
-    let room = (units / caps.subgroup_size).min(most / (tasks * caps.subgroup_size));
+    let parted = caps.subgroup_size_fixed && caps.subgroup_size >= tile.teams * tile.rows;
+    let teams = if parted { tile.teams } else { 1 };
+    let lanes = caps.subgroup_size / teams;
+    let lane_bytes = tile.tiles as usize * LANE_BYTES[format.integer as usize];
+    let wanted = if caps.software { 1 } else { INVOCATIONS / (tile.tiles * shares * groups * tasks * lanes) };
+    let wanted = wanted.max((row_bytes / (lane_bytes * lanes as usize)) as u32);
+    // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
+    let room = (units / lanes).min(most / (tasks * lanes));
     let split = 1 << wanted.min(room).max(1).ilog2();
     // Two pairs at a time leave a workgroup long at work: small ones are all resident at once, and none runs behind the others.
     let width = if double == 1 && split == 1 { SMALL } else { most };
     let halves = (caps.subgroup_size_fixed
         && split == 1
         && double == 0
-        && tile == 1
+        && tile.rows == 1
         && (2 * units <= caps.subgroup_size
             || HALVED.contains(&format.name)
                 && units.div_ceil(caps.subgroup_size / 2) < 2 * units.div_ceil(caps.subgroup_size)))
         as u32;
     dispatch.kernel = "matvec";
-    dispatch.extent = Extent::RowTiles { rows: extent, tile, each: shares * groups, within: RowRange::ALL };
+    dispatch.extent =
+        Extent::RowTiles { rows: extent, tile: tile.rows, each: shares * groups, within: tile.within };
     dispatch.constants.extend([
-        ("TILE", tile as f64),
+        ("TILE", tile.rows as f64),
         ("GROUPS", groups as f64),
         ("PAIRS", pairs as f64),
+        ("TEAMS", teams as f64),
         ("SPLIT", split as f64),
         ("DOUBLE", double as f64),
         ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
-        ("WORKGROUP", (tasks * split * caps.subgroup_size).min(width).max(32).max(LINE * tile) as f64),
+        ("WORKGROUP", (tasks * split * lanes).min(width).max(32).max(LINE * tile.rows) as f64),
     ]);
     dispatch.constants.extend(caps.subgroup_constant());
 }
@@ -107,7 +170,7 @@ mod tests {
         let format = FORMATS.iter().find(|f| f.name == format).unwrap();
         let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
         let mut dispatch = Dispatch { kernel: "", constants: Vec::new(), extent };
-        shape(caps, format, cols, rows, [pairs, 1, 1], true, &mut dispatch, Rows::Step);
+        shape(caps, format, cols, rows, [pairs, 1], SINGLE, &mut dispatch, Rows::Step);
         dispatch
     }
 
@@ -136,6 +199,46 @@ mod tests {
                             number("WORKGROUP") <= tasks * caps.subgroup_size || number("WORKGROUP") == 32,
                             "{what}"
                         );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_tile_is_for_every_number_of_few_rows() {
+        for format in FORMATS {
+            for (integer, software) in [(true, false), (false, false), (true, true)] {
+                let tiles = tiles(&caps(1024, 32, software), format, [4096, 4096], integer);
+                for rows in 1..=64 {
+                    let count =
+                        tiles.iter().filter(|t| (t.within.from..=t.within.to).contains(&rows)).count();
+                    assert_eq!(count, 1, "{rows} rows of {}", format.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn teams_have_a_lane_for_each_row_and_a_unit_for_each_lane() {
+        for caps in [caps(1024, 32, false), caps(256, 4, false), caps(1024, 64, false), caps(1024, 8, true)] {
+            for name in ["Q8_0", "Q4_K"] {
+                let format = FORMATS.iter().find(|f| f.name == name).unwrap();
+                let sizes = [[2048, 2048], [4096, 28672], [576, 576], [14336, 4096], [4096, 128256]];
+                for [cols, rows] in sizes {
+                    for tile in tiles(&caps, format, [cols, rows], true) {
+                        let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
+                        let mut d = Dispatch { kernel: "", constants: Vec::new(), extent };
+                        shape(&caps, format, cols, rows, [8, 1], *tile, &mut d, Rows::Step);
+                        let number = |name| constant(&d, name) as u32;
+                        let lanes = caps.subgroup_size / number("TEAMS");
+                        let what =
+                            format!("{name} {rows} × {cols} in subgroups of {}: {d:?}", caps.subgroup_size);
+                        assert!(number("TEAMS") == 1 || lanes >= tile.rows, "{what}");
+                        let split = number("SPLIT");
+                        assert!(split == 1 || split * lanes <= (cols / 64) as u32, "{what}");
+                        assert!(number("WORKGROUP") <= caps.invocations, "{what}");
+                        assert_eq!(number("WORKGROUP") % caps.subgroup_size, 0, "{what}");
                     }
                 }
             }

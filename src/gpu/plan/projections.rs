@@ -7,7 +7,8 @@ use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Attention, Matmul, Then, inputs, op, runs};
 use crate::gpu::plan::heads::Heads;
-use crate::gpu::plan::lower::{biases, is_whole, product, tiled};
+use crate::gpu::plan::lower::{biases, is_whole, product, tiled, tiles};
+use crate::gpu::plan::matvec::Tile;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::gpu::plan::{attention, matmul};
 use crate::graph::{Graph, Rows};
@@ -48,10 +49,10 @@ fn are_in_pairs(s: &Planner<'_>) -> bool {
 /// Queries, keys and values: written where they belong by whoever sums them up, or by a kernel of their own behind the matvecs.
 pub fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
     if are_stored(s, m, heads) {
-        return runs(s.graph, m).iter().map(|run| stored(s, m, heads, run)).collect();
+        return runs(s.graph, m).iter().flat_map(|run| stored(s, m, heads, run)).collect();
     }
     let mut launches = scratched(s, m);
-    launches.extend(values_run(s, m, heads).map(|run| stored(s, m, heads, &run)));
+    launches.extend(values_run(s, m, heads).into_iter().flat_map(|run| stored(s, m, heads, &run)));
     if joined(s, m).is_none() {
         let arithmetic = costliest(&launches);
         launches.push(Launch { arithmetic, ..behind(s, m, heads) });
@@ -88,20 +89,27 @@ fn scratched(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
             launches.extend(matmul::projections(s, m, &run, scratch, [first, stride]));
             continue;
         }
-        let mut launch = product(s, m, &run, PAIRS);
-        launch.dispatch.constants.extend([("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)]);
-        launch.operands.extend([(2, scratch), (3, bias)]);
-        launch.slots.output = Some("plain");
-        launch.slots.copy = Some("none");
-        launches.push(launch);
+        for &tile in tiles(s, m, &run) {
+            let mut launch = product(s, m, &run, PAIRS, tile);
+            let places = [("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)];
+            launch.dispatch.constants.extend(places);
+            launch.operands.extend([(2, scratch), (3, bias)]);
+            launch.slots.output = Some("plain");
+            launch.slots.copy = Some("none");
+            launches.push(launch);
+        }
     }
     launches
 }
 
-/// A matvec that writes queries, keys and values where they belong.
-fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Launch {
+/// The matvecs that write queries, keys and values where they belong: one for each tile, of which a step runs one.
+fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Vec<Launch> {
+    tiles(s, m, run).iter().map(|&tile| stored_by(s, m, heads, run, tile)).collect()
+}
+
+fn stored_by(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize], tile: Tile) -> Launch {
     let g = s.graph;
-    let mut launch = product(s, m, run, PAIRS);
+    let mut launch = product(s, m, run, PAIRS, tile);
     let rows = |i: usize| match run.contains(&i) {
         true => weight(g, inputs(g, m.linears[i])[1]).rows as f64,
         false => 0.0,

@@ -66,8 +66,8 @@ fn matvec(s: &Planner<'_>, x: Shape, out: Shape, held: &Held, bias: bool) -> Dis
     ]);
     let extent = Extent::PerRow { rows: out.rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    let tile = if s.class == RowClass::One { 1 } else { matvec::TILE };
-    matvec::shape(s.caps, held.format, x.cols, held.rows, [PAIRS, tile, 1], false, &mut dispatch, out.rows);
+    let tile = if s.class == RowClass::One { matvec::SINGLE } else { matvec::PAIR };
+    matvec::shape(s.caps, held.format, x.cols, held.rows, [PAIRS, 1], tile, &mut dispatch, out.rows);
     dispatch
 }
 
