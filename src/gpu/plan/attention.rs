@@ -33,8 +33,9 @@ const SLICES: u32 = 4;
 pub fn fits(s: &Planner<'_>, node: Node) -> bool {
     let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
     let (head_dim, fours) = (op.0.head_dim as u32, op.0.head_dim as u32 / 4);
-    let room = || partial_bytes(1, fours, value_scales(s, head_dim), &spread(s, head_dim));
-    fours <= width(s) && op.0.softcap == 0.0 && room() <= s.caps.workgroup_bytes
+    fours <= width(s)
+        && op.0.softcap == 0.0
+        && partial_bytes(1, fours, value_scales(s, head_dim), &spread(s, head_dim)) <= s.caps.workgroup_bytes
 }
 
 /// Whether they can write a copy of its value: a workgroup writes whole blocks.
