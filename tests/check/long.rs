@@ -10,7 +10,7 @@ use crate::adapters::{HARDWARE, Target};
 use crate::tiny_model::{Llama, gpt_oss, llama4};
 use crate::{Outcome, agrees, run_from};
 
-/// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from a span of 128 to the next.
+/// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from a span to the next.
 fn before(head_dim: usize) -> u32 {
     match head_dim {
         ..128 => 1022,

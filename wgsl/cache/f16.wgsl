@@ -45,3 +45,22 @@ fn cache_pack_scales(largest: vec2<f32>) -> CacheElement {
 fn cache_rounded(x: vec4<f32>, largest: f32) -> vec4<f32> {
     return cache_load(cache_pack(x, largest));
 }
+
+// See f32.wgsl: there is nothing to multiply by.
+alias CacheNumbers = CacheFour;
+
+fn cache_numbers(place: CachePlace, c: u32) -> CacheNumbers {
+    return cache_fetch(place, c);
+}
+
+fn cache_scale(place: CachePlace, c: u32) -> f32 {
+    return 1.0;
+}
+
+fn cache_unscaled(numbers: CacheNumbers) -> vec4<f32> {
+    return cache_load(numbers);
+}
+
+fn cache_scales_of(element: CacheElement) -> vec2<f32> {
+    return vec2<f32>(1.0);
+}

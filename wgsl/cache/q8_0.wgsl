@@ -69,3 +69,22 @@ fn cache_pack_scales(largest: vec2<f32>) -> CacheElement {
 fn cache_rounded(x: vec4<f32>, largest: f32) -> vec4<f32> {
     return cache_load(vec2<u32>(cache_pack(x, largest), cache_pack_scales(vec2<f32>(largest))));
 }
+
+alias CacheNumbers = u32;
+
+fn cache_numbers(place: CachePlace, c: u32) -> CacheNumbers {
+    return caches[place.x + c * CACHE_STEP];
+}
+
+fn cache_scale(place: CachePlace, c: u32) -> f32 {
+    let block = (place.z + c) / CACHE_BLOCK_FOURS;
+    return cache_scales_of(caches[place.y + block / 2u * CACHE_STEP])[block % 2u];
+}
+
+fn cache_unscaled(numbers: CacheNumbers) -> vec4<f32> {
+    return vec4<f32>(unpack4xI8(numbers));
+}
+
+fn cache_scales_of(element: CacheElement) -> vec2<f32> {
+    return unpack2x16float(element);
+}

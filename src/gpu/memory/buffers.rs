@@ -43,7 +43,7 @@ pub struct Buffers {
 }
 
 /// What attention of several rows may keep of its spans, in bytes: beyond that fewer rows are several.
-const PARTIALS: usize = 64 << 20;
+const PARTIALS: usize = 68 << 20;
 
 /// How many rows a step of each class has at most, and how many output rows.
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +90,11 @@ impl Room {
     }
 }
 
-/// Bytes of a row's spans: of each head its sum, and two numbers more for each four at least.
+/// Bytes of a row's spans: of each head its sum, and a vector more.
 fn partial_bytes(graph: &Graph, config: RuntimeConfig, attend: Node) -> usize {
-    graph.shape(attend).stride() * 4 * 2 * config.context.div_ceil(attention::SPAN as usize)
+    let Some((Op::Attend(op), _)) = graph.entry(attend).op() else { panic!("attention is an attend") };
+    let spans = config.context.div_ceil(attention::span(op.0.head_dim as u32) as usize);
+    op.0.heads * (op.0.head_dim + 4) * 4 * spans
 }
 
 impl Buffers {

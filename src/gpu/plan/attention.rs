@@ -8,18 +8,22 @@ use crate::gpu::plan::lower::writes_copy;
 use crate::gpu::plan::projections::joined;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::Node;
+use crate::memory::KvFormat;
 use crate::ops::{AttentionShape, Op, Temperature};
 
 /// Numbers of keys that one workgroup of a head reads faster than spans are joined: 1,024 positions of 64, or 512 of 128.
 const SHORT_NUMBERS: u32 = 64 << 10;
 /// Positions that it has room for.
 const SHORT: u32 = 1024;
-/// Numbers of a head from which on one invocation would take too long over a key.
+/// Numbers of a head from which on one invocation would take too long over a key of a span, and from which on two do where spans are short.
 const LONG: u32 = 256;
+const MIDDLE: u32 = 128;
 /// Invocations of a key in a short sequence, at most.
 const PARTS: u32 = 4;
-/// Positions of a span beyond that, and invocations of its workgroup.
-pub const SPAN: u32 = 128;
+/// Positions of a span beyond that, at most, and invocations of its workgroup.
+const SPAN: u32 = 128;
+/// Bytes of keys and values that an invocation has room for at once beside all else.
+const IN_REGISTERS: usize = 128;
 /// Heads that a workgroup attends for, at most.
 const SHARE: u32 = 4;
 /// Workgroups of a head that join its spans, at most.
@@ -29,8 +33,9 @@ const SLICES: u32 = 4;
 pub fn fits(s: &Planner<'_>, node: Node) -> bool {
     let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
     let (head_dim, fours) = (op.0.head_dim as u32, op.0.head_dim as u32 / 4);
-    let (parts, wide) = spread(s, head_dim);
-    fours <= width(s) && op.0.softcap == 0.0 && partial_bytes(1, fours, wide, parts) <= s.caps.workgroup_bytes
+    fours <= width(s)
+        && op.0.softcap == 0.0
+        && partial_bytes(1, fours, value_scales(s, head_dim), &spread(s, head_dim)) <= s.caps.workgroup_bytes
 }
 
 /// Whether they can write a copy of its value: a workgroup writes whole blocks.
@@ -90,25 +95,52 @@ pub fn score_scale(shape: &AttentionShape) -> [(&'static str, f64); 4] {
     ]
 }
 
+/// Elements of scales behind the values of a head.
+fn value_scales(s: &Planner<'_>, head_dim: u32) -> u32 {
+    (s.kv.values.scales)(head_dim as usize) as u32
+}
+
 fn width(s: &Planner<'_>) -> u32 {
     s.caps.invocations.min(256)
 }
 
-/// Invocations that multiply a key, and those of a span's workgroup: long keys are multiplied by several, in workgroups twice as wide.
-fn spread(s: &Planner<'_>, head_dim: u32) -> (u32, u32) {
-    let (parts, fours) = (head_dim / 64, head_dim / 4);
-    let long = head_dim >= LONG && fours.is_multiple_of(parts);
-    let wide = width(s).min(if long { 2 * SPAN } else { SPAN }).max(fours);
-    (if long { parts } else { 1 }, wide)
+/// How spans of an attention are spread over invocations.
+struct Spread {
+    /// Positions of a span.
+    span: u32,
+    /// Invocations that multiply a key.
+    parts: u32,
+    /// Invocations of a workgroup.
+    width: u32,
+    /// Fours that an invocation asks for at once.
+    ahead: u32,
 }
 
-/// Bytes of workgroup memory of `attend_partial.wgsl` for `share` heads of `fours` vectors, in workgroups of `width`.
-fn partial_bytes(share: u32, fours: u32, width: u32, parts: u32) -> u32 {
-    let turn = 8 * (width / fours);
+/// Long keys are multiplied by several invocations, in workgroups twice as wide; those in between by two, in spans half as long.
+fn spread(s: &Planner<'_>, head_dim: u32) -> Spread {
+    let fours = head_dim / 4;
+    let (span, parts, width, ahead) = match head_dim {
+        LONG.. if fours.is_multiple_of(head_dim / 64) => (SPAN, head_dim / 64, width(s).min(2 * SPAN), 8),
+        MIDDLE..LONG if head_dim.is_multiple_of(64) => (span(head_dim), 2, SPAN, 16),
+        _ => (SPAN, 1, SPAN, 8),
+    };
+    Spread { span, parts, width: width.max(fours), ahead }
+}
+
+/// Positions of a span of heads of `head_dim` numbers.
+pub fn span(head_dim: u32) -> u32 {
+    if (MIDDLE..LONG).contains(&head_dim) && head_dim.is_multiple_of(64) { SPAN / 2 } else { SPAN }
+}
+
+/// Bytes of workgroup memory of `attend_partial.wgsl` for `share` heads of `fours` vectors with `scales` elements of scales.
+fn partial_bytes(share: u32, fours: u32, scales: u32, spread: &Spread) -> u32 {
+    let &Spread { span, parts, width, ahead } = spread;
+    let turn = ahead * (width / fours);
     let (query, scores, weights) =
-        (16 * share * fours, 4 * share * parts * SPAN, 16 * SPAN.next_multiple_of(turn));
+        (16 * share * fours, 4 * share * parts * span, 16 * span.next_multiple_of(turn));
     // Without subgroups their sums are a vector for each invocation.
-    query + scores + weights + 16 * share * width + 2 * 16 * width.div_ceil(4) + 16 * width
+    let sums = 16 * share * width + 2 * 16 * width.div_ceil(4) + 16 * width;
+    query + scores + weights + 8 * (span * scales).max(1) + sums
 }
 
 /// Attention of few rows: of short sequences in one dispatch, a workgroup for each row and head; of longer ones in spans, whose
@@ -121,10 +153,11 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
     let [heads, kv_heads, head_dim] = [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as u32);
     let width = width(s);
     let fours = head_dim / 4;
-    let (parts, span_width) = spread(s, head_dim);
+    let spread = spread(s, head_dim);
     // Heads that share keys and values, as many as a workgroup takes and has memory for.
     let ratio = heads / kv_heads;
-    let room = |n: &u32| partial_bytes(*n, fours, span_width, parts) <= s.caps.workgroup_bytes;
+    let scales = value_scales(s, head_dim);
+    let room = |n: &u32| partial_bytes(*n, fours, scales, &spread) <= s.caps.workgroup_bytes;
     let share = (1..=ratio.min(SHARE)).rev().find(|n| ratio.is_multiple_of(*n) && room(n)).unwrap_or(1);
     // A workgroup writes whole blocks of a copy.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
@@ -183,12 +216,22 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
     };
     let parts_joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, value), sinks, gates];
     let short = Extent::Spans { x: heads, span: 0, shape: *shape, from: 0, below: most };
-    let spans = Extent::Spans { x: heads / share, span: SPAN, shape: *shape, from: most, below: u32::MAX };
+    let spans =
+        Extent::Spans { x: heads / share, span: spread.span, shape: *shape, from: most, below: u32::MAX };
     let join = Extent::Spans { x: heads * slices, span: 0, shape: *shape, from: most, below: u32::MAX };
-    let of_spans = [("PARTS", parts), ("SHARE", share), ("SPAN", SPAN), ("WORKGROUP", span_width)];
+    let bytes_of_four = |format: &KvFormat| 4 * format.element / format.numbers;
+    let at_once = spread.ahead as usize * (bytes_of_four(s.kv.keys) + bytes_of_four(s.kv.values));
+    let of_spans = [
+        ("PARTS", spread.parts),
+        ("SHARE", share),
+        ("SPAN", spread.span),
+        ("AHEAD", spread.ahead),
+        ("EARLY", (at_once <= IN_REGISTERS) as u32),
+        ("WORKGROUP", spread.width),
+    ];
     let of_join = [
         ("HEAD_DIM", head_dim),
-        ("SPAN", SPAN),
+        ("SPAN", spread.span),
         ("SLICES", slices),
         ("SINGLE", single),
         ("WORKGROUP", width),
