@@ -45,7 +45,7 @@ fn told(name: &str) -> Result<usize, Failed> {
     let text = std::fs::read_to_string(path)?;
     let table = text.lines().skip_while(|line| *line != TABLE).skip(2).take_while(|l| l.starts_with('|'));
     let rows = table.filter_map(|line| line.trim_matches(['|', ' ']).split_once(" | "));
-    let row = rows.into_iter().find(|(_, models)| models.split([',', ' ']).any(|model| model == name));
+    let row = rows.into_iter().find(|(_, models)| models.split([',', ';', ' ']).any(|model| model == name));
     let (count, _) = row.ok_or_else(|| format!("no row of the table in {path} has {name}"))?;
     Ok(count.parse()?)
 }
