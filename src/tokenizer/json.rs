@@ -72,7 +72,8 @@ impl Tokenizer {
     /// [`Error::Model`] names the file and what in it is missing, damaged or not understood, or an id beyond `vocab`.
     pub fn from_json(path: &Path, roles: &Roles, vocab: Option<usize>) -> Result<Tokenizer> {
         let read = |path: &Path| {
-            std::fs::read(path).map_err(|error| Error::Other(format!("{}: {error}", path.display())))
+            std::fs::read(path)
+                .map_err(|error| Error::Model(format!("{}: cannot be read: {error}", path.display())))
         };
         let bytes = read(path)?;
         let beside = path.with_file_name("tokenizer_config.json");

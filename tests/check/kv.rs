@@ -29,7 +29,7 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
 
 /// Those that only long heads, or long sequences, meet.
 const FAR: &[(&str, &str, &str)] = &[
-    ("attend_partial", "16u * (block % 2u)", "16u * (1u - block % 2u)"),
+    ("attend_partial", "[block % 2u]", "[1u - block % 2u]"),
     ("attend_partial", "let block = (place.z + c)", "let block = c"),
 ];
 

@@ -109,7 +109,7 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("rope", "start + FIRST +", "start +", "deepseek3"),
     ("expert_matvec", "sum *= route", "sum += 0.0 * route", "llama4"),
     ("combine", "WEIGHTED == 1u", "WEIGHTED == 2u", "gpt-oss"),
-    ("matvec", "expert_weight = route[at + SHARES];", "expert_weight = 1.0;", "llama4"),
+    ("matvec", "expert_weight = route[place + SHARES];", "expert_weight = 1.0;", "llama4"),
     ("matvec", "return route[route_at + STRETCHES + k];", "return 1.0;", "gpt-oss"),
     ("matvec", "weight_of(k) * bias[expert_row(k) + n]", "weight_of(k) * bias[n]", "gpt-oss"),
     ("matvec", "rows_of(n) - FIRST_ROW", "vec2<u32>(n, n)", "gpt-oss"),
