@@ -28,9 +28,14 @@ const LAST: u32 = 15;
 const KINDS: [&str; 7] = ["F32", "F16", "Q4_0", "Q8_0", "Q4_K", "Q6_K", "IQ2_XXS"];
 const KINDS_ON_UNITS: [&str; 2] = ["F16", "Q4_K"];
 
-/// Shapes that matrix units meet, for the same reason: heads that share keys, and what fills no tile.
-const SHAPES_ON_UNITS: [&str; 3] =
-    ["2 heads for each of keys", "heads of 20", "a feed-forward of 172 in F16"];
+/// Shapes that are met, for the same reason: heads that share keys, and what fills no tile.
+const SHAPES_ON_UNITS: [&str; 2] = ["2 heads for each of keys", "a feed-forward of 172 in F16"];
+const SHAPES: [&str; 4] = [
+    "7 heads for each of keys",
+    "heads of 20",
+    "a feed-forward of 172 in F16",
+    "keys in floats and values in integers",
+];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
     let mut trials = Vec::new();
