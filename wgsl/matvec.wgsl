@@ -87,16 +87,25 @@ var<private> x_rows: array<u32, 8>;
 fn add_row(k: u32, a: Unit, b: Unit, c: Unit, d: Unit, unit: u32) {
     if (k < TILE) {
         let x = load_x(x_rows[k], unit);
+        var sum = vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
         if (DOUBLE == 1u) {
-            tile_sums[k] += vec4<f32>(product(a, x), product(b, x), product(c, x), product(d, x));
-        } else {
-            tile_sums[k] += vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
+            sum = vec4<f32>(sum.xy, product(c, x), product(d, x));
         }
+        tile_sums[k] += sum;
     }
 }
 
-// For all of them, written out: no place in a register is found at run time.
-fn add_rows(a: Unit, b: Unit, c: Unit, d: Unit, unit: u32) {
+// For all of them, written out: no place in a register is found at run time. Once for two rows of w and for four: compilers read all of it before
+// they know which.
+fn add_products(near: vec2<u32>, far: vec2<u32>, unit: u32) {
+    let a = load_unit(near.x, unit);
+    let b = load_unit(near.y, unit);
+    var c = a;
+    var d = b;
+    if (DOUBLE == 1u) {
+        c = load_unit(far.x, unit);
+        d = load_unit(far.y, unit);
+    }
     add_row(0u, a, b, c, d, unit);
     add_row(1u, a, b, c, d, unit);
     add_row(2u, a, b, c, d, unit);
@@ -105,16 +114,6 @@ fn add_rows(a: Unit, b: Unit, c: Unit, d: Unit, unit: u32) {
     add_row(5u, a, b, c, d, unit);
     add_row(6u, a, b, c, d, unit);
     add_row(7u, a, b, c, d, unit);
-}
-
-fn add_products(near: vec2<u32>, far: vec2<u32>, unit: u32) {
-    let a = load_unit(near.x, unit);
-    let b = load_unit(near.y, unit);
-    if (DOUBLE == 1u) {
-        add_rows(a, b, load_unit(far.x, unit), load_unit(far.y, unit), unit);
-    } else {
-        add_rows(a, b, a, b, unit);
-    }
 }
 
 // Gives the lane `step` further the sums of one row and takes over those of another.
