@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use crate::program::*;
 
 /// Half a second, and more for a machine that has other things to do; what does not look takes far longer.
-const SOON: Duration = Duration::from_millis(2000);
+const SOON: Duration = Duration::from_millis(4000);
 
 type Test = (&'static str, fn() -> Outcome);
 
