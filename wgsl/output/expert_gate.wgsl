@@ -2,4 +2,4 @@
 
 import package::copy::begin_copy;
 import package::lib::expert_pairs::begin;
-import package::rows::expert::rows_of;
+import package::rows::expert::begin_row;

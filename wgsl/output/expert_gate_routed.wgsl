@@ -2,4 +2,4 @@
 
 import package::copy::begin_copy;
 import package::lib::expert_pairs::begin;
-import package::rows::routed::rows_of;
+import package::rows::routed::begin_row;

@@ -1,24 +1,19 @@
 // Pairs of gate and up of one expert for each row of y, as in expert.wgsl, where each workgroup chooses the expert by itself, of the router's logits for the
-// one row of x: a row of y is for the next largest of them, of equal ones for the first. What the SHARES largest weigh is their softmax times
+// one row of x: a row of y is for the next largest of them, of equal ones for the first. What the SHARES largest, no more than a subgroup has lanes, weigh is their softmax times
 // ROUTE_SCALE; one workgroup keeps that for who adds up what experts give.
 
+import package::lib::expert_rows::expert;
 import package::lib::order::order_key;
 import package::lib::order::order_value;
-import package::lib::stretch::Stretch;
 
-override SHARES: u32 = 2u;        // experts that a row of x goes to, no more than a subgroup has lanes
-override EXPERTS: u32 = 8u;
-override EXPERT_ROWS: u32 = 64u;  // rows from an expert to the next
 override ROUTE_SCALE: f32 = 1.0;
 
-const STRETCHES: u32 = 1u;
 const MOST: u32 = 16u;            // logits of a lane, at most
 
 @group(0) @binding(4) var<storage, read> logits: array<f32>;       // [EXPERTS]
 @group(0) @binding(5) var<storage, read_write> route: array<f32>;  // [SHARES] experts, then their weights
 
 var<workgroup> chosen: u32;
-var<private> expert: u32;
 var<private> lane_keys: array<u32, MOST>;
 
 // The best of the experts that are left, and its key; it is left no more.
@@ -84,15 +79,6 @@ fn begin_row(r: u32, group: u32, at: Invocation) {
     }
     workgroupBarrier();
     expert = min(chosen, EXPERTS - 1u);
-}
-
-fn rows_of(p: u32) -> vec2<u32> {
-    let row = expert * EXPERT_ROWS + min(p, N / 2u - 1u);
-    return FIRST_ROW + vec2<u32>(row, row + PAIR_STEP);
-}
-
-fn stretch_of(unit: u32) -> Stretch {
-    return Stretch(0u, 0u, unit, 1.0);
 }
 
 fn row_factor() -> f32 {
