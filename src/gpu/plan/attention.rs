@@ -118,11 +118,11 @@ struct Spread {
 
 /// Long keys are multiplied by several invocations, in workgroups twice as wide; those in between by two, in spans half as long.
 fn spread(s: &Planner<'_>, head_dim: u32) -> Spread {
-    let fours = head_dim / 4;
-    let (span, parts, width, ahead) = match head_dim {
-        LONG.. if fours.is_multiple_of(head_dim / 64) => (SPAN, head_dim / 64, width(s).min(2 * SPAN), 8),
-        MIDDLE..LONG if head_dim.is_multiple_of(64) => (span(head_dim), 2, SPAN, 16),
-        _ => (SPAN, 1, SPAN, 8),
+    let (fours, span) = (head_dim / 4, span(head_dim));
+    let (parts, width, ahead) = match head_dim {
+        _ if span < SPAN => (2, SPAN, 16),
+        LONG.. if fours.is_multiple_of(head_dim / 64) => (head_dim / 64, width(s).min(2 * SPAN), 8),
+        _ => (1, SPAN, 8),
     };
     Spread { span, parts, width: width.max(fours), ahead }
 }

@@ -9,8 +9,7 @@ use crate::gpu::plan::experts::{Experts, Sizes};
 use crate::gpu::plan::groups::{bias, eps, inputs, op};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
 use crate::gpu::plan::lower::{biases_of, kind_of, place, writes_copy};
-use crate::gpu::plan::matvec;
-use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, matvec};
 use crate::graph::{Node, Rows};
 use crate::ops::{Op, Route, Scoring};
 
