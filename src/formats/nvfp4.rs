@@ -3,10 +3,10 @@
 //! A block of 36 bytes (`block_nvfp4` in ggml-common.h), 64 weights: 0–3 d of each 16 weights (E4M3) · 4–35 codes (of each 16 weights 8
 //! bytes: byte j holds code j in its low half and code j + 8 in its high half). `w[i] = d[i / 16] / 2 · VALUES[code[i]]`.
 //!
-//! A unit is a block. Plane 0: [`Nibbles`], with code 0 for −0 too. Plane 1: the four d, 0 for one that is not a number.
+//! A unit is a block. Plane 0: [`Nibbles`] of [`places`], the high ones signed. Plane 1: the four d, 0 for one that is not a number.
 
 use super::block::{self, Block, Group, lookup};
-use super::mxfp4::{VALUES, plain_zeros};
+use super::mxfp4::{VALUES, places};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -53,7 +53,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let scales = plane_row::<4>(scales, blocks.len());
     for (i, (block, scales)) in blocks.iter().zip(scales).enumerate() {
         for g in 0..2 {
-            nibbles.put(2 * i + g, &plain_zeros(codes(block, g)));
+            nibbles.put_signed(2 * i + g, &places(codes(block, g)));
         }
         *scales = std::array::from_fn(|g| if block[g] == NAN { 0 } else { block[g] & 0x7f });
     }
