@@ -30,7 +30,7 @@ override TEAMS: u32 = 1u;         // teams of a subgroup, where it has TILE · T
 override SPLIT: u32 = 1u;         // teams of a task
 override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
 override WORKGROUP: u32 = 256u;
-override NORM: u32 = 0u;          // 1: x is the copy of a normalised value, whose squares follow it
+override NORM: u32 = 0u;          // 1: x is the copy of a normalised value, whose squares follow it; 2: one row, whose squares are added up as it is loaded
 override EPS: f32 = 1e-5;
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
@@ -43,9 +43,18 @@ const OUTSIDE: u32 = 0xffffffffu; // in place of an invocation's number in its l
 var<workgroup> sums: array<vec4<f32>, SUMS>;   // [TASKS, TILE]
 var<workgroup> row_scales: array<f32, TILE>;
 var<private> tile_row: u32;                    // the row of the tile that this invocation finishes
+var<private> own_squares: f32;                 // of what this invocation has loaded of a row of x
 
 // What the sums are multiplied by, because a copy leaves it out: one over the root mean square of the value that it stands for.
 fn scale() -> f32 {
+    if (NORM == 2u) {
+        // All teams of a task have loaded the row once, or both halves of each.
+        var squares = 0.0;
+        for (var s = 0u; s < SPLIT; s++) {
+            squares += sums[s].z;
+        }
+        return row_factor() / sqrt(squares / f32(COLS * (1u + HALVES)) + EPS);
+    }
     if (NORM == 1u) {
         return row_scales[tile_row] * row_factor();
     }
@@ -170,7 +179,6 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         group = group / tiles;
     }
     let first_pair = group % GROUPS * PAIRS;
-    begin_row(first_row, group % GROUPS, at);
     let units = row_units() * STRETCHES;
     let lanes = lanes_of(at) / (TEAMS * (1u + HALVES));
     let lane = lane_of(at) % lanes;
@@ -187,9 +195,10 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     tile_row = min(at.local / LINE, TILE - 1u);
     let row = first_row + tile_row;
     let n = select(OUTSIDE, at.local % LINE, at.local < LINE * TILE && row < rows);
-    begin(row, first_pair, n);
     prepare_x(group % GROUPS, at);
     let squares = input_squares(x_row_of(first_row + min(subgroup_of(at), TILE - 1u)), at);
+    begin_row(first_row, group % GROUPS, at);
+    begin(row, first_pair, n);
     for (var turn = 0u; turn < turns; turn++) {
         // Teams without a task repeat the last one, so that all meet in the sum. Those of one subgroup have the same columns of other rows.
         let nth = min(turn * teams + team, TASKS - 1u);
@@ -205,13 +214,17 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         // weights are on their way at once. Then what is left over.
         if (TILE == 1u) {
             var sum = vec4<f32>();
+            own_squares = 0.0;
             for (var i = 0u; i < units / stride; i++) {
                 sum += products(x_row, near, far, i * stride + start, upper);
             }
             if (units % stride != 0u && units / stride * stride + start < units) {
                 sum += products(x_row, near, far, units / stride * stride + start, upper);
             }
-            if (DOUBLE == 1u) {
+            if (NORM == 2u) {
+                sum.z = own_squares;
+            }
+            if (DOUBLE == 1u || NORM == 2u) {
                 sum = subgroup_sum4(sum, at);
             } else {
                 sum = vec4<f32>(subgroup_sum2(sum.xy, at), 0.0, 0.0);

@@ -114,6 +114,7 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("matvec", "weight_of(k) * bias[expert_row(k) + n]", "weight_of(k) * bias[n]", "gpt-oss"),
     ("matvec", "rows_of(n) - FIRST_ROW", "vec2<u32>(n, n)", "gpt-oss"),
     ("matvec", "* norm_weight[at]", "* norm_weight[0]", "gpt-oss"),
+    ("matvec", "own_squares += dot(v, v);", "own_squares += 1.1 * dot(v, v);", "gpt-oss"),
     ("matvec", "expert_row(k), k, unit", "expert_row(0u), k, unit", "qwen3moe"),
     ("attend_decode", "turned *= scale;", "turned *= 1.01 * scale;", "qwen3"),
     ("attend_decode", "own_weight * own_number(n)", "0.0 * own_number(n)", "gemma3"),

@@ -19,14 +19,19 @@ fn load_x(r: u32, unit: u32) -> X {
     let first = unit * (UNIT / 4u);
     for (var four = 0u; four < UNIT / 4u; four++) {
         let at = first + four;
-        loaded.fours[four] = within_row(x[r * (STRIDE / 4u) + at] * norm_weight[at], 4u * at);
+        let v = within_row(x[r * (STRIDE / 4u) + at], 4u * at);
+        own_squares += dot(v, v);
+        loaded.fours[four] = v * norm_weight[at];
     }
     return loaded;
 }
 
-// This lane's part of the sum of the squares of a row. Some are asked for at a time.
+// This lane's part of the sum of the squares of a row, where loading it does not add them up. Some are asked for at a time.
 fn input_squares(r: u32, at: Invocation) -> f32 {
     var squares = 0.0;
+    if (NORM == 2u) {
+        return squares;
+    }
     let fours = (COLS + 3u) / 4u;
     for (var i = lane_of(at); i < fours; i += AT_ONCE * lanes_of(at)) {
         for (var n = 0u; n < AT_ONCE; n++) {

@@ -322,7 +322,6 @@ pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32, tile: Til
         ("SINGLE", (s.class == RowClass::One) as u32 as f64),
         ("OUTPUT_ROWS", outputs),
         ("PAIR_STEP", 1.0),
-        ("NORM", eps.is_some() as u32 as f64),
         ("EPS", eps.unwrap_or(0.0)),
     ]);
     let sum = summed::joined(s, m);
@@ -346,6 +345,12 @@ pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32, tile: Til
     };
     let name = if kind == CopyKind::I8 { "X_STRIDE" } else { "STRIDE" };
     constants.extend(stride.map(|stride| (name, stride as f64)));
+    let norm = match (eps, input) {
+        (None, _) => 0.0,
+        (Some(_), "normed") if tile.rows == 1 => 2.0,
+        (Some(_), _) => 1.0,
+    };
+    constants.push(("NORM", norm));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
     matvec::shape(s.caps, matrix.format, matrix.cols, read.rows, [pairs, 1], tile, &mut dispatch, rows);
