@@ -89,6 +89,9 @@ const LINE: u32 = 16;
 /// Invocations of a workgroup that takes its pairs two at a time.
 const SMALL: u32 = 128;
 
+/// And of one that takes them one by one, where more would not all be resident.
+const MEDIUM: u32 = 256;
+
 /// Adds what makes `dispatch` a matvec of `rows` rows of `cols` weights, `pairs` pairs of rows to a workgroup, for a `tile` of rows of x at once. There are
 /// `shares` rows of y, and as many times the weights, to a row of x.
 #[allow(clippy::too_many_arguments)]
@@ -106,8 +109,11 @@ pub fn shape(
     let row_bytes: usize = format.planes.iter().map(|p| format.plane_row_bytes(p, cols)).sum();
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
+    // Formats of blocks with several scales, and of a byte a weight, take so many registers that not all workgroups of this width would be resident at once.
+    let heavy = format.weights > 32 || format.bytes > format.weights;
+    let crowded = |width: u32| tile.rows == 1 && shares == 1 && heavy && groups * width > INVOCATIONS;
     // Of large matrices two pairs at a time: x is then loaded half as often.
-    let large = tile.rows == 1 && shares as usize * rows * row_bytes > LARGE;
+    let large = tile.rows == 1 && shares as usize * rows * row_bytes > LARGE || crowded(MEDIUM);
     let double = (format.integer && (large || tile.double)) as u32;
     let tasks = pairs / (1 + double);
     let parted = caps.subgroup_size_fixed && caps.subgroup_size >= tile.teams * tile.rows;
@@ -120,7 +126,11 @@ pub fn shape(
     let room = (units / lanes).min(most / (tasks * lanes));
     let split = 1 << wanted.min(room).max(1).ilog2();
     // Two pairs at a time leave a workgroup long at work: small ones are all resident at once, and none runs behind the others.
-    let width = if double == 1 && split == 1 { SMALL } else { most };
+    let width = match (double, split) {
+        (1, 1) => SMALL,
+        (0, 1) if crowded(tasks * lanes) => MEDIUM,
+        _ => most,
+    };
     let halves = (caps.subgroup_size_fixed
         && split == 1
         && double == 0
@@ -249,6 +259,18 @@ mod tests {
     fn short_rows_share_a_team() {
         let halves = |cols| constant(&shaped(&caps(1024, 32, false), "Q8_0", [576, cols], 8), "HALVES");
         assert_eq!((halves(1024), halves(1088)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn workgroups_of_registers_enough_are_resident_at_once() {
+        let shape = |format, size| {
+            let d = shaped(&caps(1024, 32, false), format, size, 16);
+            (constant(&d, "WORKGROUP"), constant(&d, "DOUBLE"))
+        };
+        // Gate and up of Llama 1B, of Gemma 4B, and of SmolLM2: all at once, twice as many, and few.
+        assert_eq!((shape("Q4_K", [16384, 2048]), shape("Q4_0", [16384, 2048])), ((256.0, 0.0), (512.0, 0.0)));
+        assert_eq!((shape("Q4_K", [20480, 2560]), shape("Q4_0", [20480, 2560])), ((128.0, 1.0), (512.0, 0.0)));
+        assert_eq!(shape("Q8_0", [3072, 576]), (512.0, 0.0));
     }
 
     #[test]
