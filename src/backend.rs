@@ -237,7 +237,8 @@ pub trait Backend: Send {
     /// from the tokens that it lets through, for others from all. Until then it computes on.
     fn sample(&mut self, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()>;
 
-    /// Waits for a batch. Tickets are collected in their order.
+    /// Waits for a batch. Tickets are collected in their order. One that is passed over is dropped, and so is the oldest where more than
+    /// [`Limits::ahead`] are in flight: whoever submitted it is gone.
     fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>>;
 
     /// The same, on a thread that may wait.

@@ -380,6 +380,7 @@ mod tests {
             (Sampling { top_p: 1.1, ..OPEN }, "top-p"),
             (Sampling { min_p: -0.1, ..OPEN }, "min-p"),
             (Sampling { repeat_penalty: 0.0, ..OPEN }, "repeat penalty"),
+            (Sampling { banned: (0..32).collect(), ..OPEN }, "32 tokens"),
         ] {
             assert!(sampling.check().unwrap_err().to_string().starts_with(name));
         }

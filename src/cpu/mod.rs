@@ -52,7 +52,8 @@ pub struct Cpu {
     tickets: u64,
     /// Outputs that wait for their masks: of each its slot, its position and its logits.
     held: Vec<(u32, u32, Vec<f32>)>,
-    done: VecDeque<Collected>,
+    /// What came of batches, by their tickets.
+    done: VecDeque<(u64, Collected)>,
 }
 
 /// What is kept of a sequence besides keys and values.
@@ -369,7 +370,7 @@ impl Backend for Cpu {
             }
         }
         self.tickets += 1;
-        self.done.push_back(collected);
+        self.done.push_back((self.tickets, collected));
         Ok(Ticket(self.tickets))
     }
 
@@ -381,15 +382,18 @@ impl Backend for Cpu {
             }
             tokens.push(self.choose(slot, position, &logits));
         }
-        if let Some(last) = self.done.back_mut() {
+        if let Some((_, last)) = self.done.back_mut() {
             last.tokens = tokens;
         }
         Ok(())
     }
 
-    fn collect_async(&mut self, _: Ticket) -> Waiting<'_, Result<Collected>> {
-        let done = self.done.pop_front().unwrap_or_default();
-        Box::pin(async { Ok(done) })
+    fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {
+        let at = self.done.iter().position(|(of, _)| *of == ticket.0);
+        let done = at.and_then(|at| self.done.drain(..=at).next_back());
+        let missing = || Error::Other(format!("batch {} is not in flight", ticket.0));
+        let collected = done.map(|(_, collected)| collected).ok_or_else(missing);
+        Box::pin(async { collected })
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Sampling {
     pub repeat_last_n: u32,
     /// The seed of the noise.
     pub seed: u64,
-    /// Tokens that are never chosen, as with a logit of -infinity; ids beyond the vocabulary change nothing.
+    /// Tokens that are never chosen, as with a logit of -infinity, [`Sampling::BANNED`] at most; ids beyond the vocabulary change nothing.
     pub banned: Vec<u32>,
     /// What is added to the logits of tokens; ids beyond the vocabulary change nothing.
     pub bias: Vec<(u32, f32)>,
@@ -59,6 +59,9 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// Banned tokens at most: a device has room for as many of each slot.
+    pub const BANNED: usize = 31;
+
     /// The most likely token, always.
     pub fn greedy() -> Sampling {
         Sampling { temperature: 0.0, ..Sampling::default() }
@@ -101,6 +104,12 @@ impl Sampling {
         }
         if let Some((token, bias)) = self.bias.iter().find(|(_, bias)| bias.is_nan()) {
             return Err(Error::Usage(format!("the bias of token {token} is {bias}, expected a number")));
+        }
+        if self.banned.len() > Self::BANNED {
+            let (count, most) = (self.banned.len(), Self::BANNED);
+            return Err(Error::Usage(format!(
+                "{count} tokens are never to be chosen, and {most} are the most"
+            )));
         }
         let penalty = self.repeat_penalty;
         number("repeat penalty", penalty, (1e-3..=1e3).contains(&penalty), "0.001 to 1000; 1 changes nothing")

@@ -129,6 +129,9 @@ impl Started {
             let mut sampling = wanted.params.sampling.clone();
             sampling.seed = sampling.seed.wrapping_add((choice % choices) as u64);
             sampling.constraint = prompt.constraint.clone();
+            if wanted.params.endless {
+                sampling.banned = served.ends.iter().copied().collect();
+            }
             let (tokens, limit) = (prompt.tokens.clone(), wanted.params.limit);
             Order { tokens, wants: Wants::Tokens, sampling, limit }
         };

@@ -20,6 +20,8 @@ pub struct Params {
     /// Tokens at most.
     pub limit: Option<usize>,
     pub stops: Vec<String>,
+    /// End tokens never come.
+    pub endless: bool,
     /// Answers to each prompt.
     pub choices: usize,
     pub stream: bool,
@@ -63,6 +65,8 @@ pub struct Generate {
     logit_bias: Option<BTreeMap<String, Bias>>,
     /// The answer ends in front of these.
     stop: Option<Stops>,
+    /// End tokens never come, so that the answer goes on to its limit.
+    ignore_eos: Option<bool>,
     /// Answers to each prompt.
     #[schema(minimum = 1, maximum = 128)]
     n: Option<usize>,
@@ -161,6 +165,7 @@ impl Params {
             sampling,
             limit: None,
             stops,
+            endless: asked.ignore_eos.unwrap_or(false),
             choices: asked.n.unwrap_or(1),
             stream,
             include_usage: asked.stream_options.and_then(|o| o.include_usage).unwrap_or(false),

@@ -47,12 +47,10 @@ def wait(what, holds, seconds=60):
 
 ports = [free_port(), free_port()]
 front, stats = free_port(), free_port()
-text = open(configuration, encoding="utf-8").read()
-for old, new in ((":8080", f"127.0.0.1:{front}"), ("127.0.0.1:8081", f"127.0.0.1:{ports[0]}"), ("127.0.0.1:8082", f"127.0.0.1:{ports[1]}")):
-    assert text.count(old) == 1, f"{old} is not once in {configuration}"
-    text = text.replace(old, new)
+listen, one, two = (f"127.0.0.1:{port}" for port in (front, *ports))
+places = {"LISTEN": listen, "REPLICA_ONE": one, "REPLICA_TWO": two}
 # Only the test asks HAProxy what it thinks of its replicas.
-text += f"\nlisten stats\n    bind 127.0.0.1:{stats}\n    stats enable\n    stats uri /\n"
+asked = f"listen stats\n    bind 127.0.0.1:{stats}\n    stats enable\n    stats uri /\n"
 
 
 def states():
@@ -111,11 +109,12 @@ class Load:
 
 
 with tempfile.TemporaryDirectory() as folder:
-    path = os.path.join(folder, "haproxy.cfg")
+    path = os.path.join(folder, "stats.cfg")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+        file.write(asked)
     replicas = [start(port) for port in ports]
-    balancer = subprocess.Popen(["haproxy", "-q", "-db", "-f", path])
+    command = ["haproxy", "-q", "-db", "-f", configuration, "-f", path]
+    balancer = subprocess.Popen(command, env={**os.environ, **places})
     try:
         for port in ports:
             wait("a replica", lambda: get(port, "/ready") == 200)

@@ -14,6 +14,7 @@ use wgllm::tokenizer::{Encode, Tokenizer};
 use crate::adapters::Target;
 use crate::ahead::Ahead;
 use crate::demands::{equal, must};
+use crate::wrapped::Wrapped;
 use crate::{Outcome, byte_model, cpu, json_schema, schemas};
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf");
@@ -179,9 +180,10 @@ pub fn as_on_the_cpu(target: &Target) -> Outcome {
 pub fn overlapping() -> Outcome {
     let (Model { engine, tokenizer, grammars }, mut alone) =
         (open(&cpu(), false, 4)?, open(&cpu(), false, 1)?);
-    let ahead = Ahead::new(engine.backend);
-    let overlapped = ahead.overlapped.clone();
-    let mut model = Model { engine: Engine { backend: Box::new(ahead), ..engine }, tokenizer, grammars };
+    let change = Ahead::default();
+    let overlapped = change.overlapped.clone();
+    let backend = Box::new(Wrapped { inner: engine.backend, change });
+    let mut model = Model { engine: Engine { backend, ..engine }, tokenizer, grammars };
     let requests = mixed(&alone, 40)?;
     let found = model.answer(&requests)?;
     let steps = found.iter().map(|(tokens, _)| tokens.len()).sum::<usize>() / 4;

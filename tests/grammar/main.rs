@@ -22,6 +22,8 @@ mod schemas;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
 mod vocabularies;
+#[path = "../common/wrapped.rs"]
+mod wrapped;
 
 use std::process::ExitCode;
 

@@ -70,6 +70,7 @@ fn main() -> ExitCode {
             ("a pool that is too small is an error, and the slots go on", too_small),
             ("after a snapshot, going on and back, it goes on the same", snapshot),
             ("what is broken off goes on with what was handed out", broken_off),
+            ("batches that nobody collected are in nobody's way", behind_others),
         ] {
             for of in [&target, &blocks] {
                 let of = of.clone();
@@ -179,6 +180,33 @@ fn expected(target: &Target, requests: &[Request]) -> Result<Vec<Vec<u32>>, Fail
         all.push(alone(&mut scheduler, slot, request.clone())?);
     }
     Ok(all)
+}
+
+/// Whoever asks a backend next gets what it would get alone, although batches of others, who are gone, were never collected.
+fn behind_others(target: &Target) -> Outcome {
+    let requests = [request(1)];
+    let expected = expected(target, &requests)?;
+    let mut engine = open(target, 1)?;
+    for _ in 0..3 {
+        let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+        let slot = scheduler.open().ok_or("no slot")?;
+        scheduler.request(slot, Request { limit: None, ..request(0) })?;
+        let mut left = 3;
+        while scheduler.busy() {
+            scheduler.advance(&mut |_, event| {
+                left -= usize::from(matches!(event, Event::Token(_)));
+                left > 0
+            })?;
+        }
+        drop(scheduler);
+        let mut scheduler = Scheduler::new(engine.backend.as_mut(), engine.plan, engine.model.vocab_size);
+        let slot = scheduler.open().ok_or("no slot")?;
+        let found = alone(&mut scheduler, slot, requests[0].clone())?;
+        if found != expected[0] {
+            return Err(format!("got {found:?}, alone {:?}", expected[0]).into());
+        }
+    }
+    Ok(())
 }
 
 fn together(target: &Target, count: usize) -> Outcome {

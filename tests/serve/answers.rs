@@ -125,6 +125,8 @@ pub fn ends() -> Outcome {
         (", there was a little".into(), "stop".into()),
     )?;
     equal(text(json!({ "prompt": PROMPT, "max_tokens": 3 }))?.1, "length".into())?;
+    // Alone it ends at its 198th token.
+    equal(text(json!({ "prompt": PROMPT, "max_tokens": 220, "ignore_eos": true }))?.1, "length".into())?;
     equal(
         text(json!({ "prompt": PROMPT, "stop": " little", "echo": true }))?.0,
         format!("{PROMPT}, there was a"),

@@ -5,16 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use wgllm::backend::{Backend, DeviceInfo, Limits, Memory, Placement};
-use wgllm::batch::{Batch, Collected, Ticket};
-use wgllm::blocking::Waiting;
-use wgllm::constraint::TokenMask;
-use wgllm::sampler::Sampling;
+use wgllm::backend::Memory;
+use wgllm::batch::{Batch, Collected};
 use wgllm::{Error, Result};
 
 use crate::adapters::Target;
 use crate::client::{get, ok, post};
 use crate::server::{Plan, Running, alone};
+use crate::wrapped::Change;
 use crate::{Outcome, equal, must};
 
 /// What goes wrong.
@@ -49,9 +47,8 @@ impl Faults {
     }
 }
 
-/// A backend at which things go wrong.
+/// What makes things go wrong at a backend.
 pub struct Faulty {
-    pub inner: Box<dyn Backend>,
     pub faults: Faults,
     /// What it answers in place of what was sampled, again and again; its last token is an end token.
     pub script: Vec<u32>,
@@ -60,69 +57,29 @@ pub struct Faulty {
     pub buffers: Arc<AtomicU64>,
 }
 
-impl Backend for Faulty {
-    fn device(&self) -> DeviceInfo {
-        self.inner.device()
-    }
-
-    fn placement(&self) -> Placement {
-        self.inner.placement()
-    }
-
-    fn memory(&self) -> Memory {
-        self.inner.memory()
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {
+impl Change for Faulty {
+    fn slot_is_set(&mut self) {
         // The script begins with each request.
         self.at = 0;
-        self.inner.set_slot(slot, sampling, recent)
     }
 
-    fn map_pages(&mut self, slot: u32, first: usize, pages: &[u32]) -> Result<()> {
-        self.inner.map_pages(slot, first, pages)
-    }
-
-    fn copy_page(&mut self, from: u32, to: u32) -> Result<()> {
-        self.inner.copy_page(from, to)
-    }
-
-    fn save_states(&mut self, slot: u32, place: u32) -> Result<()> {
-        self.inner.save_states(slot, place)
-    }
-
-    fn restore_states(&mut self, place: u32, slot: u32) -> Result<()> {
-        self.inner.restore_states(place, slot)
-    }
-
-    fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
+    fn submits(&mut self, _: &Batch) -> Result<()> {
         match self.faults.next() {
             Some(Fault::Lost) => Err(Error::Lost("the device was taken away".into())),
             Some(Fault::Panic) => panic!("a step went wrong on purpose"),
-            None => self.inner.submit(batch),
+            None => Ok(()),
         }
     }
 
-    fn sample(&mut self, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()> {
-        self.inner.sample(ticket, masks)
-    }
-
-    fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {
-        Box::pin(async move {
-            let mut collected = self.inner.collect_async(ticket).await?;
-            self.buffers.store(self.inner.memory().buffers, Relaxed);
-            if !self.script.is_empty() {
-                for token in &mut collected.tokens {
-                    *token = self.script[self.at];
-                    self.at = (self.at + 1) % self.script.len();
-                }
-            }
-            Ok(collected)
-        })
+    fn collected(&mut self, collected: &mut Collected, memory: &Memory) {
+        self.buffers.store(memory.buffers, Relaxed);
+        if self.script.is_empty() {
+            return;
+        }
+        for token in &mut collected.tokens {
+            *token = self.script[self.at];
+            self.at = (self.at + 1) % self.script.len();
+        }
     }
 }
 

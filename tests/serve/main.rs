@@ -28,6 +28,8 @@ mod server;
 mod structured;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
+#[path = "../common/wrapped.rs"]
+mod wrapped;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ use wgllm::worker::{Capacity, Opened, Worker};
 
 use crate::adapters::Target;
 use crate::faults::{Faults, Faulty};
+use crate::wrapped::Wrapped;
 use crate::{byte_model, client};
 
 pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf");
@@ -104,8 +105,9 @@ impl Running {
             }
             let _ = filled.set(Arc::new(Served::new(&mut engine, Some("story"), Some(&plan.template))?));
             let vocab = engine.model.vocab_size;
-            let (inner, faults, buffers) = (engine.backend, plan.faults.clone(), plan.buffers.clone());
-            let backend = Box::new(Faulty { inner, faults, script, at: 0, buffers });
+            let (faults, buffers) = (plan.faults.clone(), plan.buffers.clone());
+            let change = Faulty { faults, script, at: 0, buffers };
+            let backend = Box::new(Wrapped { inner: engine.backend, change });
             Ok(Opened { backend, plan: engine.plan, vocab, lookup: 0 })
         };
         let worker = Worker::start(Box::new(open), plan.capacity)?;

@@ -2,7 +2,7 @@
 //! where the next step reads it, to the slot's last and recent tokens, and to the ids that the host brings back.
 
 use crate::constraint::TokenMask;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
 use crate::gpu::memory::buffers::Buffers;
@@ -19,7 +19,7 @@ const ARGMAX_PART: u32 = 1024;
 /// `sample.wgsl` holds as many parts in workgroup memory.
 const MOST_PARTS: u32 = 1024;
 /// Tokens that a slot can ban.
-const BANNED: usize = 31;
+const BANNED: usize = Sampling::BANNED;
 /// Words of a slot's sampling.
 const SAMPLING_WORDS: u64 = 8;
 
@@ -163,10 +163,6 @@ impl Sampler {
         recent: &[u32],
     ) -> Result<()> {
         sampling.check()?;
-        if sampling.banned.len() > BANNED {
-            let count = sampling.banned.len();
-            return Err(Error::Usage(format!("{count} tokens are banned; on a GPU it is {BANNED} at most")));
-        }
         let mut banned = vec![sampling.banned.len() as u32];
         banned.extend(&sampling.banned);
         let at = slot as u64 * (1 + BANNED as u64) * 4;

@@ -67,6 +67,19 @@ impl Flights {
             (0..AHEAD).map(|_| device.buffer("ids back", ids as u64 * 4, read)).collect::<Result<_>>()?;
         Ok(Flights { flights: VecDeque::new(), held: None, free, tickets: 0 })
     }
+
+    /// A buffer that ids come back in. Where none is free, the oldest batch is given up: nobody has more than [`AHEAD`] in flight, so that
+    /// whoever submitted it is gone.
+    fn ids_back(&mut self) -> Option<wgpu::Buffer> {
+        let brings_ids = |flight: &Flight| matches!(flight.wanted, Wanted::Tokens(_));
+        self.free.pop().or_else(|| {
+            let oldest = self.flights.iter().position(brings_ids)?;
+            let back = self.flights.remove(oldest)?.back?;
+            // Where it is not mapped yet, it never is.
+            back.unmap();
+            Some(back)
+        })
+    }
 }
 
 /// See [`crate::backend::Backend::submit`].
@@ -154,7 +167,7 @@ pub fn sample(gpu: &mut Gpu, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Res
 
 /// Copies so many sampled tokens to where the host reads them.
 fn bring_ids(gpu: &mut Gpu, encoder: &mut wgpu::CommandEncoder, tokens: usize) -> Result<wgpu::Buffer> {
-    let Some(back) = gpu.flights.free.pop() else {
+    let Some(back) = gpu.flights.ids_back() else {
         return Err(Error::Other(format!("more than {AHEAD} batches are in flight")));
     };
     encoder.copy_buffer_to_buffer(&gpu.sampler.ids, 0, &back, 0, tokens as u64 * 4);
