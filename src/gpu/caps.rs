@@ -1,5 +1,7 @@
 //! What kernels may use of a device, and what of it is masked.
 
+use crate::gpu::plan::policy::Policy;
+
 /// What of an adapter not to use: for tests, and for users with a broken driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Masks {
@@ -106,6 +108,8 @@ pub struct Caps {
     pub buffer: u64,
     /// Storage buffers of a kernel.
     pub storage_buffers: u32,
+    /// Which kernels it does best with.
+    pub policy: Policy,
 }
 
 impl Caps {

@@ -9,6 +9,7 @@ use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
 use crate::gpu::adapter::{describe, is_software};
 use crate::gpu::caps::{Caps, Masks, Matrix};
+use crate::gpu::plan::policy::Policy;
 use crate::gpu::run::subgroup;
 use crate::gpu::signal::Signal;
 
@@ -188,19 +189,21 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         }
     }));
     let most = limits.max_storage_buffer_binding_size;
+    let software = is_software(&info) && !masks.as_hardware;
     let caps = Caps {
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_max_size } else { 32 },
         subgroup_size_fixed: info.subgroup_min_size == info.subgroup_max_size,
         matrix: matrix.or(masks.emulated_matrices.then_some(Matrix::Emulated)),
         invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
-        software: is_software(&info) && !masks.as_hardware,
+        software,
         workgroup_bytes: limits
             .max_compute_workgroup_storage_size
             .min(masks.max_workgroup.unwrap_or(u32::MAX)),
         binding: masks.max_binding.map_or(most, |m| m.min(most)),
         buffer: limits.max_buffer_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        policy: Policy::default_of(software),
     };
     if caps.binding < LEAST_BINDING {
         return Err(Error::Usage(format!(

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::gpu::caps::Caps;
 use crate::gpu::link::{bindings, link};
 use crate::gpu::memory::weights::Layout;
+use crate::gpu::plan::policy::Policy;
 use crate::gpu::plan::{Launch, Operand, Planner, RowClass, groups, plan};
 use crate::graph::{Kind, Node, Row, Step};
 use crate::memory::Kv;
@@ -24,6 +25,7 @@ const CAPS: Caps = Caps {
     binding: 2 << 30,
     buffer: 2 << 30,
     storage_buffers: 16,
+    policy: Policy::HARDWARE,
 };
 
 /// By how many dispatches each block of a model makes the longest chain of them longer, of those that wait for each other; of one row of a

@@ -1,5 +1,7 @@
 //! GPU work as plain data: which kernel, with which numbers, over how many workgroups.
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::{Rows, Shape, Step};
 use crate::ops::AttentionShape;
 
@@ -81,7 +83,8 @@ pub enum Extent {
 }
 
 /// Numbers of rows that a dispatch is for, both ends included: others are for another dispatch of the same nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RowRange {
     /// The least.
     pub from: u32,

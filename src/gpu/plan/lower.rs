@@ -11,6 +11,7 @@ use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, eps, inputs, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
 use crate::gpu::plan::matvec::Tile;
+use crate::gpu::plan::policy::Steps;
 use crate::gpu::plan::projections::{attention_launches, projections};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
 use crate::gpu::plan::{attention, attention_matrix, expert_matmul, expert_matvec};
@@ -241,7 +242,13 @@ pub fn kind_of(s: &Planner<'_>, w: &Weight, many: bool) -> CopyKind {
     if many && s.caps.matrix.is_some() && w.format.name != "F32" {
         return CopyKind::F16;
     }
-    match w.format.integer && s.precision == Precision::Fast && w.cols.is_multiple_of(32) {
+    let steps = match s.class {
+        RowClass::One => Steps::One,
+        RowClass::Many if many => Steps::Many,
+        _ => Steps::Few,
+    };
+    let integers = s.precision == Precision::Fast && s.caps.policy.in_integers(w.format, steps);
+    match integers && w.cols.is_multiple_of(32) {
         true => CopyKind::I8,
         false => CopyKind::F32,
     }
@@ -291,13 +298,13 @@ pub fn place(s: &Planner<'_>, linears: &[Node]) -> Option<(usize, usize)> {
 }
 
 /// The tiles of the matvecs over the weights of a run, of which a step takes one.
-pub fn tiles(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> &'static [Tile] {
+pub fn tiles(s: &Planner<'_>, m: &Matmul, run: &[usize]) -> Vec<Tile> {
     let weights = run.iter().map(|&i| weight(s.graph, inputs(s.graph, m.linears[i])[1]));
     let rows = weights.map(|w| w.rows).sum();
     let first = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]);
     match s.class {
-        RowClass::One => &[matvec::SINGLE],
-        RowClass::Many if beside_experts(s.graph, m) => &[ROUTER_TILE],
+        RowClass::One => vec![matvec::SINGLE],
+        RowClass::Many if beside_experts(s.graph, m) => vec![ROUTER_TILE],
         _ => matvec::tiles(s.caps, first.format, [first.cols, rows], kind(s, m, run) == CopyKind::I8),
     }
 }
@@ -387,7 +394,7 @@ pub fn biases_of(g: &Graph, linears: &[Node]) -> (Operand, f64) {
 /// The launches of a group of one run: one for each tile, of which a step runs one.
 fn matvecs(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Vec<Launch> {
     let run: Vec<usize> = (0..m.linears.len()).collect();
-    tiles(s, m, &run).iter().map(|&tile| matvec(s, copies, m, &run, tile)).collect()
+    tiles(s, m, &run).into_iter().map(|tile| matvec(s, copies, m, &run, tile)).collect()
 }
 
 fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Tile) -> Launch {

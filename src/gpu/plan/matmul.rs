@@ -10,7 +10,7 @@ use crate::gpu::plan::copies::{Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::gpu::plan::groups::{Matmul, Then, eps, inputs, op, runs};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
-use crate::gpu::plan::lower::{biases, bundle, read_copy};
+use crate::gpu::plan::lower::{biases, bundle, kind_of, read_copy};
 use crate::gpu::plan::matmul_few;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead};
 use crate::graph::Rows;
@@ -18,8 +18,6 @@ use crate::ops::Op;
 
 /// Rows that tiles are chosen for: those of a step of a long prompt.
 const TYPICAL_ROWS: u32 = 512;
-/// Workgroups that a dispatch should have, if there is a tile small enough: fewer leave processors idle.
-const GROUPS: u32 = 120;
 
 /// Rows of x and of w that a workgroup multiplies by integer dot products (`wgsl/matmul_int8.wgsl`).
 pub const INTEGER_ROWS: u32 = 32;
@@ -29,8 +27,10 @@ pub const INTEGER_COLUMNS: u32 = 128;
 const UNCLAMPED: [(&str, f64); 3] = [("CLAMPED", 0.0), ("LIMIT", 0.0), ("SHIFT", 0.0)];
 
 /// Steps of many rows that the tiles of `matmul_few` multiply, and those that the ones here do.
-const SHORTER: RowRange = RowRange { from: 0, to: matmul_few::SHORT };
-const LONGER: RowRange = RowRange { from: matmul_few::SHORT + 1, to: u32::MAX };
+fn shorter_and_longer(caps: &Caps) -> [RowRange; 2] {
+    let short = caps.policy.short;
+    [RowRange { from: 0, to: short }, RowRange { from: short + 1, to: u32::MAX }]
+}
 
 /// A tile of a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,9 @@ impl Tile {
         let mut fitting = TILES.into_iter().filter(|tile| tile.fits(caps, matrix)).peekable();
         let groups = |t: &Tile| columns.div_ceil(t.columns) * TYPICAL_ROWS.div_ceil(t.rows);
         while let Some(tile) = fitting.next() {
-            if groups(&tile) >= GROUPS || fitting.peek().is_none_or(|next| next.depth < tile.depth) {
+            if groups(&tile) >= caps.policy.workgroups
+                || fitting.peek().is_none_or(|next| next.depth < tile.depth)
+            {
                 return Some(tile);
             }
         }
@@ -114,7 +116,7 @@ pub fn fits(s: &Planner<'_>, m: &Matmul) -> bool {
         let kept = match s.caps.matrix {
             // Weights in f32 are not to be rounded.
             Some(_) => w.format.name != "F32",
-            None => w.format.integer && w.cols.is_multiple_of(32),
+            None => kind_of(s, w, true) == CopyKind::I8,
         };
         kept && bundle(s, m, run).is_some()
     };
@@ -179,7 +181,10 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
         }
     };
     let layouts = match (copy.kind, s.class) {
-        (CopyKind::F16Matrices, RowClass::Many) => vec![(true, SHORTER), (false, LONGER)],
+        (CopyKind::F16Matrices, RowClass::Many) => {
+            let [shorter, longer] = shorter_and_longer(s.caps);
+            vec![(true, shorter), (false, longer)]
+        }
         (kind, _) => vec![(kind == CopyKind::F16Matrices, RowRange::ALL)],
     };
     layouts.into_iter().map(launch).collect()
@@ -307,14 +312,15 @@ fn integer_product(
 
 /// The dispatches for any number of rows, of which one runs, over `rows` rows of `cols` weights from row `first` of what is bound on.
 fn shapes(caps: &Caps, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
-    let short = matmul_few::short(caps, [cols, rows, first], SHORTER);
+    let [shorter, longer] = shorter_and_longer(caps);
+    let short = matmul_few::short(caps, [cols, rows, first], shorter);
     let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
     let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };
     let mut constants = matvec_constants(cols, rows, first);
     constants.push(("X_STRIDE", CopyKind::F16.stride(cols) as f64));
     constants.extend(tile.constants(caps, matrix));
     let each = (rows as u32).div_ceil(tile.columns);
-    let within = if short.is_some() { LONGER } else { RowRange::ALL };
+    let within = if short.is_some() { longer } else { RowRange::ALL };
     let extent = Extent::RowTiles { rows: Rows::Step, tile: tile.rows, each, within };
     short.into_iter().chain([Dispatch { kernel: "matmul_matrix", constants, extent }]).collect()
 }

@@ -1,21 +1,12 @@
 //! Matmuls of some dozens of rows on matrix units: from how many rows on, and which tile takes how many.
 //!
-//! The numbers are what an H200 did best with; benches/README.md has the measurements.
+//! Which is best for whom is in the adapter's [`Policy`](crate::gpu::plan::policy::Policy).
 
-use crate::formats::Format;
 use crate::gpu::caps::{Caps, Matrix};
 use crate::gpu::plan::copies::CopyKind;
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::gpu::plan::kernels::matvec_constants;
 use crate::graph::Rows;
-
-/// Rows of a step of many that these tiles still multiply faster than `matmul_matrix`'s.
-pub const SHORT: u32 = 256;
-
-/// Rows that matvecs by integer dot products multiply faster, by the bytes of a matrix: the smaller they are, the more an operation more costs.
-const BY_INTEGERS: [(usize, usize); 4] = [(24 << 20, 12), (16 << 20, 20), (3 << 20, 22), (0, 64)];
-/// The same of matvecs in f32, for formats of floats.
-const BY_FLOATS: usize = 4;
 
 /// Columns of a subgroup, in a row of a tile that is padded by 16 bytes: as in the kernel.
 const SEGMENT: u32 = 64;
@@ -23,9 +14,6 @@ const LINE_BYTES: u32 = 2 * (SEGMENT + 8);
 const PADDING: u32 = 256;
 /// Rows of w in a tile.
 const COLUMNS: u32 = 32;
-/// Subgroups of a workgroup, and workgroups that a dispatch should have for them: the fewer there are, the longer each is at work.
-/// The first fits into 16 KiB of workgroup memory.
-const SHARES: [(u32, u32); 3] = [(2, 528), (4, 140), (8, 0)];
 
 /// A tile of a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +45,9 @@ impl Tile {
     /// The tile of `rows` rows of x for `columns` rows of w.
     fn choose(caps: &Caps, matrix: Matrix, rows: u32, columns: u32) -> Option<Tile> {
         let groups = columns.div_ceil(COLUMNS);
-        let wanted = SHARES.iter().find(|(_, least)| groups >= *least).map_or(2, |(shares, _)| *shares);
-        let tiles = SHARES.iter().rev().map(|&(shares, _)| Tile { rows, shares });
+        let all = &caps.policy.shares;
+        let wanted = all.iter().find(|(_, least)| groups >= *least).map_or(2, |(shares, _)| *shares);
+        let tiles = all.iter().rev().map(|&(shares, _)| Tile { rows, shares });
         tiles.filter(|tile| tile.shares <= wanted).find(|tile| tile.fits(caps, matrix))
     }
 }
@@ -66,12 +55,6 @@ impl Tile {
 /// Whether an adapter has matrix units and a tile for them.
 pub fn fits(caps: &Caps) -> bool {
     caps.matrix.is_some_and(|matrix| Tile::choose(caps, matrix, ROWS[0], 1).is_some())
-}
-
-/// Rows up to which a step's matmuls are matvecs, where most weights have `format` and a matrix has `bytes` on average.
-pub fn by_matvec(format: &Format, bytes: usize) -> usize {
-    let of_size = BY_INTEGERS.iter().find(|(least, _)| bytes >= *least).map_or(0, |(_, rows)| *rows);
-    if format.integer { of_size } else { BY_FLOATS }
 }
 
 /// The dispatches for any number of `rows`, of which one runs, over `n` rows of `cols` weights from row `first` of what is bound on.
@@ -126,6 +109,7 @@ fn shape(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::plan::policy::Policy;
     use crate::graph::{Row, Step};
 
     fn caps(matrix: Matrix, workgroup_bytes: u32) -> Caps {
@@ -140,6 +124,7 @@ mod tests {
             binding: 1 << 30,
             buffer: 1 << 30,
             storage_buffers: 10,
+            policy: Policy::HARDWARE,
         }
     }
 

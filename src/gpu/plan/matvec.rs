@@ -1,38 +1,34 @@
 //! How a matvec is spread over workgroups: pairs of rows, teams to a pair, and rows of x to a load of weights.
 //!
-//! The numbers are what an H100 did best with over the shapes of Llama 1B and 8B; benches/README.md has the measurements.
+//! Which is best for whom is in the adapter's [`Policy`](crate::gpu::plan::policy::Policy).
+
+use serde::{Deserialize, Serialize};
 
 use crate::formats::Format;
 use crate::gpu::caps::Caps;
+use crate::gpu::plan::SEVERAL;
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
+use crate::gpu::plan::policy::FormatClass;
 use crate::graph::Rows;
-
-/// Invocations that a dispatch should have: with fewer the memory waits for requests, with more for sums.
-const INVOCATIONS: u32 = 128 << 10;
-
-/// Bytes of a weight row that an invocation walks along at most, multiplied in f32 and in integers.
-const LANE_BYTES: [usize; 2] = [64, 128];
-
-/// Bytes of a large matrix.
-const LARGE: usize = 40 << 20;
 
 /// Formats whose units take so long to decode that lanes without one cost more than loading x again for each row of a pair: each half of a subgroup has a row
 /// to itself where that saves turns. For Q4_K it was no faster (benches/README.md).
 const HALVED: &[&str] = &["MXFP4"];
 
 /// Rows of x that share a load of weights, in steps of some numbers of rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tile {
     /// How many rows.
     pub rows: u32,
     /// Whether a team takes two pairs at a time, so that x is loaded half as often.
-    double: bool,
+    pub double: bool,
     /// Tiles that such a step has, about: with more of them a tile needs fewer invocations.
-    tiles: u32,
+    pub tiles: u32,
     /// Teams of a subgroup: parts of it, whose turns are not unrolled, or all of it.
-    teams: u32,
+    pub teams: u32,
     /// Of which steps.
-    within: RowRange,
+    pub within: RowRange,
 }
 
 impl Tile {
@@ -41,13 +37,26 @@ impl Tile {
         Tile { rows, double: false, tiles: 1, teams: 1, within: RowRange::ALL }
     }
 
-    const fn new(rows: u32, double: bool, tiles: u32, [from, to]: [u32; 2]) -> Tile {
+    /// For parts of subgroups.
+    pub const fn new(rows: u32, double: bool, tiles: u32, [from, to]: [u32; 2]) -> Tile {
         Tile { rows, double, tiles, teams: 2, within: RowRange { from, to } }
     }
 
     /// Two rows for whole subgroups.
-    const fn whole([from, to]: [u32; 2]) -> Tile {
+    pub const fn whole([from, to]: [u32; 2]) -> Tile {
         Tile { rows: 2, double: true, tiles: 1, teams: 1, within: RowRange { from, to } }
+    }
+
+    /// Refuses what the kernel is not written for.
+    pub fn check(&self) -> Result<(), String> {
+        let &Tile { rows, tiles, teams, .. } = self;
+        match [2, 4, 8].contains(&rows) && [1, 2, 4].contains(&teams) && (1..=SEVERAL as u32).contains(&tiles)
+        {
+            true => Ok(()),
+            false => Err(format!(
+                "a tile has {rows} rows, {teams} teams and {tiles} tiles; expected 2, 4 or 8, 1, 2 or 4, and 1 to {SEVERAL}"
+            )),
+        }
     }
 }
 
@@ -56,31 +65,9 @@ pub const SINGLE: Tile = Tile::of(1);
 /// Of few, where weights are multiplied in f32.
 pub const PAIR: Tile = Tile::of(2);
 
-/// Where they are multiplied as integers: by formats of a byte a weight, of fewer bits, and of blocks with several scales, beside whose units four rows of x
-/// do not fit into registers.
-const BYTES: [Tile; 3] =
-    [Tile::new(2, false, 1, [0, 2]), Tile::new(2, false, 2, [3, 4]), Tile::new(4, true, 2, [5, u32::MAX])];
-const BITS: [Tile; 3] =
-    [Tile::new(2, false, 1, [0, 2]), Tile::new(2, false, 2, [3, 6]), Tile::new(4, true, 2, [7, u32::MAX])];
-const BLOCKS: [Tile; 2] = [Tile::new(2, false, 1, [0, 2]), Tile::new(2, true, 4, [3, u32::MAX])];
-/// Of large matrices of the first two: the fewer the rows, the more weights have to be on their way.
-const LARGE_BYTES: [Tile; 2] = [Tile::whole([0, 4]), Tile::new(4, true, 2, [5, u32::MAX])];
-const LARGE_BITS: [Tile; 2] = [Tile::whole([0, 6]), Tile::new(4, true, 2, [7, u32::MAX])];
-/// On a software adapter.
-const SOFTWARE: [Tile; 1] = [Tile::whole([0, u32::MAX])];
-
 /// The tiles of any number of few rows for `rows` rows of `cols` weights, of which a step takes one.
-pub fn tiles(caps: &Caps, format: &Format, [cols, rows]: [usize; 2], integer: bool) -> &'static [Tile] {
-    let large = rows * format.row_bytes(cols) > LARGE;
-    match (integer, caps.software) {
-        (false, _) => &[PAIR],
-        (true, true) => &SOFTWARE,
-        _ if format.weights > 32 => &BLOCKS,
-        _ if format.bytes > format.weights && large => &LARGE_BYTES,
-        _ if format.bytes > format.weights => &BYTES,
-        _ if large => &LARGE_BITS,
-        _ => &BITS,
-    }
+pub fn tiles(caps: &Caps, format: &Format, size: [usize; 2], integer: bool) -> Vec<Tile> {
+    if integer { caps.policy.few_tiles(format, size) } else { vec![PAIR] }
 }
 
 /// Invocations that finish a row (`wgsl/matvec.wgsl`).
@@ -109,18 +96,20 @@ pub fn shape(
     let row_bytes: usize = format.planes.iter().map(|p| format.plane_row_bytes(p, cols)).sum();
     let units = (format.padded_cols(cols) / format.unit) as u32;
     let groups = (rows as u32).div_ceil(2 * pairs);
-    // Formats of blocks with several scales, and of a byte a weight, take so many registers that not all workgroups of this width would be resident at once.
-    let heavy = format.weights > 32 || format.bytes > format.weights;
-    let crowded = |width: u32| tile.rows == 1 && shares == 1 && heavy && groups * width > INVOCATIONS;
+    // Where a unit takes many registers, not all workgroups of this width would be resident at once.
+    let heavy = matches!(FormatClass::of(format), FormatClass::Blocks | FormatClass::Bytes);
+    let enough = caps.policy.invocations;
+    let crowded =
+        |width: u32| tile.rows == 1 && shares == 1 && heavy && enough > 0 && groups * width > enough;
     // Of large matrices two pairs at a time: x is then loaded half as often.
-    let large = tile.rows == 1 && shares as usize * rows * row_bytes > LARGE || crowded(MEDIUM);
+    let large = tile.rows == 1 && caps.policy.is_large(shares as usize * rows * row_bytes) || crowded(MEDIUM);
     let double = (format.integer && (large || tile.double)) as u32;
     let tasks = pairs / (1 + double);
     let parted = caps.subgroup_size_fixed && caps.subgroup_size >= tile.teams * tile.rows;
     let teams = if parted { tile.teams } else { 1 };
     let lanes = caps.subgroup_size / teams;
-    let lane_bytes = tile.tiles as usize * LANE_BYTES[format.integer as usize];
-    let wanted = if caps.software { 1 } else { INVOCATIONS / (tile.tiles * shares * groups * tasks * lanes) };
+    let lane_bytes = tile.tiles as usize * caps.policy.lane_bytes[format.integer as usize];
+    let wanted = caps.policy.invocations / (tile.tiles * shares * groups * tasks * lanes);
     let wanted = wanted.max((row_bytes / (lane_bytes * lanes as usize)) as u32);
     // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
     let room = (units / lanes).min(most / (tasks * lanes));
@@ -160,6 +149,7 @@ pub fn shape(
 mod tests {
     use super::*;
     use crate::formats::FORMATS;
+    use crate::gpu::plan::policy::Policy;
 
     fn caps(invocations: u32, subgroup: u32, software: bool) -> Caps {
         Caps {
@@ -173,6 +163,7 @@ mod tests {
             binding: 1 << 30,
             buffer: 1 << 30,
             storage_buffers: 10,
+            policy: Policy::default_of(software),
         }
     }
 
@@ -239,7 +230,7 @@ mod tests {
                     for tile in tiles(&caps, format, [cols, rows], true) {
                         let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
                         let mut d = Dispatch { kernel: "", constants: Vec::new(), extent };
-                        shape(&caps, format, cols, rows, [8, 1], *tile, &mut d, Rows::Step);
+                        shape(&caps, format, cols, rows, [8, 1], tile, &mut d, Rows::Step);
                         let number = |name| constant(&d, name) as u32;
                         let lanes = caps.subgroup_size / number("TEAMS");
                         let what =
@@ -268,8 +259,14 @@ mod tests {
             (constant(&d, "WORKGROUP"), constant(&d, "DOUBLE"))
         };
         // Gate and up of Llama 1B, of Gemma 4B, and of SmolLM2: all at once, twice as many, and few.
-        assert_eq!((shape("Q4_K", [16384, 2048]), shape("Q4_0", [16384, 2048])), ((256.0, 0.0), (512.0, 0.0)));
-        assert_eq!((shape("Q4_K", [20480, 2560]), shape("Q4_0", [20480, 2560])), ((128.0, 1.0), (512.0, 0.0)));
+        assert_eq!(
+            (shape("Q4_K", [16384, 2048]), shape("Q4_0", [16384, 2048])),
+            ((256.0, 0.0), (512.0, 0.0))
+        );
+        assert_eq!(
+            (shape("Q4_K", [20480, 2560]), shape("Q4_0", [20480, 2560])),
+            ((128.0, 1.0), (512.0, 0.0))
+        );
         assert_eq!(shape("Q8_0", [3072, 576]), (512.0, 0.0));
     }
 

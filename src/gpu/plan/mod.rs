@@ -16,6 +16,7 @@ pub mod lower;
 pub mod matmul;
 pub mod matmul_few;
 pub mod matvec;
+pub mod policy;
 pub mod projections;
 pub mod summed;
 
@@ -188,7 +189,7 @@ pub fn few(graph: &Graph, caps: &Caps, layout: &Layout, precision: Precision) ->
         all.map(|m| m.rows * m.format.row_bytes(m.cols)).sum()
     };
     let most = matrices.iter().map(|m| m.format).max_by_key(|&format| bytes(Some(format)));
-    most.map_or(SEVERAL, |format| matmul_few::by_matvec(format, bytes(None) / matrices.len()))
+    most.map_or(SEVERAL, |format| caps.policy.by_matvec(format, bytes(None) / matrices.len()))
 }
 
 /// The launches of a step, in order. `unfused`: every node by launches of its own.

@@ -89,7 +89,7 @@ fn scratched(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
             launches.extend(matmul::projections(s, m, &run, scratch, [first, stride]));
             continue;
         }
-        for &tile in tiles(s, m, &run) {
+        for tile in tiles(s, m, &run) {
             let mut launch = product(s, m, &run, PAIRS, tile);
             let places = [("FIRST_OUT", first), ("OUT_STRIDE", stride), ("BIAS", has_bias)];
             launch.dispatch.constants.extend(places);
@@ -104,7 +104,7 @@ fn scratched(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
 
 /// The matvecs that write queries, keys and values where they belong: one for each tile, of which a step runs one.
 fn stored(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize]) -> Vec<Launch> {
-    tiles(s, m, run).iter().map(|&tile| stored_by(s, m, heads, run, tile)).collect()
+    tiles(s, m, run).into_iter().map(|tile| stored_by(s, m, heads, run, tile)).collect()
 }
 
 fn stored_by(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize], tile: Tile) -> Launch {
