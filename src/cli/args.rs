@@ -65,6 +65,9 @@ pub struct Hardware {
     /// Do not use matrix units
     #[arg(long, env = "WGLLM_NO_COOP", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub no_coop: bool,
+    /// Do not use what `bench --tune` found for the adapter
+    #[arg(long, env = "WGLLM_NO_TUNE", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub no_tune: bool,
     /// Use no larger bindings of buffers than this
     #[arg(long, env = "WGLLM_MAX_BINDING", hide_env_values = true, value_name = "BYTES")]
     pub max_binding: Option<u64>,
@@ -73,8 +76,8 @@ pub struct Hardware {
 impl Hardware {
     /// What of the adapter not to use.
     pub fn masks(&self) -> Masks {
-        let &Hardware { no_subgroups, no_coop, max_binding, .. } = self;
-        Masks { no_subgroups, no_coop, max_binding, ..Masks::default() }
+        let &Hardware { no_subgroups, no_coop, no_tune, max_binding, .. } = self;
+        Masks { no_subgroups, no_coop, no_tune, max_binding, ..Masks::default() }
     }
 
     /// What to open `file` with on `backend`, once the flags are found not to contradict each other.

@@ -60,7 +60,8 @@ pub struct Run {
     pub ends: EndFlags,
     #[command(flatten)]
     pub form: FormFlags,
-    /// Print one JSON object at the end instead of the text
+    /// Print one JSON object at the end instead of the text: of one prompt, which may come from standard input. A chat on a terminal is for
+    /// people: there `/stats` says what an answer took and what of it came from the cache
     #[arg(long, help_heading = "Output")]
     pub json: bool,
     /// Say at the end where the time of a token goes on the GPU
@@ -151,7 +152,7 @@ impl Run {
         }
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
             // Nobody reads JSON from a terminal; a program that goes on with a conversation keeps it in a file.
-            let goes_on = ", and a conversation that goes on with --load-history FILE --save-history FILE";
+            let goes_on = ", and a conversation that goes on with --load-history FILE --save-history FILE; in a chat /stats says what an answer took";
             let one_prompt = [
                 ("--json", self.json, goes_on),
                 ("--profile", self.profile, ""),

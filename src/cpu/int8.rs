@@ -21,7 +21,7 @@ const GROUPS: usize = DEPTH / GROUP;
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Codes {
-    /// `[four][row][number of the four]`, each 128 more than it stands for: the instruction multiplies u8 by i8.
+    /// `[four][row][number of the four]`, each [`OFFSET`] more than it stands for.
     q: [[[u8; 4]; LANES]; GROUP / 4],
     /// What the integers are multiplied with.
     scale: [f32; LANES],
@@ -29,13 +29,16 @@ pub(super) struct Codes {
     sums: [[f32; LANES]; 2],
 }
 
+/// x86 multiplies u8 by i8, ARM i8 by i8.
+const OFFSET: u8 = if cfg!(target_arch = "aarch64") { 0 } else { 128 };
+
 impl Default for Codes {
     fn default() -> Codes {
-        Codes { q: [[[128; 4]; LANES]; GROUP / 4], scale: [0.0; LANES], sums: [[0.0; LANES]; 2] }
+        Codes { q: [[[OFFSET; 4]; LANES]; GROUP / 4], scale: [0.0; LANES], sums: [[0.0; LANES]; 2] }
     }
 }
 
-/// A group of weights, and −128 · Σ q of each half, which takes back what the codes of x are too large by.
+/// A group of weights, and −[`OFFSET`] · Σ q of each half, which takes back what the codes of x are too large by.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 struct Coded {
@@ -45,7 +48,8 @@ struct Coded {
 
 /// Whether the machine has instructions for a few rows.
 pub(super) fn has_few(instructions: Instructions) -> bool {
-    instructions != Instructions::Plain && multiplies_bytes()
+    // On ARM plain instructions multiply bytes.
+    (instructions != Instructions::Plain || cfg!(target_arch = "aarch64")) && multiplies_bytes()
 }
 
 /// As `linear`, of up to [`LANES`] rows, for machines that [`has_few`] knows and formats that have integers.
@@ -144,6 +148,8 @@ pub(super) fn has(instructions: Instructions) -> bool {
     match instructions {
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512Vnni => true,
+        #[cfg(target_arch = "aarch64")]
+        Instructions::DotProducts => true,
         _ => false,
     }
 }
@@ -192,7 +198,7 @@ impl Kernel for Quantise<'_> {
             for (x, codes) in row.as_chunks::<GROUP>().0.iter().zip(codes.iter_mut()) {
                 let Rounded { q, scale, sums } = Rounded::of(x);
                 for (to, q) in codes.q.iter_mut().zip(q.as_chunks::<4>().0) {
-                    to[r] = q.map(|q| q as u8 ^ 128);
+                    to[r] = q.map(|q| q as u8 ^ OFFSET);
                 }
                 (codes.scale[r], codes.sums[0][r], codes.sums[1][r]) = (scale, sums[0], sums[1]);
             }
@@ -231,7 +237,7 @@ impl Task<'_> {
                     if groups.one_scale {
                         sums = [sums[0] + sums[1], 0];
                     }
-                    *coded = Coded { group: *group, base: [-128 * sums[0], -128 * sums[1]] };
+                    *coded = Coded { group: *group, base: sums.map(|sum| -i32::from(OFFSET) * sum) };
                 }
             }
             for (p, x) in x.iter().enumerate() {
@@ -243,13 +249,13 @@ impl Task<'_> {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn multiply(_: Groups, _: usize, _: &[Coded], _: &[Codes], _: &mut [[f32; LANES]], _: usize, _: bool) {
     panic!("this machine has no dot products of int8");
 }
 
 /// y[r] (+)= the products of row r of the weights, [`GROUPS`] apart, with x; rows of y are `stride` apart.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn multiply(
     groups: Groups,
     rows: usize,
@@ -259,17 +265,25 @@ fn multiply(
     stride: usize,
     add: bool,
 ) {
+    #[cfg(target_arch = "x86_64")]
     assert!(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512f"));
-    // SAFETY: the machine has these parts of AVX-512.
+    #[cfg(target_arch = "aarch64")]
+    assert!(std::arch::is_aarch64_feature_detected!("dotprod"));
+    // SAFETY: the machine has these parts of AVX-512, or dot products.
     unsafe {
         match (groups.one_scale, groups.affine) {
-            (true, false) => vnni::multiply::<true, false>(rows, coded, x, y, stride, add),
-            (true, true) => vnni::multiply::<true, true>(rows, coded, x, y, stride, add),
-            (false, false) => vnni::multiply::<false, false>(rows, coded, x, y, stride, add),
-            (false, true) => vnni::multiply::<false, true>(rows, coded, x, y, stride, add),
+            (true, false) => best::multiply::<true, false>(rows, coded, x, y, stride, add),
+            (true, true) => best::multiply::<true, true>(rows, coded, x, y, stride, add),
+            (false, false) => best::multiply::<false, false>(rows, coded, x, y, stride, add),
+            (false, true) => best::multiply::<false, true>(rows, coded, x, y, stride, add),
         }
     }
 }
+
+#[cfg(target_arch = "aarch64")]
+use dot_products as best;
+#[cfg(target_arch = "x86_64")]
+use vnni as best;
 
 #[cfg(target_arch = "x86_64")]
 mod vnni {
@@ -357,5 +371,154 @@ mod vnni {
     fn load(x: &[f32; LANES]) -> __m512 {
         // SAFETY: an array of 16 numbers.
         unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod dot_products {
+    use std::arch::aarch64::*;
+    use std::arch::asm;
+
+    use super::{Coded, Codes, GROUPS, LANES};
+
+    /// Vectors of sixteen rows of x.
+    const PARTS: usize = LANES / 4;
+
+    #[target_feature(enable = "dotprod")]
+    pub(super) fn multiply<const ONE_SCALE: bool, const AFFINE: bool>(
+        rows: usize,
+        coded: &[Coded],
+        x: &[Codes],
+        y: &mut [[f32; LANES]],
+        stride: usize,
+        add: bool,
+    ) {
+        let mut r = 0;
+        while r + 4 <= rows {
+            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
+            tile::<4, ONE_SCALE, AFFINE>(w, x, y, stride, add);
+            r += 4;
+        }
+        while r < rows {
+            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
+            tile::<1, ONE_SCALE, AFFINE>(w, x, y, stride, add);
+            r += 1;
+        }
+    }
+
+    #[target_feature(enable = "dotprod")]
+    fn tile<const R: usize, const ONE_SCALE: bool, const AFFINE: bool>(
+        w: &[Coded],
+        x: &[Codes],
+        y: &mut [[f32; LANES]],
+        stride: usize,
+        add: bool,
+    ) {
+        assert!((R - 1) * GROUPS + x.len() <= w.len() && (R - 1) * stride < y.len());
+        let mut sums = [[vdupq_n_f32(0.0); PARTS]; R];
+        for (g, x) in x.iter().enumerate() {
+            let mut coded = [&w[0]; R];
+            for r in 0..R {
+                coded[r] = &w[r * GROUPS + g];
+            }
+            let mut products = [[vdupq_n_s32(0); PARTS]; R];
+            halves::<R, 0>(&coded, x, &mut products);
+            if !ONE_SCALE {
+                scale(&coded, 0, x, &products, &mut sums);
+                products = [[vdupq_n_s32(0); PARTS]; R];
+            }
+            halves::<R, 1>(&coded, x, &mut products);
+            scale(&coded, if ONE_SCALE { 0 } else { 1 }, x, &products, &mut sums);
+            if AFFINE {
+                for r in 0..R {
+                    for half in 0..2 {
+                        for p in 0..PARTS {
+                            let minimum = coded[r].group.minimum[half];
+                            sums[r][p] = vfmsq_n_f32(sums[r][p], load(&x.sums[half], p), minimum);
+                        }
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            let y = &mut y[r * stride];
+            for p in 0..PARTS {
+                let sum = if add { vaddq_f32(load(y, p), sums[r][p]) } else { sums[r][p] };
+                // SAFETY: 16 numbers are four times 4.
+                unsafe { vst1q_f32(y.as_mut_ptr().add(4 * p), sum) };
+            }
+        }
+    }
+
+    /// Adds the products of the first or of the last sixteen weights of a group.
+    #[inline]
+    #[target_feature(enable = "dotprod")]
+    fn halves<const R: usize, const HALF: usize>(
+        coded: &[&Coded; R],
+        x: &Codes,
+        products: &mut [[int32x4_t; PARTS]; R],
+    ) {
+        let mut w = [vdupq_n_s8(0); R];
+        for r in 0..R {
+            // SAFETY: 32 weights are two times 16.
+            w[r] = unsafe { vld1q_s8(coded[r].group.q.as_ptr().add(16 * HALF)) };
+        }
+        four::<R, 0>(&w, &x.q[4 * HALF], products);
+        four::<R, 1>(&w, &x.q[4 * HALF + 1], products);
+        four::<R, 2>(&w, &x.q[4 * HALF + 2], products);
+        four::<R, 3>(&w, &x.q[4 * HALF + 3], products);
+    }
+
+    /// Adds the products of the n-th four of the weights.
+    #[inline]
+    #[target_feature(enable = "dotprod")]
+    fn four<const R: usize, const N: i32>(
+        w: &[int8x16_t; R],
+        x: &[[u8; 4]; LANES],
+        products: &mut [[int32x4_t; PARTS]; R],
+    ) {
+        for p in 0..PARTS {
+            // SAFETY: 16 times 4 bytes are four times 16.
+            let x = unsafe { vld1q_s8(x.as_ptr().cast::<i8>().add(16 * p)) };
+            for r in 0..R {
+                // SAFETY: the machine has the instruction, for which there is no stable function yet; registers alone are read and written.
+                unsafe {
+                    asm!(
+                        "sdot {sums:v}.4s, {x:v}.16b, {w:v}.4b[{n}]",
+                        sums = inout(vreg) products[r][p],
+                        x = in(vreg) x,
+                        w = in(vreg) w[r],
+                        n = const N,
+                        options(pure, nomem, nostack, preserves_flags)
+                    );
+                }
+            }
+        }
+    }
+
+    /// Adds products, times the scales of x and of the weights.
+    #[inline]
+    #[target_feature(enable = "dotprod")]
+    fn scale<const R: usize>(
+        coded: &[&Coded; R],
+        half: usize,
+        x: &Codes,
+        products: &[[int32x4_t; PARTS]; R],
+        sums: &mut [[float32x4_t; PARTS]; R],
+    ) {
+        for p in 0..PARTS {
+            let of_x = load(&x.scale, p);
+            for r in 0..R {
+                let scaled = vmulq_f32(vcvtq_f32_s32(products[r][p]), of_x);
+                sums[r][p] = vfmaq_n_f32(sums[r][p], scaled, coded[r].group.scale[half]);
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "dotprod")]
+    fn load(x: &[f32; LANES], part: usize) -> float32x4_t {
+        // SAFETY: 16 numbers are four times 4.
+        unsafe { vld1q_f32(x.as_ptr().add(4 * part)) }
     }
 }

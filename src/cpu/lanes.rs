@@ -25,12 +25,15 @@ pub enum Instructions {
     /// The same and VNNI, dot products of int8.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// NEON, which is plain there, and its dot products of int8.
+    #[cfg(target_arch = "aarch64")]
+    DotProducts,
 }
 
 impl Instructions {
     /// All sets that this machine has, the best one last.
     pub fn available() -> Vec<Instructions> {
-        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
+        #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unused_mut))]
         let mut all = vec![Instructions::Plain];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -46,6 +49,10 @@ impl Instructions {
                 }
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            all.push(Instructions::DotProducts);
+        }
         all
     }
 
@@ -60,6 +67,9 @@ impl Instructions {
         match self {
             // SAFETY: plain lanes need nothing.
             Instructions::Plain => unsafe { kernel.run::<[f32; LANES]>() },
+            // SAFETY: neither do these.
+            #[cfg(target_arch = "aarch64")]
+            Instructions::DotProducts => unsafe { kernel.run::<[f32; LANES]>() },
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => {
                 assert!(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));

@@ -213,8 +213,24 @@ pub(super) fn f16_at(block: &[u8], at: usize) -> f32 {
     if (bits + 0x400) & 0x7800 != 0 {
         f32::from_bits(((bits << 13) as u32 & 0x8fff_e000) + (112 << 23))
     } else {
-        half::f16::from_le_bytes(bytes).to_f32()
+        rare_f16(bits)
     }
+}
+
+/// The same of other numbers. Arithmetic alone, so that nothing is left of it where nobody asks for the scale: what looks for the machine's
+/// instructions first would stay.
+#[cold]
+#[inline]
+fn rare_f16(bits: i32) -> f32 {
+    /// The smallest f16 above 0.
+    const LEAST: f32 = 1.0 / (1 << 24) as f32;
+    let (sign, low) = ((bits << 16) as u32 & 0x8000_0000, bits as u32 & 0x3ff);
+    let magnitude = match (bits & 0x7c00 == 0, low) {
+        (true, _) => (low as f32 * LEAST).to_bits(),
+        (false, 0) => f32::INFINITY.to_bits(),
+        (false, _) => f32::NAN.to_bits() | low << 13,
+    };
+    f32::from_bits(sign | magnitude)
 }
 
 /// Each value less `offset`. A loop: what `map` makes of an array is not inlined into loops for vectors.

@@ -17,6 +17,8 @@ pub struct Masks {
     pub claimed_subgroup: Option<u32>,
     /// The most workgroup memory, in bytes.
     pub max_workgroup: Option<u32>,
+    /// What `bench --tune` found for it.
+    pub no_tune: bool,
     /// Kernels with bounds checks, for tests.
     pub checked: bool,
     /// For tests: a software adapter is given the plans of hardware, so that it runs what users run.

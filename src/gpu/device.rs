@@ -1,5 +1,6 @@
 //! An opened device: its limits, its buffers, and how its errors come back.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,9 +10,11 @@ use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
 use crate::gpu::adapter::{describe, is_software};
 use crate::gpu::caps::{Caps, Masks, Matrix};
+use crate::gpu::pipelines::Key;
 use crate::gpu::plan::policy::Policy;
 use crate::gpu::run::subgroup;
 use crate::gpu::signal::Signal;
+use crate::gpu::tuned;
 
 /// Bytes of a binding that every model needs at least.
 const LEAST_BINDING: u64 = 16 << 10;
@@ -32,6 +35,10 @@ pub struct Device {
     pub checked: bool,
     /// See [`Masks::mutation`].
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
+    /// Why the table that was found for it is not used, where there is one that cannot be.
+    pub untuned: Option<String>,
+    /// Those that were made for it: another plan finds what it has in common with the last one.
+    pub pipelines: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     made: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
     scopes: Mutex<Vec<Scope>>,
@@ -219,6 +226,8 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         adapter: info,
         checked: masks.checked,
         mutation: masks.mutation,
+        untuned: None,
+        pipelines: Mutex::default(),
         made: AtomicU64::new(0),
         fault,
         scopes: Mutex::default(),
@@ -229,6 +238,16 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
     }
     if let Some(size) = masks.claimed_subgroup {
         (opened.caps.subgroup_size, opened.caps.subgroup_size_fixed) = (size, false);
+    }
+    if !masks.no_tune {
+        match tuned::read(&opened) {
+            Ok(Some(policy)) => {
+                opened.caps.policy = policy;
+                opened.info.features.push("tuned".into());
+            }
+            Ok(None) => {}
+            Err(what) => opened.untuned = Some(what),
+        }
     }
     Ok(opened)
 }

@@ -12,6 +12,8 @@ mod pipelines;
 mod plan;
 mod run;
 mod signal;
+mod tune;
+mod tuned;
 
 use std::sync::Arc;
 
@@ -37,11 +39,14 @@ use memory::weights::{Layout, Weights};
 use pipelines::Pipelines;
 pub use plan::Arithmetic;
 pub use plan::chain::of_blocks as dispatches_in_a_row;
+pub use plan::policy::Policy;
 use plan::{Launch, Planner, RowClass, SEVERAL};
 use run::launch::BoundLaunch;
 use run::sampler::Sampler;
 use run::submission::Flights;
 pub use run::trace::Traced;
+pub use tune::{StepTimes, Tuning, tune, tune_async};
+pub use tuned::{file as tuned_file, keep as keep_tuned};
 
 /// Logits that come back in one step hold no more bytes than this.
 const LOGITS: usize = 32 << 20;
@@ -90,7 +95,7 @@ impl Gpu {
     ) -> Result<Gpu> {
         let graph = &model.graph;
         config.kv.check(graph)?;
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = device.untuned.iter().cloned().collect();
         if let Some(matrix) = device.caps.matrix
             && config.precision == Precision::Fast
             && config.rows > 1
@@ -174,6 +179,11 @@ impl Gpu {
             bandwidth,
             notes,
         })
+    }
+
+    /// The device, without the model.
+    pub fn into_device(self) -> Device {
+        self.device
     }
 
     /// Which class's launches compute a step.

@@ -58,9 +58,10 @@ impl Pipelines {
     pub async fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
         let start = Instant::now();
         let cache = DiskCache::open(device);
+        let mut kept = device.pipelines.lock().unwrap_or_else(|e| e.into_inner());
         let mut wanted: Vec<&Key> = Vec::new();
         for key in keys {
-            if !wanted.contains(&key) {
+            if !wanted.contains(&key) && !kept.contains_key(key) {
                 wanted.push(key);
             }
         }
@@ -90,6 +91,9 @@ impl Pipelines {
             }
         });
         let made = made.into_inner().unwrap_or_else(|e| e.into_inner())?;
+        kept.extend(made);
+        let made = keys.iter().filter_map(|key| Some((key.clone(), kept.get(key)?.clone()))).collect();
+        drop(kept);
         device.settled().await?;
         cache.save();
         Ok(Pipelines { made, ms: start.elapsed().as_secs_f64() * 1e3 })

@@ -316,6 +316,18 @@ fn no_terminal() -> Outcome {
     equal(&from(rest)?.out, &answer)?;
     equal(&from(&[rest, &["-f", "-"]].concat())?.out, &answer)?;
     equal(&from(&[&["run"], rest].concat())?.out, &answer)?;
+    // As JSON it is what `run` prints: the same answer, and how much of it came from the cache, which is nothing in a first turn.
+    let of = |run: Run| -> Result<Value, Failed> { parse(&run.out) };
+    let (chat, run) =
+        (of(from(&[&CHAT[..], &["--json"]].concat())?)?, of(from(&[&["run"], rest, &["--json"]].concat())?)?);
+    equal(chat["text"].as_str().map(str::trim), Some(answer.trim()))?;
+    equal(&chat["cached_tokens"], &0.into())?;
+    must(chat["prompt_tokens"].as_u64().is_some_and(|tokens| tokens > 4), || chat.to_string())?;
+    for key in ["text", "tokens", "prompt_tokens", "cached_tokens", "finish_reason", "device", "placement"] {
+        equal(&chat[key], &run[key])?;
+    }
+    let keys = |value: &Value| value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>());
+    equal(keys(&chat), keys(&run))?;
     // Raw, it is continued.
     let raw = ["-m", MODEL, "-b", "cpu", "--raw", "-p", PROMPT, "--temp", "0", "-n", "3"];
     equal(succeed(&mut command(&raw))?.out.as_str(), "Once upon a time, there was\n")?;

@@ -220,6 +220,7 @@ pub fn bench() -> Outcome {
         "api",
         "driver",
         "features",
+        "tuned",
         "cold_ms",
         "bytes_weights",
         "pct_bandwidth",

@@ -17,6 +17,7 @@ mod run;
 #[cfg(unix)]
 mod terminal;
 mod tokenizer;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Trial::test("logits_are_written_for_every_position", commands::logits),
         Trial::test("logits_leave_what_is_there_until_they_are_whole", commands::logits_overwrites_nothing),
         Trial::test("bench_prints_the_columns_and_keys_of_llama_bench", commands::bench),
+        Trial::test("what_cannot_be_tuned_says_why", tune::refused),
         Trial::test("flags_are_read_from_the_environment", run::environment),
         Trial::test("a_variable_that_is_set_to_nothing_is_not_set", run::empty_environment),
         Trial::test("a_text_that_begins_with_a_dash_is_a_text", run::dashes),
@@ -99,6 +101,11 @@ fn main() -> ExitCode {
         // Only Vulkan's drivers hand their cache out.
         let none = adapter.info.api != "vulkan";
         trials.push(Trial::test(replaced, move || cache::replaced(&device)).with_ignored_flag(none));
+        let device = number.clone();
+        trials
+            .push(Trial::test(format!("a_tuned_table_is_kept_and_changes_no_result_on {name}"), move || {
+                tune::tuned(&device)
+            }));
         trials.push(Trial::test(format!("check_agrees_on {name}"), move || commands::check(&number)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()

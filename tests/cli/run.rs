@@ -260,6 +260,7 @@ pub fn empty_environment() -> Outcome {
         "WGLLM_NO_F16",
         "WGLLM_NO_SUBGROUPS",
         "WGLLM_NO_COOP",
+        "WGLLM_NO_TUNE",
         "WGLLM_MAX_BINDING",
         "WGLLM_N_PREDICT",
         "WGLLM_CTX_SIZE",

@@ -14,6 +14,7 @@ pub const HARDWARE: Masks = Masks {
     claimed_subgroup: None,
     max_workgroup: None,
     max_binding: None,
+    no_tune: true,
     checked: false,
     as_hardware: true,
     mutation: None,

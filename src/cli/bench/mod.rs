@@ -3,6 +3,7 @@
 
 mod measure;
 mod output;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,9 @@ pub struct Bench {
     /// Say where the time goes on the GPU: of a token, or of a prompt alone
     #[arg(long)]
     profile: bool,
+    /// Find which kernels this adapter does best with over the matrices of the model, and keep that beside the pipelines for every later start
+    #[arg(long, conflicts_with_all = ["n_prompt", "n_gen", "prompt_gen", "n_depth", "parallel", "repetitions", "no_warmup", "profile", "lookup"])]
+    tune: bool,
     #[command(flatten)]
     hardware: Hardware,
     #[command(flatten)]
@@ -74,6 +78,9 @@ fn pair(text: &str) -> Result<(usize, usize), String> {
 impl Bench {
     /// Runs the command.
     pub fn run(&self) -> Outcome {
+        if self.tune {
+            return self.tune();
+        }
         let tests = self.tests();
         self.check_profile()?;
         let context = tests.iter().map(Test::positions).max().unwrap_or(1).max(1);

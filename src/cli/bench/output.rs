@@ -241,6 +241,7 @@ fn object(
         "api": setup.device.api,
         "driver": setup.device.driver,
         "features": setup.device.features,
+        "tuned": setup.device.features.iter().any(|feature| feature == "tuned"),
         "cold_ms": setup.pipelines_ms,
         "bytes_weights": setup.device_bytes,
         "pct_bandwidth": share.map(|s| s * 100.0),

@@ -47,6 +47,11 @@ impl Tile {
         Tile { rows: 2, double: true, tiles: 1, teams: 1, within: RowRange { from, to } }
     }
 
+    /// The same tile, of other steps.
+    pub const fn of_rows(self, [from, to]: [u32; 2]) -> Tile {
+        Tile { within: RowRange { from, to }, ..self }
+    }
+
     /// Refuses what the kernel is not written for.
     pub fn check(&self) -> Result<(), String> {
         let &Tile { rows, tiles, teams, .. } = self;
@@ -210,6 +215,7 @@ mod tests {
     fn one_tile_is_for_every_number_of_few_rows() {
         for format in FORMATS {
             for (integer, software) in [(true, false), (false, false), (true, true)] {
+                let integer = integer && format.integer;
                 let tiles = tiles(&caps(1024, 32, software), format, [4096, 4096], integer);
                 for rows in 1..=64 {
                     let count =

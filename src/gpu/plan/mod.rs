@@ -181,6 +181,11 @@ pub fn few(graph: &Graph, caps: &Caps, layout: &Layout, precision: Precision) ->
     if caps.matrix == Some(Matrix::Emulated) {
         return 3;
     }
+    average(graph, layout).map_or(SEVERAL, |(format, bytes)| caps.policy.by_matvec(format, bytes))
+}
+
+/// The format that most weights have, and the bytes of a matrix on average.
+pub fn average(graph: &Graph, layout: &Layout) -> Option<(&'static Format, usize)> {
     // Of several rows experts are multiplied as of few.
     let all = layout.matrices.iter();
     let matrices: Vec<_> = all.filter(|m| weight(graph, m.nodes[0]).experts == 1).collect();
@@ -189,7 +194,7 @@ pub fn few(graph: &Graph, caps: &Caps, layout: &Layout, precision: Precision) ->
         all.map(|m| m.rows * m.format.row_bytes(m.cols)).sum()
     };
     let most = matrices.iter().map(|m| m.format).max_by_key(|&format| bytes(Some(format)));
-    most.map_or(SEVERAL, |format| caps.policy.by_matvec(format, bytes(None) / matrices.len()))
+    most.map(|format| (format, bytes(None) / matrices.len()))
 }
 
 /// The launches of a step, in order. `unfused`: every node by launches of its own.

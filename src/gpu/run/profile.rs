@@ -15,10 +15,17 @@ use crate::gpu::run::readback;
 use crate::graph::{Node, Row, Step};
 use crate::ops::{AttentionShape, Op};
 
-/// How long a device is kept busy before the first measurement: clocks rise slowly.
-const WARM: Duration = Duration::from_millis(100);
-/// How long measuring should take.
-const LONG: Duration = Duration::from_secs(1);
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How long a device is kept busy before the first measurement: clocks rise slowly.
+    pub warm: Duration,
+    /// How long measuring should take.
+    pub long: Duration,
+}
+
+/// What somebody waits for who wants to know.
+const FULL: Effort = Effort { warm: Duration::from_millis(100), long: Duration::from_secs(1) };
 /// Measurements of each group; the median of them is told.
 const REPEATS: (usize, usize) = (5, 50);
 
@@ -38,6 +45,11 @@ pub fn check(gpu: &Gpu) -> Result<()> {
 
 /// Measures a step of `rows` rows from `position` on, of which the last one is asked for. What is in the caches there is overwritten.
 pub async fn profile(gpu: &Gpu, position: u32, rows: usize) -> Result<Profile> {
+    measure(gpu, position, rows, FULL).await
+}
+
+/// The same, for as long as `effort` says.
+pub async fn measure(gpu: &Gpu, position: u32, rows: usize, effort: Effort) -> Result<Profile> {
     check(gpu)?;
     let last = position as usize + rows.max(1) - 1;
     if last >= gpu.config.context || rows > gpu.config.rows {
@@ -57,7 +69,7 @@ pub async fn profile(gpu: &Gpu, position: u32, rows: usize) -> Result<Profile> {
     let mut passes: Vec<&[&BoundLaunch]> = vec![&whole, &[]];
     passes.extend(groups.iter().map(|g| g.stages.as_slice()));
 
-    let repeats = warm_up(gpu, &step, &passes).await?;
+    let repeats = warm_up(gpu, &step, &passes, effort).await?;
     let most = wgpu::QUERY_SET_MAX_QUERIES as usize / (2 * passes.len());
     let times = times(gpu, &step, &passes, repeats.min(most)).await?;
     let pass_us = times[1];
@@ -152,7 +164,7 @@ fn node(gpu: &Gpu, p: &Launch) -> String {
 }
 
 /// Keeps the device busy until its clocks are up; the number of repeats that a measurement has time for.
-async fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<usize> {
+async fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]], effort: Effort) -> Result<usize> {
     let start = Instant::now();
     loop {
         let once = Instant::now();
@@ -163,8 +175,8 @@ async fn warm_up(gpu: &Gpu, step: &Step, passes: &[&[&BoundLaunch]]) -> Result<u
         }
         gpu.device.queue.submit([encoder.finish()]);
         gpu.device.finished().await?;
-        if start.elapsed() >= WARM && once > start {
-            let repeats = (LONG.as_nanos() / once.elapsed().as_nanos().max(1)) as usize;
+        if start.elapsed() >= effort.warm && once > start {
+            let repeats = (effort.long.as_nanos() / once.elapsed().as_nanos().max(1)) as usize;
             return Ok(repeats.clamp(REPEATS.0, REPEATS.1));
         }
     }
