@@ -1,7 +1,7 @@
 //! An opened device: its limits, its buffers, and how its errors come back.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -31,6 +31,8 @@ pub struct Device {
     pub checked: bool,
     /// See [`Masks::mutation`].
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
+    /// Whether that changed any kernel's text.
+    pub mutated: AtomicBool,
     made: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
     scopes: Mutex<Vec<Scope>>,
@@ -216,6 +218,7 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         adapter: info,
         checked: masks.checked,
         mutation: masks.mutation,
+        mutated: AtomicBool::new(false),
         made: AtomicU64::new(0),
         fault,
         scopes: Mutex::default(),
