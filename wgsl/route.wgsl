@@ -9,6 +9,7 @@ import package::lib::rows::rows_of;
 override EXPERTS: u32 = 8u;
 override USED: u32 = 2u;
 override SIGMOID: u32 = 0u;       // 0: softmax over all
+override LOGIT_FACTOR: f32 = 1.0;
 override NORMALISE: u32 = 1u;     // 1: weights are divided by their sum
 override NORM_EPS: f32 = 0.0;     // added to that sum
 override SCALE: f32 = 1.0;
@@ -65,7 +66,7 @@ fn experts_before(expert: u32) -> u32 {
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let r = min(flat(group_id), max(rows_of(step[0]), 1u) - 1u);
     for (var e = lane; e < EXPERTS; e += WORKGROUP) {
-        scores[e] = logits[r * STRIDE + e];
+        scores[e] = LOGIT_FACTOR * logits[r * STRIDE + e];
     }
     workgroupBarrier();
     var largest = LEAST;

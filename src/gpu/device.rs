@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -39,6 +39,8 @@ pub struct Device {
     pub untuned: Option<String>,
     /// Those that were made for it: another plan finds what it has in common with the last one.
     pub pipelines: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
+    /// Whether that changed any kernel's text.
+    pub mutated: AtomicBool,
     made: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
     scopes: Mutex<Vec<Scope>>,
@@ -228,6 +230,7 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         mutation: masks.mutation,
         untuned: None,
         pipelines: Mutex::default(),
+        mutated: AtomicBool::new(false),
         made: AtomicU64::new(0),
         fault,
         scopes: Mutex::default(),

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -109,8 +110,10 @@ fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
     let mut text = link(key.kernel, key.slots).map_err(Error::Other)?;
     if let Some((kernel, from, to)) = device.mutation
         && kernel == key.kernel
+        && text.contains(from)
     {
         text = text.replace(from, to);
+        device.mutated.store(true, Ordering::Relaxed);
     }
     let desc = wgpu::ShaderModuleDescriptor {
         label: Some(key.kernel),

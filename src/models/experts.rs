@@ -83,7 +83,8 @@ fn read_route(p: &Page<'_>, count: usize, used: usize, route: &Route) -> Result<
         let what = format!("{groups_used} of {groups} groups of {count} experts, of which {used} are chosen");
         return Err(Error::Model(format!("keys {}.*: {what}", keys.name("expert_group"))));
     }
-    Ok(Route { used, scoring, normalise, scale, factors: false, groups, groups_used })
+    let factor = route.factor;
+    Ok(Route { used, scoring, factor, normalise, scale, factors: false, groups, groups_used })
 }
 
 impl Block<'_> {
@@ -98,6 +99,9 @@ impl Block<'_> {
         scale: f32,
     ) -> Result<Node> {
         let middle = middle.into();
+        // Weights of what experts give take the factor over.
+        let (of_route, of_sum) = if e.weigh_input { (1.0, scale) } else { (scale, 1.0) };
+        let e = &Experts { route: Route { scale: of_route * e.route.scale, ..e.route }, ..e.clone() };
         let mut x = x;
         if e.shared > 0 {
             let shared = self.shared_expert(h, e.shared, middle)?;
@@ -106,7 +110,7 @@ impl Block<'_> {
         }
         let route = self.route(h, e)?;
         let y = self.routed(h, route, e, middle)?;
-        let y = self.scale("ffn_scaled", y, scale);
+        let y = self.scale("ffn_scaled", y, of_sum);
         Ok(self.add("ffn_residual", x, y))
     }
 
@@ -170,11 +174,13 @@ impl Block<'_> {
         let up = self.linear("ffn_up_shexp", h, ffn)?;
         let f = self.g.gate(middle, gate, up);
         let f = self.name(f, "gate_shexp");
+        // The gate is known before what it gates, so that a GPU multiplies on the way.
+        let gate = match self.holds("ffn_gate_inp_shexp.weight") {
+            true => Some(self.linear("ffn_gate_inp_shexp", h, 1)?),
+            false => None,
+        };
         let y = self.linear("ffn_down_shexp", f, self.g.shape(h).cols)?;
-        if !self.holds("ffn_gate_inp_shexp.weight") {
-            return Ok(y);
-        }
-        let gate = self.linear("ffn_gate_inp_shexp", h, 1)?;
+        let Some(gate) = gate else { return Ok(y) };
         let y = self.g.gate(Activation::Sigmoid, gate, y);
         Ok(self.name(y, "shared_expert"))
     }

@@ -9,7 +9,7 @@ use crate::models::layers::{Attention, HeadNorm};
 use crate::models::llama::LLAMA;
 use crate::models::page::{Block, Norm, Page};
 use crate::models::rotary;
-use crate::ops::{Activation, AttentionShape, Gate, Index, Pairing, Part, RopeShape};
+use crate::ops::{Activation, AttentionShape, Gate, Index, Pairing, Part, RopeShape, Route};
 
 /// The kinds of layers: heads that see a window, and heads that see all.
 struct Kinds {
@@ -28,7 +28,8 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
     let blocks = keys.blocks()?;
     let ffn = keys.counts_of_some("feed_forward_length", blocks)?;
     let cap = keys.positive_or_none("final_logit_softcapping")?;
-    let experts = Experts::read(p, ffn[0], &LLAMA.route)?;
+    let route = Route { factor: 1.0 / (p.width as f32).sqrt(), ..LLAMA.route };
+    let experts = Experts::read(p, ffn[0], &route)?;
     let kinds = kinds(p, blocks)?;
 
     let x = p.embed()?;
@@ -166,10 +167,8 @@ fn attend(
 
 /// The feed-forward's result and that of experts, each normalised. The router has a norm of its own.
 fn with_experts(b: &mut Block<'_>, x: Node, dense: Node, experts: &Experts) -> Result<Node> {
-    let width = b.g.shape(x).cols;
     let dense = b.norm("post_ffw_norm_1", dense)?;
     let r = b.norm_with("ffn_gate_inp_norm", "ffn_gate_inp.scale", x)?;
-    let r = b.scale("ffn_gate_inp_scaled", r, 1.0 / (width as f32).sqrt());
     let route = b.route(r, experts)?;
     let h = b.norm("pre_ffw_norm_2", x)?;
     let y = b.routed(h, route, experts, Gate::of(Activation::Gelu))?;
@@ -198,9 +197,9 @@ fn per_layer_inputs(p: &mut Page<'_>, x: Node, blocks: usize, norm: Norm) -> Res
 
 /// The residual with what the layer makes of its own input.
 fn with_input(b: &mut Block<'_>, x: Node, inputs: Node, width: usize, layer: usize) -> Result<Node> {
-    let gate = b.linear("inp_gate", x, width)?;
     let input = b.g.part(inputs, Part { groups: 1, first: layer * width, len: width });
     let input = b.name(input, "input");
+    let gate = b.linear("inp_gate", x, width)?;
     let y = b.g.gate(Activation::Gelu, gate, input);
     let y = b.name(y, "gated_input");
     let y = b.linear("proj", y, b.g.shape(x).cols)?;

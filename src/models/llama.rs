@@ -41,6 +41,7 @@ pub const LLAMA: Family = Family {
     route: Route {
         used: 0,
         scoring: Scoring::Softmax,
+        factor: 1.0,
         normalise: Some(0.0),
         scale: 1.0,
         factors: false,

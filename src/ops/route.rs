@@ -1,6 +1,6 @@
 //! Which experts a row goes to, and with which weights.      Shazeer et al. 2017, arXiv 1701.06538; Jiang et al. 2024, arXiv 2401.04088
 //!
-//! s = scoring(logits), which grows with them: without bias and groups those of the largest logits are chosen. The chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
+//! s = scoring(factor · logits), which grows with them: without bias and groups those of the largest logits are chosen. The chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
 //! where `normalise` says so, times `scale`, and times each expert's factor where there are such. With groups, experts are in as many stretches, a stretch counts as much as the two
 //! largest s + bias in it together, and only the best `groups_used` may be chosen from (DeepSeek-AI 2024, arXiv 2412.19437).
 
@@ -25,6 +25,8 @@ pub struct Route {
     pub used: usize,
     /// What logits become.
     pub scoring: Scoring,
+    /// Factor of the logits, greater than 0.
+    pub factor: f32,
     /// Whether weights are divided by their sum, and what is added to that sum.
     pub normalise: Option<f32>,
     /// Factor of the weights.
@@ -56,7 +58,8 @@ impl Route {
         let bias = self.bias(inputs).map_or(vec![0.0; experts], |b| b.weight().vector());
         let factors = self.factors_of(inputs).map_or(vec![1.0; experts], |f| f.weight().vector());
         for (logits, y) in logits.chunks_exact(experts).zip(out.chunks_exact_mut(2 * self.used)) {
-            let scores = self.scores(logits);
+            let logits: Vec<f32> = logits.iter().map(|&x| self.factor * x).collect();
+            let scores = self.scores(&logits);
             let mut ranked = self.allowed(&scores, &bias);
             // Scores of large logits may be the same where the logits are not.
             let by_logits = self.bias(inputs).is_none() && self.groups == 1;

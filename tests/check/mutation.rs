@@ -1,7 +1,8 @@
 //! That no bound is vacuous: a kernel with one number or one sign changed must not pass.
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use wgllm::backend::Precision;
+use wgllm::check::Report;
 use wgllm::engine::Options;
 use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
@@ -9,8 +10,8 @@ use wgllm::gpu::Masks;
 use crate::adapters::{HARDWARE, Target};
 use crate::fixtures::fixtures;
 use crate::gguf_file::GgufFile;
+use crate::run;
 use crate::tiny_model::{Gpt2, Hybrid, Llama, gpt_oss, llama4, mistral3};
-use crate::{Outcome, run};
 
 /// Kernel, what is in it, what is put in its place, and a model that comes to it.
 const MUTATIONS: &[(&str, &str, &str, Tiny)] = &[
@@ -127,12 +128,12 @@ const OF_MODELS: &[(&str, &str, &str, &str)] = &[
     ("heads", "x[start + HEAD_DIM + i];", "x[start + i];", "qwen35"),
     ("heads", "WHOLE == 1u && !is_value", "WHOLE == 2u && !is_value", "olmo2"),
     ("embed", "value = FACTOR * unit", "value = unit", "gemma3"),
-    ("matvec", "(FACTOR * scale())", "scale()", "granite"),
+    ("matvec", "factor = FACTOR;", "factor = 1.0;", "granite"),
     ("matvec", "fours[k] + scale * added[k]", "fours[k] + 1.01 * scale * added[k]", "gemma3"),
     ("matvec", "squares += block_squares[b];", "squares += 1.01 * block_squares[b];", "gemma3"),
     ("matvec", "summed[4u * b + k] = sum;", "summed[4u * b + k] = 1.01 * sum;", "olmo2"),
     ("matvec", "lane_keys[i] = 0u;", "lane_keys[i] += 0u;", "qwen3moe"),
-    ("matvec", "ROUTE_SCALE * share / sum", "ROUTE_SCALE * share", "mixtral"),
+    ("matvec", "subgroupAdd(share) + NORM_EPS", "1.0", "mixtral"),
     ("attend_decode", "return sinks[h];", "return 1.01 * sinks[h];", "gpt-oss"),
 ];
 /// The same of many rows of quantised models.
@@ -148,66 +149,107 @@ const OF_EXPERTS: &[(&str, &str, &str, &str)] = &[
     ("combine", "sum += residual", "sum -= residual", "mixtral-Q4_0"),
 ];
 
+/// Kernel, what is in it, what is put in its place.
+type Mutation = (&'static str, &'static str, &'static str);
+
 pub fn trials(target: &Target) -> Vec<Trial> {
     let of_tiny = |&(kernel, from, to, tiny): &(&'static str, &'static str, &'static str, Tiny)| {
-        let target = target.clone();
-        let name = format!("{kernel} with \"{to}\" is noticed on {}", target.label);
-        Trial::test(name, move || {
-            // Few rows do not come to these.
-            let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&kernel);
-            let many =
-                matrix || ["matmul", "recurrent_", "part"].iter().any(|of_many| kernel.starts_with(of_many));
-            let rows = match kernel {
-                "matmul_matrix" => 280,
-                _ if many => 81,
-                _ => 9,
-            };
-            let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
-            let masks = Masks { mutation, emulated_matrices: matrix, no_coop, ..HARDWARE };
-            let options = Options { masks, unfused: tiny.unfused(), ..target.options(tiny.precision()) };
-            noticed(run(Gguf::from_static("tiny", tiny.file().leak())?, &options, 160, rows)?.failed())
-        })
+        let check = move |target: &Target, masks, unfused| checked(target, kernel, masks, tiny, unfused);
+        trial(target, (kernel, from, to), "", true, vec![tiny.unfused()], check)
     };
     let of_model = |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
-        let (target, path) = (target.clone(), fixtures().join("models").join(model).join("model-f32.gguf"));
-        let name = format!("{kernel} with \"{to}\" is noticed of {model} on {}", target.label);
-        let ignored = !path.is_file();
-        let check = move || {
-            let masks = Masks { mutation: Some((kernel, from, to)), ..HARDWARE };
-            for unfused in [false, true] {
-                let options = Options { masks, unfused, ..target.options(Precision::F32) };
-                if run(Gguf::open(&path)?, &options, 500, 9)?.failed() > 0 {
-                    return Ok(());
-                }
-            }
-            Err("every node agreed".into())
-        };
-        Trial::test(name, check).with_ignored_flag(ignored)
+        let path = fixtures().join("models").join(model).join("model-f32.gguf");
+        let (of, is_there) = (format!(" of {model}"), path.is_file());
+        trial(target, (kernel, from, to), &of, is_there, vec![false, true], move |target, masks, unfused| {
+            let options = Options { masks, unfused, ..target.options(Precision::F32) };
+            run(Gguf::open(&path)?, &options, 500, 9)
+        })
     };
     let of_experts =
         |&(kernel, from, to, model): &(&'static str, &'static str, &'static str, &'static str)| {
             let path = fixtures().join("models-quant").join(format!("{model}.gguf"));
-            let target = target.clone();
-            let name =
-                format!("{kernel} with \"{to}\" is noticed of many rows of {model} on {}", target.label);
-            let ignored = !path.is_file();
-            let check = move || {
-                let (mutation, no_coop) = (Some((kernel, from, to)), kernel == "matmul_int8");
-                let masks = Masks { mutation, no_coop, emulated_matrices: !no_coop, ..HARDWARE };
-                let options = Options { masks, ..target.options(Precision::Fast) };
-                noticed(run(Gguf::open(&path)?, &options, 500, 75)?.failed())
-            };
-            Trial::test(name, check).with_ignored_flag(ignored)
+            let (of, is_there) = (format!(" of many rows of {model}"), path.is_file());
+            trial(target, (kernel, from, to), &of, is_there, vec![false], move |target, masks, unfused| {
+                let no_coop = kernel == "matmul_int8";
+                let masks = Masks { no_coop, emulated_matrices: !no_coop, ..masks };
+                let options = Options { masks, unfused, ..target.options(Precision::Fast) };
+                run(Gguf::open(&path)?, &options, 500, 75)
+            })
         };
     let models = OF_MODELS.iter().map(of_model).chain(OF_EXPERTS.iter().map(of_experts));
-    MUTATIONS.iter().map(of_tiny).chain(models).collect()
+    let own = [of_whole_model(target), of_nothing(target)];
+    MUTATIONS.iter().map(of_tiny).chain(models).chain(own).collect()
 }
 
-fn noticed(failed: usize) -> Outcome {
-    match failed {
-        0 => Err("every node agreed".into()),
-        _ => Ok(()),
-    }
+/// A trial that a changed kernel is noticed with fused groups or node by node, whichever of `unfused` come to it.
+fn trial(
+    target: &Target,
+    mutation: Mutation,
+    of: &str,
+    is_there: bool,
+    unfused: Vec<bool>,
+    check: impl Fn(&Target, Masks, bool) -> Result<Report, Failed> + Send + 'static,
+) -> Trial {
+    let (kernel, _, to) = mutation;
+    let name = format!("{kernel} with \"{to}\" is noticed{of} on {}", target.label);
+    let (target, masks) = (target.clone(), Masks { mutation: Some(mutation), ..HARDWARE });
+    let test = move || {
+        let (mut agreed, mut unchanged) = (false, None);
+        for &unfused in &unfused {
+            match check(&target, masks, unfused) {
+                Ok(report) if report.failed() > 0 => return Ok(()),
+                Ok(_) => agreed = true,
+                Err(error) => unchanged = Some(error),
+            }
+        }
+        Err(unchanged.filter(|_| !agreed).unwrap_or_else(|| "every node agreed".into()))
+    };
+    Trial::test(name, test).with_ignored_flag(!is_there)
+}
+
+/// A model made in memory, with as many rows as it takes to come to a kernel.
+fn checked(target: &Target, kernel: &str, masks: Masks, tiny: Tiny, unfused: bool) -> Result<Report, Failed> {
+    // Few rows do not come to these.
+    let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&kernel);
+    let many = matrix || ["matmul", "recurrent_", "part"].iter().any(|of_many| kernel.starts_with(of_many));
+    let rows = match kernel {
+        "matmul_matrix" => 280,
+        _ if many => 81,
+        _ => 9,
+    };
+    let masks = Masks { emulated_matrices: matrix, no_coop: kernel == "matmul_int8", ..masks };
+    let options = Options { masks, unfused, ..target.options(tiny.precision()) };
+    run(Gguf::from_static("tiny", tiny.file().leak())?, &options, 160, rows)
+}
+
+/// The logits of the whole model notice by themselves what is a tenth off in each layer, although activations are rounded.
+fn of_whole_model(target: &Target) -> Trial {
+    let target = target.clone();
+    Trial::test(
+        format!("a tenth too little of each gate is seen in the logits on {}", target.label),
+        move || {
+            let gate = "activate_one(ACT, sum.x) * sum.y";
+            let mutation = Some(("matvec", gate, "0.9 * activate_one(ACT, sum.x) * sum.y"));
+            let report = checked(&target, "matvec", Masks { mutation, ..HARDWARE }, Tiny::Llama, false)?;
+            match report.nodes.iter().any(|n| n.node == "logits, whole model" && !n.pass) {
+                true => Ok(()),
+                false => Err("the logits of the whole model agreed".into()),
+            }
+        },
+    )
+}
+
+/// A change of a text that no kernel has is an error.
+fn of_nothing(target: &Target) -> Trial {
+    let target = target.clone();
+    Trial::test(format!("a change that changes nothing is told on {}", target.label), move || {
+        let masks = Masks { mutation: Some(("matvec", "no such text", "another")), ..HARDWARE };
+        match checked(&target, "matvec", masks, Tiny::Llama, false) {
+            Err(error) if error.message().is_some_and(|m| m.contains("nothing was changed")) => Ok(()),
+            Err(error) => Err(error),
+            Ok(report) => Err(format!("{} nodes failed, no error", report.failed()).into()),
+        }
+    })
 }
 
 /// A model made in memory, with fused groups, or in f32 node by node.

@@ -66,8 +66,7 @@ fn answers() -> Outcome {
     // All of the first turn but its last token, which was not needed before.
     let cached = stat(&mut terminal, "from the cache")?;
     must((prompt + 11..=prompt + 12).contains(&cached), || format!("{cached} of {prompt} + 12"))?;
-    terminal.line("/exit")?;
-    terminal.ends(0).map(drop)
+    terminal.leave()
 }
 
 fn commands() -> Outcome {
@@ -197,15 +196,13 @@ fn settings() -> Outcome {
     }
     terminal.ask("/cfg save other.toml", "other.toml)")?;
     contains(&std::fs::read_to_string(folder.path().join("other.toml"))?, "backend = \"cpu\"")?;
-    terminal.line("/exit")?;
-    terminal.ends(0)?;
+    terminal.leave()?;
     // What was saved is what a start without flags has.
     let mut again = Terminal::with(&["chat"], &[], folder, 160)?;
     again.expect(READY)?;
     again.ask("/config", "repeat-penalty ")?;
     contains(&again.expect("\n")?, "config.toml, line ")?;
-    again.line("/exit")?;
-    again.ends(0).map(drop)
+    again.leave()
 }
 
 fn reloads() -> Outcome {
@@ -234,8 +231,7 @@ fn reloads() -> Outcome {
         terminal.ask("And another.", "--predict")?;
         terminal.ask("/backend cpu", "4 of 4 layers on the CPU")?;
     }
-    terminal.line("/exit")?;
-    terminal.ends(0).map(drop)
+    terminal.leave()
 }
 
 fn thoughts() -> Outcome {
@@ -253,8 +249,7 @@ fn thoughts() -> Outcome {
         terminal.ask("Once upon a time", "--predict")?;
         must(terminal.raw().contains(marks), || format!("{environment:?}: {:?}", terminal.raw()))?;
         must(!terminal.raw().contains(absent), || format!("{environment:?}: {:?}", terminal.raw()))?;
-        terminal.line("/exit")?;
-        terminal.ends(0)?;
+        terminal.leave()?;
     }
     // Nothing of it is on a standard output that is no terminal; JSON has it apart.
     let path = folder.path().join("thinks.jinja");
@@ -284,14 +279,12 @@ fn terminals() -> Outcome {
         }
         terminal.ask("/help", "Ctrl-D leaves.")?;
         terminal.ask("/stats", "cache in use")?;
-        terminal.line("/exit")?;
-        terminal.ends(0)?;
+        terminal.leave()?;
     }
     // A chat needs no name, and neither a template that cannot be had.
     let mut terminal = Terminal::start(&CHAT[1..])?;
     terminal.expect(READY)?;
-    terminal.line("/exit")?;
-    terminal.ends(0)?;
+    terminal.leave()?;
     contains(&Terminal::start(&["-m", MODEL, "-b", "cpu"])?.ends(2)?, "this model has no chat template")?;
     contains(
         &Terminal::start(&["chat", "-m", MODEL, "-b", "cpu"])?.ends(3)?,

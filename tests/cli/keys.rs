@@ -28,8 +28,7 @@ fn history() -> Outcome {
     let mut first = Terminal::with(&CHAT, &[], folder.clone(), 100)?;
     first.expect(READY)?;
     first.ask("Remember this number: 4711.", "--predict")?;
-    first.line("/exit")?;
-    first.ends(0)?;
+    first.leave()?;
     let mut second = Terminal::with(&CHAT, &[], folder, 100)?;
     second.expect(READY)?;
     second.expect("> ")?;
@@ -40,8 +39,7 @@ fn history() -> Outcome {
     second.send("\r")?;
     second.expect("--predict")?;
     second.ask("/tokens", "USER: Remember this number: 4711.")?;
-    second.line("/exit")?;
-    second.ends(0).map(drop)
+    second.leave()
 }
 
 fn editing() -> Outcome {
@@ -60,8 +58,7 @@ fn editing() -> Outcome {
     terminal.send("/set overf\t")?;
     terminal.line("shift")?;
     terminal.expect("(overflow is shift)")?;
-    terminal.line("/exit")?;
-    terminal.ends(0).map(drop)
+    terminal.leave()
 }
 
 fn paste() -> Outcome {
@@ -73,8 +70,7 @@ fn paste() -> Outcome {
     terminal.expect("--predict")?;
     terminal.ask("/save pasted.json", "(2 messages in pasted.json)")?;
     equal(json(&terminal, "pasted.json")?["messages"][0]["content"].as_str(), Some(text.trim_end()))?;
-    terminal.line("/exit")?;
-    terminal.ends(0).map(drop)
+    terminal.leave()
 }
 
 fn ctrl_c() -> Outcome {
@@ -106,8 +102,7 @@ fn ctrl_c() -> Outcome {
     terminal.send("\x03")?;
     terminal.expect("(stopped; the message is taken back)")?;
     terminal.ask("/undo", "nothing was said yet")?;
-    terminal.line("/exit")?;
-    terminal.ends(0).map(drop)
+    terminal.leave()
 }
 
 /// While kernels are made, at the start and later.
@@ -125,8 +120,7 @@ pub fn ctrl_c_while_loading(device: &str) -> Outcome {
     // It is given up, unless it was there already.
     terminal.ask("/backend cpu", "4 of 4 layers on the CPU")?;
     terminal.ask("And another.", "--predict")?;
-    terminal.line("/exit")?;
-    terminal.ends(0).map(drop)
+    terminal.leave()
 }
 
 fn ctrl_d() -> Outcome {
@@ -141,6 +135,5 @@ fn ctrl_d() -> Outcome {
         Terminal::with(&[&CHAT[..], &["--load-history", "kept.json"]].concat(), &[], folder, 100)?;
     again.expect(READY)?;
     again.ask("/tokens", "USER: Tell me a story.")?;
-    again.line("/exit")?;
-    again.ends(0).map(drop)
+    again.leave()
 }

@@ -102,6 +102,12 @@ impl Terminal {
         self.expect(text)
     }
 
+    /// Leaves a chat.
+    pub fn leave(mut self) -> Outcome {
+        self.line("/exit")?;
+        self.ends(0).map(drop)
+    }
+
     /// Waits for the end, and demands this exit code.
     pub fn ends(mut self, code: i32) -> Result<String, Failed> {
         let start = Instant::now();

@@ -132,7 +132,7 @@ const MISTAKES: &[(&str, Mistake)] = &[
     ("per-layer embeddings unscaled", |g, of| without(g, of, &["per_layer_embedding"])),
     ("per-layer projection unscaled", |g, of| without(g, of, &["per_layer_projection"])),
     ("per-layer inputs added without 1/sqrt(2)", |g, of| without(g, of, &["per_layer_inputs"])),
-    ("router without 1/sqrt(hidden)", |g, of| without(g, of, &["ffn_gate_inp_scaled"])),
+    ("router without 1/sqrt(hidden)", |g, of| routes(g, of, |op, _| op.factor = 1.0)),
     ("router scale 1", |g, mut of| {
         if of.is("ffn_gate_inp_norm") {
             of.inputs.truncate(1);

@@ -18,12 +18,12 @@ const GELU: &[&str] = &["gpt2", "gptneox", "gemma2", "gemma3"];
 
 /// A trial for each file on each backend.
 pub fn trials(targets: &[Target]) -> Vec<Trial> {
-    // An adapter multiplies in f32 with what the decoder gives, which tests/formats holds bit for bit; integers are its own.
-    let precisions = [Precision::Fast];
+    // An adapter multiplies in f32 with what the decoder gives, which tests/formats holds bit for bit; integers are its own. Architectures meet both.
+    let (fast, both) = ([Precision::Fast], [Precision::F32, Precision::Fast]);
     let quant = files(&fixtures().join("quant"), "gguf");
     let others = files(&fixtures().join("models-quant"), "gguf");
-    let quant = quant.iter().flat_map(|path| on_all(path, targets, &precisions, one_model));
-    quant.chain(others.iter().flat_map(|path| on_all(path, targets, &precisions, other_model))).collect()
+    let quant = quant.iter().flat_map(|path| on_all(path, targets, &fast, one_model));
+    quant.chain(others.iter().flat_map(|path| on_all(path, targets, &both, other_model))).collect()
 }
 
 /// `quant/model-TYPE.gguf`.
@@ -79,12 +79,13 @@ fn as_others(expected: &Value) -> Tolerance {
     Tolerance { largest: largest.max(of("max_abs_logit_diff") as f32), rms: rms.max(of("rms_diff")) }
 }
 
-/// Routes are discontinuous: the README says that a near-tie moves single positions by units. Half as far again as llama.cpp, which rounds activations of experts
-/// as well, was seen to be of this very file.
+/// Routes are discontinuous: the README says that a near-tie moves single positions by units. So it does in position 22 of mixtral-Q8_0, whose first router chooses another expert when
+/// activations have 8 bits, here as in llama.cpp: a reference that rounds them alike is 3e-14 of the logits away. In the mean it is what llama.cpp, which rounds activations of experts as
+/// well, was seen to be of this very file; at most that and what rounding moves a logit by where routes are the same.
 fn with_routes(expected: &Value) -> Tolerance {
-    let seen = |key: &str| 1.5 * expected["llama_cpp"][key].as_f64().unwrap_or(0.0);
+    let seen = |key: &str| expected["llama_cpp"][key].as_f64().unwrap_or(0.0);
     let (largest, rms) = (seen("max_abs_logit_diff") as f32, seen("rms_diff"));
-    Tolerance { largest: largest.max(4.0), rms: rms.max(Tolerance::INT8.rms) }
+    Tolerance { largest: largest + Tolerance::INT8.largest, rms: rms.max(Tolerance::INT8.rms) }
 }
 
 fn has_experts(file: &Gguf) -> bool {

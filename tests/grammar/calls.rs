@@ -61,18 +61,25 @@ fn tools() -> [Callable; 2] {
     .map(|(name, parameters)| Callable { name: name.into(), parameters })
 }
 
-/// A tokenizer whose tokens are bytes and these.
-fn tokenizer(controls: &[&str]) -> Result<Tokenizer, Failed> {
-    let file = byte_model::file(controls, 64).bytes();
-    Ok(Tokenizer::of(&Gguf::from_static("bytes", file.leak())?)?.ok_or("no tokenizer")?)
+/// Runs a test with a tokenizer whose tokens are bytes and marks, and with one of bytes alone.
+fn with_marks_and_without(test: impl Fn(&[&str], &Tokenizer, &Grammars) -> Outcome) -> Outcome {
+    for controls in [CONTROLS, &[]] {
+        let file = byte_model::file(controls, 64).bytes();
+        let tokenizer = Tokenizer::of(&Gguf::from_static("bytes", file.leak())?)?.ok_or("no tokenizer")?;
+        test(controls, &tokenizer, &Grammars::new(&tokenizer)?)?;
+    }
+    Ok(())
+}
+
+/// Whether a form can be said: channels are control tokens wherever there are any.
+fn can_be_said(format: CallFormat, controls: &[&str]) -> bool {
+    format != CallFormat::Harmony || !controls.is_empty()
 }
 
 pub fn forms() -> Outcome {
     let tools = tools();
     let answer = json!({ "type": "object", "properties": { "ok": { "type": "boolean" } }, "required": ["ok"], "additionalProperties": false });
-    for controls in [CONTROLS, &[]] {
-        let tokenizer = tokenizer(controls)?;
-        let grammars = Grammars::new(&tokenizer)?;
+    with_marks_and_without(|controls, tokenizer, grammars| {
         for (format, template) in [
             (CallFormat::Hermes, ""),
             (CallFormat::Llama3, ""),
@@ -80,8 +87,7 @@ pub fn forms() -> Outcome {
             (CallFormat::Mistral, "[ARGS]"),
             (CallFormat::Harmony, ""),
         ] {
-            // Channels are control tokens wherever there are any.
-            if format == CallFormat::Harmony && controls.is_empty() {
+            if !can_be_said(format, controls) {
                 continue;
             }
             let (mut named, mut answered) = ([0; 2], 0);
@@ -91,8 +97,8 @@ pub fn forms() -> Outcome {
                     true => Otherwise::Answer(Language::JsonSchema(answer.clone())),
                     false => Otherwise::Nothing,
                 };
-                let grammar = call_grammar(format, &tools, seed % 2 == 0, or, &tokenizer, template);
-                let text = say(&grammars, &tokenizer, &grammar, seed)?;
+                let grammar = call_grammar(format, &tools, seed % 2 == 0, or, tokenizer, template);
+                let text = say(grammars, tokenizer, &grammar, seed)?;
                 // Thoughts in channels are for who reads those.
                 let text = match format {
                     CallFormat::Harmony => text
@@ -137,8 +143,8 @@ pub fn forms() -> Outcome {
                 format!("{format:?}: {named:?}, {answered} answers")
             })?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// What may be said where calls are only held to schemas, and where it goes wrong: behind `!` stands what may not come there.
@@ -205,32 +211,29 @@ const SAID: &[(CallFormat, &str, &str)] = &[
 ];
 
 pub fn begun() -> Outcome {
-    for controls in [CONTROLS, &[]] {
-        let tokenizer = tokenizer(controls)?;
-        let grammars = Grammars::new(&tokenizer)?;
+    with_marks_and_without(|controls, tokenizer, grammars| {
         for &(format, template, said) in SAID {
-            if format == CallFormat::Harmony && controls.is_empty() {
+            if !can_be_said(format, controls) {
                 continue;
             }
-            let grammar = call_grammar(format, &tools(), true, Otherwise::Text, &tokenizer, template);
+            let grammar = call_grammar(format, &tools(), true, Otherwise::Text, tokenizer, template);
             let mut matcher = grammars.constraint(&grammar, None)?.start();
             let (may, wrong) = said.split_once('!').unwrap_or((said, ""));
-            push(matcher.as_mut(), &tokenizer, may)?;
+            push(matcher.as_mut(), tokenizer, may)?;
             match wrong {
                 "" => must(matcher.is_complete() || matcher.mask()?.allows(byte_model::END), || {
                     format!("{format:?}: no end behind {said:?}")
                 })?,
-                wrong => must(push(matcher.as_mut(), &tokenizer, wrong).is_err(), || {
+                wrong => must(push(matcher.as_mut(), tokenizer, wrong).is_err(), || {
                     format!("{format:?}: {wrong:?} may come behind {may:?}")
                 })?,
             }
         }
         // One call at most.
-        let grammar = call_grammar(CallFormat::Hermes, &tools(), false, Otherwise::Text, &tokenizer, "");
+        let grammar = call_grammar(CallFormat::Hermes, &tools(), false, Otherwise::Text, tokenizer, "");
         let mut matcher = grammars.constraint(&grammar, None)?.start();
         let call = "<tool_call>\n{\"name\": \"ring-the-bell\", \"arguments\": {}}\n</tool_call>";
-        push(matcher.as_mut(), &tokenizer, call)?;
-        must(matcher.is_complete() || !matcher.mask()?.allows(u32::from(b'a')), || "it goes on".into())?;
-    }
-    Ok(())
+        push(matcher.as_mut(), tokenizer, call)?;
+        must(matcher.is_complete() || !matcher.mask()?.allows(u32::from(b'a')), || "it goes on".into())
+    })
 }

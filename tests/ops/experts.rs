@@ -12,6 +12,7 @@ pub fn nodes(s: &mut SmallGraph) {
     let plain = Route {
         used: 2,
         scoring: Scoring::Softmax,
+        factor: 1.0,
         normalise: Some(0.0),
         scale: 1.0,
         factors: false,
@@ -23,7 +24,7 @@ pub fn nodes(s: &mut SmallGraph) {
         (4, false, plain),
         (8, false, Route { used: 8, normalise: None, ..plain }),
         (70, true, Route { used: 3, ..sigmoid }),
-        (129, false, Route { used: 1, scale: 0.5, ..plain }),
+        (129, false, Route { used: 1, factor: 0.5, scale: 0.5, ..plain }),
         (12, true, Route { used: 3, groups: 4, groups_used: 2, ..sigmoid }),
         (8, true, Route { groups: 8, groups_used: 3, ..plain }),
     ];
@@ -78,6 +79,7 @@ pub fn layers(s: &mut SmallGraph) {
     let route = Route {
         used: 4,
         scoring: Scoring::Sigmoid,
+        factor: 1.0,
         normalise: Some(0.0),
         scale: 1.0,
         factors: false,

@@ -11,6 +11,7 @@ mod blocks;
 mod cases;
 mod experts;
 mod groups;
+mod recurrent;
 #[path = "../common/small_graph.rs"]
 mod small_graph;
 mod steps;
@@ -81,7 +82,7 @@ fn run(adapter: &str, group: &Group, &(_, precision, masks): &Variant, kv: Kv) -
     let mut cpu = Cpu::new(file.clone(), model.clone(), plan)?.by_references();
     let (mut nodes, mut failed) = (0, Vec::new());
     for (label, step) in (group.steps)() {
-        let (reports, _) = compare(&mut gpu, &mut cpu, &model.graph, &step, &label)?;
+        let reports = compare(&mut gpu, &mut cpu, &model.graph, &step, &label)?;
         nodes += reports.len();
         failed.extend(reports.into_iter().filter(|r| !r.pass));
     }

@@ -1,4 +1,4 @@
-// An activation function of the sums: y[n] = act(sum[n] (+ bias[n])); and the copy of y for the matvec that reads it next.
+// An activation function of the sums: y[n] = act(sum[n] (+ bias[n])), or y[n] = act(sum[n]) · up[n]; and the copy of y for the matvec that reads it next.
 
 import package::lib::activation::activate_one;
 import package::copy::begin_copy;
@@ -8,12 +8,16 @@ import package::rows::own::rows_of;
 
 override ACT: u32 = 0u;
 override BIAS: u32 = 0u;
+override GATES: u32 = 0u;         // 1: what would be biases is multiplied, [rows, OUT_STRIDE]
 
 const FIRST_OUT: u32 = 0u;
 
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // or anything
 
 fn ahead_of(r: u32, n: u32) -> f32 {
+    if (GATES == 1u) {
+        return bias[r * OUT_STRIDE + n];
+    }
     if (BIAS != 0u) {
         return bias[n];
     }
@@ -21,5 +25,8 @@ fn ahead_of(r: u32, n: u32) -> f32 {
 }
 
 fn value_of(sum: f32) -> f32 {
+    if (GATES == 1u) {
+        return activate_one(ACT, sum * scale()) * ahead;
+    }
     return activate_one(ACT, sum * scale() + ahead);
 }

@@ -8,7 +8,7 @@ use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::experts::{Experts, Sizes};
 use crate::gpu::plan::groups::{bias, eps, inputs, op};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
-use crate::gpu::plan::lower::{biases_of, kind_of, place, writes_copy};
+use crate::gpu::plan::lower::{biases_of, in_place_of_biases, kind_of, place, writes_copy};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, matvec};
 use crate::graph::{Node, Rows};
 use crate::ops::{Op, Route, Scoring};
@@ -65,15 +65,15 @@ pub fn gate_copy(s: &Planner<'_>, e: &Experts, many: bool) -> Option<Copy> {
     (kind != CopyKind::F32).then(|| Copy { shares, ..Copy::new(e.gate, e.gate, kind) })
 }
 
-/// The route, where gate and up choose the experts by themselves: the experts of the largest logits, with their softmax as weights, for whom the two and down
-/// alone ask.
+/// The route, where gate and up choose the experts by themselves: of all experts, not of groups, and where nobody asks but these products.
 pub fn routed(s: &Planner<'_>, e: &Experts) -> Option<(Node, Route)> {
     let route = e.route(s.graph);
     let Some(&Op::Route(op)) = op(s.graph, route) else { return None };
-    let plain = op.scoring == Scoring::Softmax
-        && op.normalise == Some(0.0)
-        && inputs(s.graph, route).len() == 1
-        && op.groups == 1;
+    // What each expert has for the choice or for its weight is read where biases of products are.
+    let has_biases = e.linears.iter().any(|&l| bias(s.graph, l).is_some());
+    let plain = op.groups == 1 && inputs(s.graph, route).len() + has_biases as usize <= 2;
+    // A workgroup knows the score of its own expert, and not those of all others.
+    let alone = op.scoring == Scoring::Sigmoid && op.normalise.is_none() && !op.factors;
     let (nodes, sizes) = (e.nodes(), e.sizes(s.graph));
     // Whether activations are integers is whether weights are: there are no more kernels than that.
     let integer = e.weight(s.graph, e.linears[0]).format.integer;
@@ -87,9 +87,9 @@ pub fn routed(s: &Planner<'_>, e: &Experts) -> Option<(Node, Route)> {
         && !s.caps.software
         && s.caps.storage_buffers >= ROUTED_BUFFERS
         && plain
+        && (alone || !e.weighted_early(s.graph))
         && alike
         && s.graph.users(route).iter().all(|user| nodes.contains(user))
-        && !e.weighted_early(s.graph)
         && fits(s, e);
     fits.then_some((route, op))
 }
@@ -125,8 +125,26 @@ fn gates(s: &Planner<'_>, copies: &Copies, e: &Experts) -> Launch {
     launch.operands.extend([(2, Operand::Value(e.gate)), (3, biases)]);
     match routed(s, e) {
         Some((route, op)) => {
-            launch.dispatch.constants.push(("ROUTE_SCALE", op.scale as f64));
-            launch.operands.extend([(4, Operand::Value(inputs(g, route)[0])), (5, Operand::Value(route))]);
+            let of_route = inputs(g, route);
+            let (bias, factors) = (op.bias(of_route), op.factors_of(of_route));
+            let sigmoid = op.scoring == Scoring::Sigmoid;
+            // Shares of the chosen alone are told from each other without the sum over all.
+            let over_all = !sigmoid && (bias.is_some() || op.normalise != Some(0.0));
+            launch.dispatch.constants.extend([
+                ("ROUTE_SCALE", op.scale as f64),
+                ("LOGIT_FACTOR", op.factor as f64),
+                ("SIGMOID", sigmoid as u32 as f64),
+                ("OVER_ALL", over_all as u32 as f64),
+                ("NORMALISE", op.normalise.is_some() as u32 as f64),
+                ("NORM_EPS", op.normalise.unwrap_or(0.0) as f64),
+                ("ROUTE_BIAS", bias.is_some() as u32 as f64),
+                ("ROUTE_FACTORS", factors.is_some() as u32 as f64),
+                ("EARLY", e.weighted_early(g) as u32 as f64),
+            ]);
+            if let Some(&of_each) = bias.or(factors) {
+                in_place_of_biases(&mut launch, Operand::Vector(of_each));
+            }
+            launch.operands.extend([(4, Operand::Value(of_route[0])), (5, Operand::Value(route))]);
             launch.slots.output = Some("expert_gate_routed");
             launch.nodes.push(route);
         }

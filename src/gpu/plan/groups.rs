@@ -11,7 +11,7 @@ use crate::gpu::plan::experts::{self, Experts};
 use crate::gpu::plan::heads::{Gates, Heads, all_heads};
 use crate::gpu::plan::summed;
 use crate::graph::{Graph, Kind, Node};
-use crate::ops::Op;
+use crate::ops::{Activation, Gate, Op};
 
 /// Nodes that are computed together.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,10 +62,10 @@ pub enum Then {
         add: Node,
         /// What is added.
         residual: Node,
-        /// Their product with a number, which is added in their place.
+        /// Their product with a number, or with the gate of a row, which is added in their place.
         scale: Option<Node>,
     },
-    /// An activation function of them.
+    /// An activation function of them, or that times a value that is known before.
     Activate(Node),
     /// Of two: an activation function of the first times the second.
     Glu(Node),
@@ -292,6 +292,13 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) ->
     }
     let Some(user) = only_user(g, linear) else { return of(vec![linear], Then::Keep) };
     match op(g, user) {
+        Some(_) if scales(g, user, linear) => {
+            let sum = only_user(g, user).and_then(|add| Some((add, residual(g, add, user)?)));
+            match sum.filter(|(_, residual)| *residual < linear) {
+                Some((add, residual)) => of(vec![linear], Then::Add { add, residual, scale: Some(user) }),
+                None => of(vec![linear], Then::Keep),
+            }
+        }
         Some(Op::Gate(gate)) if gate.clamp.is_none() && inputs(g, user).len() == 2 => {
             let both = inputs(g, user);
             let alike = |&l: &Node| {
@@ -305,6 +312,7 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) ->
                 (Some(a), Some(b)) if both[0] == linear && (a.format.id, a.rows) == (b.format.id, b.rows) => {
                     of(both.to_vec(), Then::Glu(user))
                 }
+                _ if gates(g, user, linear) => of(vec![linear], Then::Activate(user)),
                 _ => of(vec![linear], Then::Keep),
             }
         }
@@ -313,13 +321,6 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) ->
             Some(residual) => of(vec![linear], Then::Add { add: user, residual, scale: None }),
             None => of(vec![linear], Then::Keep),
         },
-        Some(Op::Scale(_)) if is_constant(g, user) => {
-            let sum = only_user(g, user).and_then(|add| Some((add, residual(g, add, user)?)));
-            match sum.filter(|(_, residual)| *residual < linear) {
-                Some((add, residual)) => of(vec![linear], Then::Add { add, residual, scale: Some(user) }),
-                None => of(vec![linear], Then::Keep),
-            }
-        }
         _ => of(vec![linear], Then::Keep),
     }
 }
@@ -339,6 +340,32 @@ fn is_of_file(g: &Graph, node: Node) -> bool {
 /// Whether a node is the product with a number that is known when the graph is made.
 fn is_constant(g: &Graph, node: Node) -> bool {
     matches!(op(g, node), Some(Op::Scale(_))) && inputs(g, node).len() == 1
+}
+
+/// Whether a gate is what a linear gives, and a value of its shape that is known before is gated; where biases would be, that value is read.
+fn gates(g: &Graph, gate: Node, linear: Node) -> bool {
+    let [by, of] = *inputs(g, gate) else { return false };
+    by == linear && of < linear && g.shape(of) == g.shape(linear) && bias(g, linear).is_none()
+}
+
+/// Whether a node is the product of what a linear gives with a number that is known when the graph is made, or with the sigmoid of a number of the row
+/// that is known before; where biases would be, that number is read.
+fn scales(g: &Graph, node: Node, linear: Node) -> bool {
+    let gates = |gate: &Gate| match *inputs(g, node) {
+        [by, of] => {
+            gate.act == Activation::Sigmoid
+                && gate.clamp.is_none()
+                && (of, g.shape(by).cols) == (linear, 1)
+                && by < linear
+                && g.shape(linear).cols > 1
+                && bias(g, linear).is_none()
+        }
+        _ => false,
+    };
+    match op(g, node) {
+        Some(Op::Gate(gate)) => gates(gate),
+        _ => is_constant(g, node),
+    }
 }
 
 /// Whether a node is an RMS norm of whole rows with a weight.

@@ -8,7 +8,7 @@ use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
-use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, eps, inputs, op, runs};
+use crate::gpu::plan::groups::{Group, Matmul, Norm, Then, bias, eps, inputs, only_user, op, runs};
 use crate::gpu::plan::kernels::{self, activation, matvec_constants};
 use crate::gpu::plan::matvec::Tile;
 use crate::gpu::plan::policy::Steps;
@@ -63,14 +63,16 @@ fn by_matvec(s: &Planner<'_>, m: &Matmul) -> bool {
     of_outputs(s, m) || beside_experts(s.graph, m)
 }
 
-/// Whether a matmul multiplies in f32 what experts are given besides, as a router does: it has few rows, and normalises what it reads by itself, so that
-/// the one copy of that is theirs.
+/// Whether a matmul multiplies in f32 what experts are given besides, as a router does, or is a router with a norm of its own: it has few rows, and
+/// normalises what it reads by itself, so that the one copy of that is others'.
 pub fn beside_experts(g: &Graph, m: &Matmul) -> bool {
     let of_experts = |&user: &Node| matches!(op(g, user), Some(Op::ExpertLinear(_)));
+    let routes =
+        m.linears.iter().any(|&l| matches!(only_user(g, l).and_then(|n| op(g, n)), Some(Op::Route(_))));
     m.select.is_none()
         && m.then == Then::Keep
         && !weight(g, inputs(g, m.linears[0])[1]).format.integer
-        && m.norm.is_some_and(|norm| g.users(norm).iter().any(of_experts))
+        && m.norm.is_some_and(|norm| routes || g.users(norm).iter().any(of_experts))
 }
 
 /// Whether a matmul of `rows` rows of weights can be one of pairs: the last pair may have one row where its sums are just kept.
@@ -172,11 +174,15 @@ fn along(s: &Planner<'_>, copies: &Copies, value: Node, mut launches: Vec<Launch
     launches
 }
 
-/// A matmul in tiles; its kernels do not scale what they add to a residual.
+/// A matmul in tiles; its kernels multiply neither what they add to a residual nor what another value is gated by.
 fn in_tiles(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
-    let Then::Add { add, scale: Some(scale), .. } = m.then else { return matmul::launches(s, m) };
+    let behind = match m.then {
+        Then::Add { add, scale: Some(scale), .. } => vec![scale, add],
+        Then::Activate(gate) if matches!(op(s.graph, gate), Some(Op::Gate(_))) => vec![gate],
+        _ => return matmul::launches(s, m),
+    };
     let product = matmul::launches(s, &Matmul { then: Then::Keep, ..m.clone() });
-    [scale, add].into_iter().fold(product, |mut launches, node| {
+    behind.into_iter().fold(product, |mut launches, node| {
         launches.extend(kernels::plain(s, node));
         launches
     })
@@ -418,29 +424,49 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Til
         }
         Then::Add { residual, scale, .. } => {
             launch.operands.push((4, Operand::Value(*residual)));
-            let factor = match scale.and_then(|scale| op(g, scale)) {
-                Some(Op::Scale(scale)) => scale.factor,
-                _ => 1.0,
-            };
-            launch.dispatch.constants.push(("FACTOR", factor as f64));
+            let (mut factor, mut gate_stride) = (1.0, 0);
+            match scale.and_then(|scale| Some((op(g, scale)?, inputs(g, scale)[0]))) {
+                Some((Op::Scale(scale), _)) => factor = scale.factor,
+                Some((Op::Gate(_), gate)) => {
+                    gate_stride = g.shape(gate).stride();
+                    in_place_of_biases(&mut launch, Operand::Value(gate));
+                }
+                _ => {}
+            }
+            launch
+                .dispatch
+                .constants
+                .extend([("FACTOR", factor as f64), ("GATE_STRIDE", gate_stride as f64)]);
             "add"
         }
         Then::Activate(node) | Then::Glu(node) => {
-            let (act, output) = match op(g, *node) {
-                Some(Op::Gate(gate)) => (gate.act, "gate"),
-                Some(Op::Unary(unary)) => (unary.act, "activation"),
+            let (act, gated) = match op(g, *node) {
+                Some(Op::Gate(gate)) => (gate.act, Some(inputs(g, *node)[1])),
+                Some(Op::Unary(unary)) => (unary.act, None),
                 _ => panic!("an activation is a gate or a function"),
             };
             launch.dispatch.constants.push(("ACT", activation(act)));
-            if output == "gate" {
+            if let Then::Glu(_) = m.then {
                 let rows = weight(g, inputs(g, m.linears[0])[1]).rows;
                 replace(&mut launch.dispatch, "PAIR_STEP", rows as f64);
+                "gate"
+            } else {
+                launch.dispatch.constants.push(("GATES", gated.is_some() as u32 as f64));
+                if let Some(gated) = gated {
+                    in_place_of_biases(&mut launch, Operand::Value(gated));
+                }
+                "activation"
             }
-            output
         }
     });
     writes_copy(g, copies, value, &mut launch);
     launch
+}
+
+/// Lets a matvec read something else where its biases would be, of which there are none: no adapter has to have a buffer more.
+pub fn in_place_of_biases(launch: &mut Launch, operand: Operand) {
+    launch.operands.retain(|(binding, _)| *binding != 3);
+    launch.operands.push((3, operand));
 }
 
 /// A norm and the residual that it is added to.

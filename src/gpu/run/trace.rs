@@ -1,6 +1,8 @@
 //! Runs a step dispatch by dispatch and reads back what each wrote: what `check` compares. Buffers hold guard words before they are
 //! written, so that numbers that a kernel left out, or wrote past its result, are seen.
 
+use std::sync::atomic::Ordering;
+
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::memory::kv_layout::KvPlaces;
@@ -32,6 +34,11 @@ fn guard(node: Node) -> u32 {
 }
 
 impl Gpu {
+    /// Whether [`Masks::mutation`](crate::gpu::Masks::mutation) changed any kernel's text.
+    pub fn is_mutated(&self) -> bool {
+        self.device.mutated.load(Ordering::Relaxed)
+    }
+
     /// Runs `step` and hands out what every dispatch computed, in order.
     pub async fn trace(&mut self, step: &Step, see: &mut dyn FnMut(Traced) -> Result<()>) -> Result<()> {
         let class = self.class_of(step);

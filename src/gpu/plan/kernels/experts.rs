@@ -24,6 +24,7 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("EXPERTS", logits.cols as f64),
         ("USED", op.used as f64),
         ("SIGMOID", (op.scoring == Scoring::Sigmoid) as u32 as f64),
+        ("LOGIT_FACTOR", op.factor as f64),
         ("NORMALISE", op.normalise.is_some() as u32 as f64),
         ("NORM_EPS", op.normalise.unwrap_or(0.0) as f64),
         ("SCALE", op.scale as f64),
