@@ -14,13 +14,15 @@ pub const SHORT: u32 = 256;
 
 /// Rows that matvecs by integer dot products multiply faster, by the bytes of a matrix: the smaller they are, the more an operation more costs.
 const BY_INTEGERS: [(usize, usize); 4] = [(24 << 20, 12), (16 << 20, 20), (3 << 20, 22), (0, 64)];
+/// Of the largest of them in formats of blocks with several scales.
+const BY_BLOCKS: usize = 10;
 /// The same of matvecs in f32, for formats of floats.
 const BY_FLOATS: usize = 4;
 
 /// Columns of a subgroup, in a row of a tile that is padded by 16 bytes: as in the kernel.
 const SEGMENT: u32 = 64;
 const LINE_BYTES: u32 = 2 * (SEGMENT + 8);
-const PADDING: u32 = 256;
+const PADDING: u32 = 128;
 /// Rows of w in a tile.
 const COLUMNS: u32 = 32;
 /// Subgroups of a workgroup, and workgroups that a dispatch should have for them: the fewer there are, the longer each is at work.
@@ -71,7 +73,11 @@ pub fn fits(caps: &Caps) -> bool {
 /// Rows up to which a step's matmuls are matvecs, where most weights have `format` and a matrix has `bytes` on average.
 pub fn by_matvec(format: &Format, bytes: usize) -> usize {
     let of_size = BY_INTEGERS.iter().find(|(least, _)| bytes >= *least).map_or(0, |(_, rows)| *rows);
-    if format.integer { of_size } else { BY_FLOATS }
+    match format.integer {
+        true if format.weights > 32 && bytes >= BY_INTEGERS[0].0 => BY_BLOCKS,
+        true => of_size,
+        false => BY_FLOATS,
+    }
 }
 
 /// The dispatches for any number of `rows`, of which one runs, over `n` rows of `cols` weights from row `first` of what is bound on.

@@ -13,8 +13,9 @@ const INVOCATIONS: u32 = 128 << 10;
 /// Bytes of a weight row that an invocation walks along at most, multiplied in f32 and in integers.
 const LANE_BYTES: [usize; 2] = [64, 128];
 
-/// Bytes of a large matrix.
+/// Bytes of a large matrix, and of one of blocks with several scales for a few rows.
 const LARGE: usize = 40 << 20;
+const LARGE_OF_BLOCKS: usize = 50 << 20;
 
 /// Formats whose units take so long to decode that lanes without one cost more than loading x again for each row of a pair: each half of a subgroup has a row
 /// to itself where that saves turns. For Q4_K it was no faster (benches/README.md).
@@ -31,6 +32,8 @@ pub struct Tile {
     tiles: u32,
     /// Teams of a subgroup: parts of it, whose turns are not unrolled, or all of it.
     teams: u32,
+    /// Of which so many share rows of w, each with other rows of x.
+    parts: u32,
     /// Of which steps.
     within: RowRange,
 }
@@ -38,16 +41,21 @@ pub struct Tile {
 impl Tile {
     /// A tile for any number of rows.
     pub const fn of(rows: u32) -> Tile {
-        Tile { rows, double: false, tiles: 1, teams: 1, within: RowRange::ALL }
+        Tile { rows, double: false, tiles: 1, teams: 1, parts: 1, within: RowRange::ALL }
     }
 
     const fn new(rows: u32, double: bool, tiles: u32, [from, to]: [u32; 2]) -> Tile {
-        Tile { rows, double, tiles, teams: 2, within: RowRange { from, to } }
+        Tile { rows, double, tiles, teams: 2, parts: 1, within: RowRange { from, to } }
+    }
+
+    /// Four rows, of which each team of a subgroup has two: weights come to a processor once for all of them.
+    const fn across([from, to]: [u32; 2]) -> Tile {
+        Tile { rows: 4, double: true, tiles: 4, teams: 2, parts: 2, within: RowRange { from, to } }
     }
 
     /// Two rows for whole subgroups.
     const fn whole([from, to]: [u32; 2]) -> Tile {
-        Tile { rows: 2, double: true, tiles: 1, teams: 1, within: RowRange { from, to } }
+        Tile { rows: 2, double: true, tiles: 1, teams: 1, parts: 1, within: RowRange { from, to } }
     }
 }
 
@@ -62,19 +70,37 @@ const BYTES: [Tile; 3] =
     [Tile::new(2, false, 1, [0, 2]), Tile::new(2, false, 2, [3, 4]), Tile::new(4, true, 2, [5, u32::MAX])];
 const BITS: [Tile; 3] =
     [Tile::new(2, false, 1, [0, 2]), Tile::new(2, false, 2, [3, 6]), Tile::new(4, true, 2, [7, u32::MAX])];
-const BLOCKS: [Tile; 2] = [Tile::new(2, false, 1, [0, 2]), Tile::new(2, true, 4, [3, u32::MAX])];
-/// Of large matrices of the first two: the fewer the rows, the more weights have to be on their way.
+const BLOCKS: [Tile; 4] = [
+    Tile::new(2, false, 1, [0, 2]),
+    Tile::new(2, true, 4, [3, 6]),
+    Tile::across([7, 8]),
+    Tile::new(2, true, 4, [9, u32::MAX]),
+];
+/// Of large matrices: the fewer the rows, the more weights have to be on their way. Of blocks four rows at a time where they fill their tiles.
 const LARGE_BYTES: [Tile; 2] = [Tile::whole([0, 4]), Tile::new(4, true, 2, [5, u32::MAX])];
 const LARGE_BITS: [Tile; 2] = [Tile::whole([0, 6]), Tile::new(4, true, 2, [7, u32::MAX])];
+const LARGE_BLOCKS: [Tile; 5] = [
+    Tile::whole([0, 2]),
+    Tile::across([3, 4]),
+    Tile::new(2, true, 4, [5, 6]),
+    Tile::across([7, 8]),
+    Tile::new(2, true, 4, [9, u32::MAX]),
+];
 /// On a software adapter.
 const SOFTWARE: [Tile; 1] = [Tile::whole([0, u32::MAX])];
 
+/// Where subgroups are of several sizes, so that nothing is known of their parts.
+const VARYING: [Tile; 2] = [Tile::new(2, false, 1, [0, 2]), Tile::new(2, true, 4, [3, u32::MAX])];
+
 /// The tiles of any number of few rows for `rows` rows of `cols` weights, of which a step takes one.
 pub fn tiles(caps: &Caps, format: &Format, [cols, rows]: [usize; 2], integer: bool) -> &'static [Tile] {
-    let large = rows * format.row_bytes(cols) > LARGE;
+    let bytes = rows * format.row_bytes(cols);
+    let large = bytes > LARGE;
     match (integer, caps.software) {
         (false, _) => &[PAIR],
         (true, true) => &SOFTWARE,
+        _ if format.weights > 32 && !caps.subgroup_size_fixed => &VARYING,
+        _ if format.weights > 32 && bytes > LARGE_OF_BLOCKS => &LARGE_BLOCKS,
         _ if format.weights > 32 => &BLOCKS,
         _ if format.bytes > format.weights && large => &LARGE_BYTES,
         _ if format.bytes > format.weights => &BYTES,
@@ -110,14 +136,15 @@ pub fn shape(
     let large = tile.rows == 1 && shares as usize * rows * row_bytes > LARGE;
     let double = (format.integer && (large || tile.double)) as u32;
     let tasks = pairs / (1 + double);
-    let parted = caps.subgroup_size_fixed && caps.subgroup_size >= tile.teams * tile.rows;
-    let teams = if parted { tile.teams } else { 1 };
+    let parted = caps.subgroup_size_fixed && caps.subgroup_size * tile.parts >= tile.teams * tile.rows;
+    let [teams, parts] = if parted { [tile.teams, tile.parts] } else { [1, 1] };
     let lanes = caps.subgroup_size / teams;
     let lane_bytes = tile.tiles as usize * LANE_BYTES[format.integer as usize];
-    let wanted = if caps.software { 1 } else { INVOCATIONS / (tile.tiles * shares * groups * tasks * lanes) };
+    let wanted =
+        if caps.software { 1 } else { INVOCATIONS / (tile.tiles * shares * groups * tasks * lanes * parts) };
     let wanted = wanted.max((row_bytes / (lane_bytes * lanes as usize)) as u32);
     // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
-    let room = (units / lanes).min(most / (tasks * lanes));
+    let room = (units / lanes).min(most / (tasks * lanes * parts));
     let split = 1 << wanted.min(room).max(1).ilog2();
     // Two pairs at a time leave a workgroup long at work: small ones are all resident at once, and none runs behind the others.
     let width = if double == 1 && split == 1 { SMALL } else { most };
@@ -137,11 +164,12 @@ pub fn shape(
         ("GROUPS", groups as f64),
         ("PAIRS", pairs as f64),
         ("TEAMS", teams as f64),
+        ("PARTS", parts as f64),
         ("SPLIT", split as f64),
         ("DOUBLE", double as f64),
         ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
-        ("WORKGROUP", (tasks * split * lanes).min(width).max(32).max(LINE * tile.rows) as f64),
+        ("WORKGROUP", (tasks * split * lanes * parts).min(width).max(32).max(LINE * tile.rows) as f64),
     ]);
     dispatch.constants.extend(caps.subgroup_constant());
 }
@@ -234,7 +262,9 @@ mod tests {
                         let lanes = caps.subgroup_size / number("TEAMS");
                         let what =
                             format!("{name} {rows} × {cols} in subgroups of {}: {d:?}", caps.subgroup_size);
-                        assert!(number("TEAMS") == 1 || lanes >= tile.rows, "{what}");
+                        assert!(number("TEAMS") == 1 || lanes * number("PARTS") >= tile.rows, "{what}");
+                        assert_eq!(number("TEAMS") % number("PARTS"), 0, "{what}");
+                        assert_eq!(tile.rows % number("PARTS"), 0, "{what}");
                         let split = number("SPLIT");
                         assert!(split == 1 || split * lanes <= (cols / 64) as u32, "{what}");
                         assert!(number("WORKGROUP") <= caps.invocations, "{what}");
