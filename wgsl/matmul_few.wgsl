@@ -31,7 +31,7 @@ const SEGMENT: u32 = 64u;                 // columns of a subgroup
 const LINE: u32 = SEGMENT / 4u + 2u;      // vectors from a row of a tile to the next
 
 override DEPTH: u32 = SHARES * SEGMENT;
-override SHARE_FOURS: u32 = COLUMNS * LINE + 32u / SHARES;    // vectors of a subgroup's columns, so that neighbours fall into different banks
+override SHARE_FOURS: u32 = COLUMNS * LINE + 16u / SHARES;    // vectors of a subgroup's columns, so that neighbours, who write two at a time, fall into different banks
 override TILE_FOURS: u32 = SHARES * SHARE_FOURS;
 override STAGE_FOURS: u32 = SHARES * SIZE * SIZE / 4u;
 override W_RUNS: u32 = COLUMNS * DEPTH / UNIT;

@@ -2,7 +2,7 @@
 //
 // x comes in f16 with a scale for each row (halves.wgsl); a tile of it, and one of w as its decoder gives it, lie in workgroup memory, rows padded
 // by eight so that neighbours fall into different banks. A subgroup sums up 2 × PARTS matrices. The next tiles are asked for
-// before these are multiplied.
+// before these are multiplied, or those behind them.
 
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
@@ -22,6 +22,7 @@ override ROWS: u32 = 32u;         // rows of x in a tile
 override COLUMNS: u32 = 64u;      // rows of w in a tile
 override DEPTH: u32 = 32u;        // columns of both
 override PARTS: u32 = 2u;         // matrices of w's rows that a subgroup multiplies: 2 or 4
+override AHEAD: u32 = 1u;         // tiles that are asked for ahead of those that are multiplied: 1 or 2
 override WORKGROUP: u32 = 64u;    // ROWS / (2 · SIZE) · COLUMNS / (PARTS · SIZE) subgroups
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
@@ -52,15 +53,15 @@ fn run_of(t: u32) -> vec2<u32> {
 
 var<workgroup> row_scales: array<f32, ROWS>;
 
-// What an invocation holds of the next tiles. Places are numbers known when the pipeline is made, or they would not stay in registers.
-var<private> x_held: array<Eight, 4>;
-var<private> w_held: array<Unit, 8>;
+// What an invocation holds of the next tiles, of two in turn. Places are numbers known when the pipeline is made, or they would not stay in registers.
+var<private> x_held: array<Eight, 8>;
+var<private> w_held: array<Unit, 16>;
 
-fn fetch_x(i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
+fn fetch_x(turn: u32, i: u32, r0: u32, rows: u32, c0: u32, local: u32) {
     if (i < X_LOADS) {
         let t = min(i * WORKGROUP + local, X_RUNS - 1u);
         let r = min(r0 + t / (DEPTH / 8u), rows - 1u);
-        x_held[i] = x[held_row(i, r) * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
+        x_held[4u * turn + i] = x[held_row(i, r) * (X_STRIDE / 4u) + c0 / 8u + t % (DEPTH / 8u)];
     }
 }
 
@@ -72,63 +73,63 @@ fn find_x(i: u32, r0: u32, rows: u32, local: u32) {
     }
 }
 
-fn fetch_w(i: u32, n0: u32, c0: u32, local: u32) {
+fn fetch_w(turn: u32, i: u32, n0: u32, c0: u32, local: u32) {
     if (i < W_LOADS) {
         let at = run_of(min(i * WORKGROUP + local, W_RUNS - 1u));
         // Past the end of a row x is zero.
-        w_held[i] = load_unit(weight_row(n0, at.x), min((c0 + at.y) / UNIT, row_units() - 1u));
+        w_held[8u * turn + i] = load_unit(weight_row(n0, at.x), min((c0 + at.y) / UNIT, row_units() - 1u));
     }
 }
 
-fn fetch(r0: u32, n0: u32, rows: u32, c0: u32, local: u32) {
-    fetch_w(0u, n0, c0, local);
-    fetch_w(1u, n0, c0, local);
-    fetch_w(2u, n0, c0, local);
-    fetch_w(3u, n0, c0, local);
-    fetch_w(4u, n0, c0, local);
-    fetch_w(5u, n0, c0, local);
-    fetch_w(6u, n0, c0, local);
-    fetch_w(7u, n0, c0, local);
-    fetch_x(0u, r0, rows, c0, local);
-    fetch_x(1u, r0, rows, c0, local);
-    fetch_x(2u, r0, rows, c0, local);
-    fetch_x(3u, r0, rows, c0, local);
+fn fetch(turn: u32, r0: u32, n0: u32, rows: u32, c0: u32, local: u32) {
+    fetch_w(turn, 0u, n0, c0, local);
+    fetch_w(turn, 1u, n0, c0, local);
+    fetch_w(turn, 2u, n0, c0, local);
+    fetch_w(turn, 3u, n0, c0, local);
+    fetch_w(turn, 4u, n0, c0, local);
+    fetch_w(turn, 5u, n0, c0, local);
+    fetch_w(turn, 6u, n0, c0, local);
+    fetch_w(turn, 7u, n0, c0, local);
+    fetch_x(turn, 0u, r0, rows, c0, local);
+    fetch_x(turn, 1u, r0, rows, c0, local);
+    fetch_x(turn, 2u, r0, rows, c0, local);
+    fetch_x(turn, 3u, r0, rows, c0, local);
 }
 
-fn put_x(i: u32, local: u32) {
+fn put_x(turn: u32, i: u32, local: u32) {
     let t = i * WORKGROUP + local;
     if (i < X_LOADS && t < X_RUNS) {
-        tile_put_eight(t / (DEPTH / 8u) * LINE + t % (DEPTH / 8u) * 2u, x_held[i]);
+        tile_put_eight(t / (DEPTH / 8u) * LINE + t % (DEPTH / 8u) * 2u, x_held[4u * turn + i]);
     }
 }
 
-fn put_w(i: u32, c0: u32, local: u32) {
+fn put_w(turn: u32, i: u32, c0: u32, local: u32) {
     let t = i * WORKGROUP + local;
     if (i < W_LOADS && t < W_RUNS) {
         let at = run_of(t);
         let place = (ROWS + at.x) * LINE + at.y / 4u;
         if (PART == UNIT || (c0 + at.y) % UNIT == 0u) {
-            put_part(place, w_held[i], 0u);
+            put_part(place, w_held[8u * turn + i], 0u);
         }
         if (UNIT > 32u && (PART == UNIT || (c0 + at.y) % UNIT != 0u)) {
-            put_part(place + PART / 64u * 8u, w_held[i], 8u);
+            put_part(place + PART / 64u * 8u, w_held[8u * turn + i], 8u);
         }
     }
 }
 
-fn put(c0: u32, local: u32) {
-    put_w(0u, c0, local);
-    put_w(1u, c0, local);
-    put_w(2u, c0, local);
-    put_w(3u, c0, local);
-    put_w(4u, c0, local);
-    put_w(5u, c0, local);
-    put_w(6u, c0, local);
-    put_w(7u, c0, local);
-    put_x(0u, local);
-    put_x(1u, local);
-    put_x(2u, local);
-    put_x(3u, local);
+fn put(turn: u32, c0: u32, local: u32) {
+    put_w(turn, 0u, c0, local);
+    put_w(turn, 1u, c0, local);
+    put_w(turn, 2u, c0, local);
+    put_w(turn, 3u, c0, local);
+    put_w(turn, 4u, c0, local);
+    put_w(turn, 5u, c0, local);
+    put_w(turn, 6u, c0, local);
+    put_w(turn, 7u, c0, local);
+    put_x(turn, 0u, local);
+    put_x(turn, 1u, local);
+    put_x(turn, 2u, local);
+    put_x(turn, 3u, local);
 }
 
 // Adds the products of SIZE columns of both tiles.
@@ -148,6 +149,26 @@ fn multiply(left: u32, right: u32, sums: ptr<function, array<Sums, 8>>) {
         let b3 = load_right(right + 3u * SIZE * LINE, LINE);
         (*sums)[3] = multiply_add(a0, b3, (*sums)[3]);
         (*sums)[7] = multiply_add(a1, b3, (*sums)[7]);
+    }
+}
+
+// Adds the products of a tile's columns, from c0 on; `own` are the subgroup's rows and columns of it.
+fn multiply_tile(turn: u32, r0: u32, n0: u32, rows: u32, c0: u32, own: vec2<u32>, local: u32, sums: ptr<function, array<Sums, 8>>) {
+    workgroupBarrier();
+    put(turn, c0, local);
+    workgroupBarrier();
+    if (c0 + AHEAD * DEPTH < COLS) {
+        fetch(turn, r0, n0, rows, c0 + AHEAD * DEPTH, local);
+    }
+    let left = own.x * LINE;
+    let right = (ROWS + own.y) * LINE;
+    for (var c = 0u; c < DEPTH / 4u; c += SIZE) {
+        multiply(left + c, right + c, sums);
+        multiply(left + c + SIZE / 4u, right + c + SIZE / 4u, sums);
+        if (DEPTH > 2u * SIZE) {
+            multiply(left + c + SIZE / 2u, right + c + SIZE / 2u, sums);
+            multiply(left + c + SIZE * 3u / 4u, right + c + SIZE * 3u / 4u, sums);
+        }
     }
 }
 
@@ -219,21 +240,14 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     find_x(1u, r0, rows, at.local);
     find_x(2u, r0, rows, at.local);
     find_x(3u, r0, rows, at.local);
-    fetch(r0, n0, rows, 0u, at.local);
-    for (var c0 = 0u; c0 < COLS; c0 += DEPTH) {
-        workgroupBarrier();
-        put(c0, at.local);
-        workgroupBarrier();
-        if (c0 + DEPTH < COLS) {
-            fetch(r0, n0, rows, c0 + DEPTH, at.local);
-        }
-        for (var c = 0u; c < DEPTH / 4u; c += SIZE) {
-            multiply(row * LINE + c, (ROWS + column) * LINE + c, &sums);
-            multiply(row * LINE + c + SIZE / 4u, (ROWS + column) * LINE + c + SIZE / 4u, &sums);
-            if (DEPTH > 2u * SIZE) {
-                multiply(row * LINE + c + SIZE / 2u, (ROWS + column) * LINE + c + SIZE / 2u, &sums);
-                multiply(row * LINE + c + SIZE * 3u / 4u, (ROWS + column) * LINE + c + SIZE * 3u / 4u, &sums);
-            }
+    fetch(0u, r0, n0, rows, 0u, at.local);
+    if (AHEAD > 1u && DEPTH < COLS) {
+        fetch(1u, r0, n0, rows, DEPTH, at.local);
+    }
+    for (var c0 = 0u; c0 < COLS; c0 += AHEAD * DEPTH) {
+        multiply_tile(0u, r0, n0, rows, c0, vec2(row, column), at.local, &sums);
+        if (AHEAD > 1u && c0 + DEPTH < COLS) {
+            multiply_tile(1u, r0, n0, rows, c0 + DEPTH, vec2(row, column), at.local, &sums);
         }
     }
     let r = r0 + row;

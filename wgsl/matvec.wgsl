@@ -1,7 +1,7 @@
 // y[r, n] = Σ over c of x[r, c] · w[n, c], for few rows of x: those of a tile share each load of weights.
 //
 // A team takes one or two pairs of rows of w at a time; its lanes walk along them unit by unit, SPLIT teams to a task. A team is a subgroup, or of
-// several rows of x a part of one: lanes of other teams then read the same x, which comes to all of them at once. The rows of a pair are PAIR_STEP
+// several rows of x a part of one: lanes of other teams then read the same x, or the same weights, which come to all of them at once. The rows of a pair are PAIR_STEP
 // apart: neighbours, or gate and up.
 // What x is, and what becomes of the sums, is imported: package::input and package::output. The latter brings which rows of w there are for a row
 // of x, and whether a row is one stretch: package::rows.
@@ -26,7 +26,8 @@ override GROUPS: u32 = 1u;        // workgroups for a tile of x
 override PAIRS: u32 = 8u;         // pairs of a workgroup
 override DOUBLE: u32 = 0u;        // 1: two pairs to a task, so that x is loaded half as often
 override HALVES: u32 = 0u;        // 1: each half of a subgroup takes one row of its pair; rows have no more units than that
-override TEAMS: u32 = 1u;         // teams of a subgroup, where it has TILE · TEAMS lanes at least
+override TEAMS: u32 = 1u;         // teams of a subgroup, each of TEAM_ROWS lanes at least
+override PARTS: u32 = 1u;         // of which so many have the same rows of w and different rows of x, TILE / PARTS each
 override SPLIT: u32 = 1u;         // teams of a task
 override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
 override WORKGROUP: u32 = 256u;
@@ -36,6 +37,7 @@ override EPS: f32 = 1e-5;
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 
 override SUMS: u32 = TASKS * TILE;
+override TEAM_ROWS: u32 = TILE / PARTS;
 
 const LINE: u32 = 16u;            // invocations that finish a row: at least as many as a workgroup has sums, or pairs of them with a GLU
 const OUTSIDE: u32 = 0xffffffffu; // in place of an invocation's number in its line, where it finishes nothing
@@ -94,7 +96,7 @@ var<private> x_rows: array<u32, 8>;
 
 // The same for row k of a tile, where a row of w is one stretch.
 fn add_row(k: u32, a: Unit, b: Unit, c: Unit, d: Unit, unit: u32) {
-    if (k < TILE) {
+    if (k < TEAM_ROWS) {
         let x = load_x(x_rows[k], unit);
         var sum = vec4<f32>(product(a, x), product(b, x), 0.0, 0.0);
         if (DOUBLE == 1u) {
@@ -133,20 +135,22 @@ fn exchange(k: u32, other: u32, step: u32, lane: u32, at: Invocation) {
     tile_sums[k] = kept + from_lane(given, step, at);
 }
 
-// Adds up the sums of a team's lanes: each stage halves the rows of x that a lane has sums of. At the end lane n has those of row n / (lanes / TILE).
+// Adds up the sums of a team's lanes: each stage halves the rows of x that a lane has sums of. At the end lane n has those of row n / (lanes / TEAM_ROWS).
 fn sum_team(lane: u32, lanes: u32, at: Invocation) {
-    if (TILE > 4u) {
+    if (TEAM_ROWS > 4u) {
         exchange(0u, 4u, lanes / 2u, lane, at);
         exchange(1u, 4u, lanes / 2u, lane, at);
         exchange(2u, 4u, lanes / 2u, lane, at);
         exchange(3u, 4u, lanes / 2u, lane, at);
     }
-    if (TILE > 2u) {
-        exchange(0u, 2u, 2u * lanes / TILE, lane, at);
-        exchange(1u, 2u, 2u * lanes / TILE, lane, at);
+    if (TEAM_ROWS > 2u) {
+        exchange(0u, 2u, 2u * lanes / TEAM_ROWS, lane, at);
+        exchange(1u, 2u, 2u * lanes / TEAM_ROWS, lane, at);
     }
-    exchange(0u, 1u, lanes / TILE, lane, at);
-    for (var step = lanes / TILE / 2u; step > 0u; step /= 2u) {
+    if (TEAM_ROWS > 1u) {
+        exchange(0u, 1u, lanes / TEAM_ROWS, lane, at);
+    }
+    for (var step = lanes / TEAM_ROWS / 2u; step > 0u; step /= 2u) {
         tile_sums[0] += from_lane(tile_sums[0], step, at);
     }
 }
@@ -184,12 +188,14 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let lane = lane_of(at) % lanes;
     let upper = lane_of(at) >= lanes;
     let stride = lanes * SPLIT;
-    let teams = subgroups_of(at) * TEAMS;
-    let team = subgroup_of(at) * TEAMS + lane_of(at) / lanes % TEAMS;
+    let own = lane_of(at) / lanes % TEAMS;
+    let own_rows = own % PARTS * TEAM_ROWS;
+    let teams = subgroups_of(at) * (TEAMS / PARTS);
+    let team = subgroup_of(at) * (TEAMS / PARTS) + own / PARTS;
     let turns = (TASKS + teams - 1u) / teams;
     let x_row = x_row_of(first_row);
-    for (var k = 0u; k < TILE; k++) {
-        x_rows[k] = x_row_of(first_row + k);
+    for (var k = 0u; k < TEAM_ROWS; k++) {
+        x_rows[k] = x_row_of(first_row + own_rows + k);
     }
     // Lines of 16 invocations finish a row each. What they need is asked for before the weights, so that it has come when they have.
     tile_row = min(at.local / LINE, TILE - 1u);
@@ -202,7 +208,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     for (var turn = 0u; turn < turns; turn++) {
         // Teams without a task repeat the last one, so that all meet in the sum. Those of one subgroup have the same columns of other rows.
         let nth = min(turn * teams + team, TASKS - 1u);
-        let task = select(nth, nth % (TASKS / SPLIT) * SPLIT + nth / (TASKS / SPLIT), TEAMS > 1u);
+        let task = select(nth, nth % (TASKS / SPLIT) * SPLIT + nth / (TASKS / SPLIT), TEAMS > PARTS);
         let pair = first_pair + task / SPLIT * (1u + DOUBLE);
         var near = rows_of(pair);
         if (HALVES == 1u && upper) {
@@ -244,8 +250,8 @@ fn run(group_id: vec3<u32>, at: Invocation) {
             }
             if (TEAMS > 1u) {
                 sum_team(lane, lanes, at);
-                if (lane % (lanes / TILE) == 0u) {
-                    sums[task * TILE + lane / (lanes / TILE)] = tile_sums[0];
+                if (lane % (lanes / TEAM_ROWS) == 0u) {
+                    sums[task * TILE + own_rows + lane / (lanes / TEAM_ROWS)] = tile_sums[0];
                 }
             } else {
                 for (var k = 0u; k < TILE; k++) {

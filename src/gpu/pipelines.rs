@@ -55,46 +55,11 @@ pub struct Pipelines {
 }
 
 impl Pipelines {
-    /// Makes all pipelines, on as many threads as there are cores.
+    /// Makes all pipelines.
     pub async fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
         let start = Instant::now();
         let cache = DiskCache::open(device);
-        let mut kept = device.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-        let mut wanted: Vec<&Key> = Vec::new();
-        for key in keys {
-            if !wanted.contains(&key) && !kept.contains_key(key) {
-                wanted.push(key);
-            }
-        }
-        let mut modules: HashMap<(&str, Slots), wgpu::ShaderModule> = HashMap::new();
-        for key in &wanted {
-            if let Entry::Vacant(place) = modules.entry((key.kernel, key.slots)) {
-                place.insert(module(device, key)?);
-            }
-        }
-        let queue = Mutex::new(wanted.into_iter());
-        let made = Mutex::new(Ok(HashMap::new()));
-        std::thread::scope(|scope| {
-            for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-                scope.spawn(|| {
-                    loop {
-                        let Some(key) = queue.lock().ok().and_then(|mut q| q.next()) else { return };
-                        let pipeline =
-                            pipeline(device, &modules[&(key.kernel, key.slots)], key, cache.handle());
-                        let Ok(mut made) = made.lock() else { return };
-                        match (made.as_mut(), pipeline) {
-                            (Ok(made), Ok(pipeline)) => drop(made.insert(key.clone(), pipeline)),
-                            (Ok(_), Err(e)) => *made = Err(e),
-                            (Err(_), _) => return,
-                        }
-                    }
-                });
-            }
-        });
-        let made = made.into_inner().unwrap_or_else(|e| e.into_inner())?;
-        kept.extend(made);
-        let made = keys.iter().filter_map(|key| Some((key.clone(), kept.get(key)?.clone()))).collect();
-        drop(kept);
+        let made = make_all(device, &cache, keys)?;
         device.settled().await?;
         cache.save();
         Ok(Pipelines { made, ms: start.elapsed().as_secs_f64() * 1e3 })
@@ -104,6 +69,44 @@ impl Pipelines {
     pub fn get(&self, key: &Key) -> &wgpu::ComputePipeline {
         &self.made[key]
     }
+}
+
+/// Those that the device has not yet, on as many threads as there are cores, and those that it has.
+fn make_all(device: &Device, cache: &DiskCache, keys: &[Key]) -> Result<HashMap<Key, wgpu::ComputePipeline>> {
+    let mut kept = device.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+    let mut wanted: Vec<&Key> = Vec::new();
+    for key in keys {
+        if !wanted.contains(&key) && !kept.contains_key(key) {
+            wanted.push(key);
+        }
+    }
+    let mut modules: HashMap<(&str, Slots), wgpu::ShaderModule> = HashMap::new();
+    for key in &wanted {
+        if let Entry::Vacant(place) = modules.entry((key.kernel, key.slots)) {
+            place.insert(module(device, key)?);
+        }
+    }
+    let queue = Mutex::new(wanted.into_iter());
+    let made = Mutex::new(Ok(HashMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(|| {
+                loop {
+                    let Some(key) = queue.lock().ok().and_then(|mut q| q.next()) else { return };
+                    let pipeline = pipeline(device, &modules[&(key.kernel, key.slots)], key, cache.handle());
+                    let Ok(mut made) = made.lock() else { return };
+                    match (made.as_mut(), pipeline) {
+                        (Ok(made), Ok(pipeline)) => drop(made.insert(key.clone(), pipeline)),
+                        (Ok(_), Err(e)) => *made = Err(e),
+                        (Err(_), _) => return,
+                    }
+                }
+            });
+        }
+    });
+    let made = made.into_inner().unwrap_or_else(|e| e.into_inner())?;
+    kept.extend(made);
+    Ok(keys.iter().filter_map(|key| Some((key.clone(), kept.get(key)?.clone()))).collect())
 }
 
 fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {

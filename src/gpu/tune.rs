@@ -52,7 +52,7 @@ const TOLD_SOFTWARE: [usize; 3] = [1, 2, 6];
 /// Candidates.
 const INVOCATIONS: [u32; 5] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10];
 const LANE_BYTES: [[usize; 2]; 3] = [[32, 64], [64, 128], [128, 256]];
-const TILES: [Tile; 7] = {
+const TILES: [Tile; 8] = {
     const ALL: [u32; 2] = [0, u32::MAX];
     [
         Tile::whole(ALL),
@@ -62,6 +62,7 @@ const TILES: [Tile; 7] = {
         Tile::new(2, true, 4, ALL),
         Tile::new(4, false, 2, ALL),
         Tile::new(4, true, 4, ALL),
+        Tile::across(ALL),
     ]
 };
 const WORKGROUPS: [u32; 3] = [60, 120, 240];
@@ -307,10 +308,10 @@ impl Tuner {
         let rows = pairs.take_while(|(_, (matvecs, tiles))| matvecs.whole <= tiles.whole).last();
         let rows = rows.map_or(1, |(&rows, _)| rows);
         let mut table = self.best.by_matvec.to_vec();
-        let holds = |row: &&mut ByMatvec| row.integers == format.integer && bytes >= row.bytes;
+        let holds = |row: &&mut ByMatvec| row.formats == FormatClass::of(format) && bytes >= row.bytes;
         match table.iter_mut().find(holds) {
             Some(row) => row.rows = rows,
-            None => table.push(ByMatvec { integers: format.integer, bytes: 0, rows }),
+            None => table.push(ByMatvec { formats: FormatClass::of(format), bytes: 0, rows }),
         }
         self.best.by_matvec = Cow::Owned(table);
         let shares = SHARES.map(|shares| Policy { shares, ..self.best.clone() });
@@ -350,8 +351,9 @@ impl Tuner {
 
 /// The table with matvecs up to so many rows, whatever the matrices.
 fn always(policy: &Policy, rows: usize) -> Policy {
-    let of = |integers| ByMatvec { integers, bytes: 0, rows };
-    Policy { by_matvec: Cow::Owned(vec![of(true), of(false)]), ..policy.clone() }
+    let of = |formats| ByMatvec { formats, bytes: 0, rows };
+    let all = [FormatClass::Floats].into_iter().chain(FormatClass::INTEGERS).map(of);
+    Policy { by_matvec: Cow::Owned(all.collect()), ..policy.clone() }
 }
 
 fn holds(tile: Tile, rows: usize) -> bool {
@@ -409,7 +411,7 @@ fn is_matvec(label: &str) -> bool {
 }
 
 fn class(gpu: &Gpu, format: &crate::formats::Format, [rows, cols]: [usize; 2]) -> Class {
-    (FormatClass::of(format), gpu.device.caps.policy.is_large(rows * format.row_bytes(cols)))
+    gpu.device.caps.policy.class_of_few(format, [cols, rows])
 }
 
 /// The classes of matrices that matvecs of few rows multiply as integers.

@@ -21,6 +21,7 @@ const MUTATIONS: &[(&str, &str, &str, Tiny)] = &[
     ("matmul", "sum += bias", "sum -= bias", Tiny::Gpt2Nodes),
     ("matvec", "EPS);", "EPS + 1e-2);", Tiny::Llama),
     ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;", Tiny::Llama),
+    ("matvec", "first_row + own_rows + k", "first_row + k", Tiny::Blocks),
     ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y", Tiny::LlamaNodes),
     ("attend", "p0 + lane;", "p0 + lane + 1u;", Tiny::LlamaNodes),
     (
@@ -75,7 +76,7 @@ const MUTATIONS: &[(&str, &str, &str, Tiny)] = &[
     ("part", "FIRST + n", "n", Tiny::Qwen35),
     ("matmul_int8", "min(u0 + t % CHUNK, units - 1u)", "min(u0, units - 1u)", Tiny::Llama),
     ("matmul_int8", "sum *= row_scales[share + i]", "sum *= row_scales[share]", Tiny::Llama),
-    ("matmul_matrix", "c0 + DEPTH < COLS", "c0 + 2u * DEPTH < COLS", Tiny::Llama),
+    ("matmul_matrix", "c0 + AHEAD * DEPTH < COLS", "c0 + 2u * AHEAD * DEPTH < COLS", Tiny::Llama),
     ("matmul_matrix", "value += added;", "value -= added;", Tiny::Llama),
     ("matmul_matrix", "activate(ACT, gates_of(value))", "gates_of(value)", Tiny::Llama),
     ("matmul_few", "for (var s = 1u; s < SHARES; s++)", "for (var s = 2u; s < SHARES; s++)", Tiny::Llama),
@@ -215,6 +216,7 @@ fn checked(target: &Target, kernel: &str, masks: Masks, tiny: Tiny, unfused: boo
     let rows = match kernel {
         "matmul_matrix" => 280,
         _ if many => 81,
+        _ if tiny == Tiny::Blocks => 8,
         _ => 9,
     };
     let masks = Masks { emulated_matrices: matrix, no_coop: kernel == "matmul_int8", ..masks };
@@ -253,10 +255,12 @@ fn of_nothing(target: &Target) -> Trial {
 }
 
 /// A model made in memory, with fused groups, or in f32 node by node.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Tiny {
     Llama,
     LlamaNodes,
+    /// Of blocks with several scales.
+    Blocks,
     /// Its heads are no whole blocks of a copy, so that attention leaves it to a kernel of its own.
     Narrow,
     Gpt2,
@@ -277,6 +281,7 @@ impl Tiny {
         let hybrid = |architecture| Hybrid { architecture, format: "Q8_0" }.file();
         match self {
             Tiny::Llama | Tiny::LlamaNodes => Llama { format: "Q8_0", ..small }.file(),
+            Tiny::Blocks => Llama { format: "Q4_K", head_dim: 64, ffn: 512, ..small }.file(),
             Tiny::Narrow => Llama { format: "Q8_0", head_dim: 24, ..Llama::default() }.file(),
             Tiny::Gpt2 | Tiny::Gpt2Nodes => Gpt2 { context: 128, ..Gpt2::default() }.file(),
             Tiny::Lfm2 => hybrid("lfm2"),

@@ -26,6 +26,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         let gpt2 = Gpt2::default().file().leak();
         trials.push(trial(target, format!("gpt2 with {name}"), gpt2, 160, mask, &ALL));
     }
+    trials.push(few(target));
     // The embedding, and with it the output, is several bindings long.
     let split = Masks { max_binding: Some(1 << 20), ..HARDWARE };
     for format in ["F32", "Q8_0", "Q6_K"] {
@@ -42,6 +43,21 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         trials.push(trial(target, name, model.file().leak(), 9001, split, &ALL));
     }
     trials
+}
+
+/// Numbers of rows that have tiles of their own, of blocks with several scales.
+fn few(target: &Target) -> Trial {
+    let target = target.clone();
+    Trial::test(format!("few rows on {}", target.label), move || {
+        let wide = Llama { head_dim: 64, ffn: 512, layers: 1, format: "Q4_K", ..Llama::default() };
+        let bytes: &'static [u8] = wide.file().leak();
+        for rows in [2, 3, 7, 8] {
+            let report = run(Gguf::from_static("tiny", bytes)?, &target.options(Precision::Fast), 160, rows);
+            agrees_in(report, Precision::Fast, false)
+                .map_err(|e| format!("{rows} rows: {}", e.message().unwrap_or("")))?;
+        }
+        Ok(())
+    })
 }
 
 /// Every format, as a model has it in decode; tests/formats and tests/ops hold its decoder and its products to the reference by themselves.

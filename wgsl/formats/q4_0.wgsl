@@ -3,7 +3,7 @@
 //   q[j + 16] − 8 in two's complement (high half): with the low half masked off that is 16 · (q − 8), without a shift
 // weight_scales[unit]: d (f16) of the first block in the low half, of the second in the high half
 
-import package::lib::bytes::floats_u8;
+import package::lib::nibbles::floats_above_128;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8;
 import package::lib::row::row_units;
@@ -29,9 +29,9 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let block = select(u.first, u.second, four >= 8u);
-    let high = four / 4u % 2u;
-    let q = floats_u8(((block[four % 4u] >> (4u * high)) & LOW_BITS) ^ (high * 0x08080808u));
-    return select(u.d.x, u.d.y, four >= 8u) * (q - 8.0);
+    let q = floats_above_128(block[four % 4u], four / 4u % 2u == 1u);
+    let d = select(u.d.x, u.d.y, four >= 8u);
+    return d * q - 136.0 * d;
 }
 
 // Σ w[i] · x[i] over the unit.

@@ -5,7 +5,7 @@
 // weight_headers, for each block five words: one for each unit, bytes 0–1 its scales, bytes 2–3 its minimums;
 //   then d (f16, low half) and dmin (f16, high half)
 
-import package::lib::bytes::floats_u8;
+import package::lib::nibbles::floats_above_128;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8_added;
 import package::lib::row::row_units;
@@ -34,10 +34,9 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let block = select(u.first, u.second, four >= 8u);
-    let high = four / 4u % 2u;
-    let q = floats_u8(((block[four % 4u] >> (4u * high)) & LOW_BITS) ^ (high * 0x08080808u));
+    let q = floats_above_128(block[four % 4u], four / 4u % 2u == 1u);
     let s = four / 8u;
-    return u.scale[s] * q - u.minimum[s];
+    return u.scale[s] * q - (128.0 * u.scale[s] + u.minimum[s]);
 }
 
 // Σ w[i] · x[i] over the unit.

@@ -2,7 +2,7 @@
 // weight_quants, for each row q[0..16] of all units, then q[16..32], q[32..48], q[48..64]: int8, the first in the lowest byte
 // weight_scales[unit]: d (f16) of the first block in the low half, of the second in the high half
 
-import package::lib::bytes::floats_i8;
+import package::lib::bytes::floats_above_256;
 import package::lib::quants::Quants;
 import package::lib::quants::dot16_i8_added;
 import package::lib::row::row_units;
@@ -33,7 +33,8 @@ fn load_unit(row: u32, unit: u32) -> Unit {
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let pair = four / 4u % 2u == 1u;
     let q = select(select(u.q0, u.q1, pair), select(u.q2, u.q3, pair), four >= 8u);
-    return select(u.d.x, u.d.y, four >= 8u) * floats_i8(q[four % 4u]);
+    let d = select(u.d.x, u.d.y, four >= 8u);
+    return d * floats_above_256(q[four % 4u] ^ 0x80808080u) - 384.0 * d;
 }
 
 // Σ w[i] · x[i] over the unit.

@@ -170,6 +170,7 @@ fn product(
     let mut slots = Slots { tiles: Some("experts"), ..s.slots(Some(matrix.format.wgsl)) };
     let (kernel, tile, columns, arithmetic) = match chosen {
         Some((units, tile)) => {
+            constants.push(("AHEAD", 1.0));
             constants.extend(tile.constants(s.caps, units));
             operands.push((5, x));
             slots.matrix = Some(units.stem());

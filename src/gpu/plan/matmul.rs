@@ -3,6 +3,7 @@
 //! The numbers are what an H200 did best with; benches/README.md has the measurements.
 
 use crate::backend::Precision;
+use crate::formats::Format;
 use crate::gpu::caps::{Caps, Matrix};
 use crate::gpu::link::Slots;
 use crate::gpu::memory::weights::weight;
@@ -18,6 +19,9 @@ use crate::ops::Op;
 
 /// Rows that tiles are chosen for: those of a step of a long prompt.
 const TYPICAL_ROWS: u32 = 512;
+
+/// Rows and columns of w from which on two tiles are asked for ahead, of weights in floats: those take longer to come than a tile to be multiplied.
+const FAR: [usize; 2] = [6144, 4096];
 
 /// Rows of x and of w that a workgroup multiplies by integer dot products (`wgsl/matmul_int8.wgsl`).
 pub const INTEGER_ROWS: u32 = 32;
@@ -106,6 +110,13 @@ impl Tile {
         }
         None
     }
+}
+
+/// Tiles that are asked for ahead, over `rows` rows of `cols` weights.
+fn ahead(matrix: Matrix, format: &Format, [cols, rows]: [usize; 2]) -> u32 {
+    // Those of tests are small.
+    let far = matrix == Matrix::Emulated || rows >= FAR[0] && cols >= FAR[1];
+    1 + (far && !format.integer) as u32
 }
 
 /// Whether a group's matmul is computed here.
@@ -252,7 +263,7 @@ fn products(
     let rows = s.graph.shape(m.linears[0]).rows;
     let dispatches = match s.class {
         RowClass::Several => matmul_few::shapes(s.caps, [matrix.cols, read.rows, first_row], rows),
-        _ => shapes(s.caps, [matrix.cols, read.rows, first_row]),
+        _ => shapes(s.caps, matrix.format, [matrix.cols, read.rows, first_row]),
     };
     let (bias, has_bias) = biases(s.graph, m);
     let units = s.caps.matrix;
@@ -311,13 +322,14 @@ fn integer_product(
 }
 
 /// The dispatches for any number of rows, of which one runs, over `rows` rows of `cols` weights from row `first` of what is bound on.
-fn shapes(caps: &Caps, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
+fn shapes(caps: &Caps, format: &Format, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
     let [shorter, longer] = shorter_and_longer(caps);
     let short = matmul_few::short(caps, [cols, rows, first], shorter);
     let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
     let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };
     let mut constants = matvec_constants(cols, rows, first);
     constants.push(("X_STRIDE", CopyKind::F16.stride(cols) as f64));
+    constants.push(("AHEAD", ahead(matrix, format, [cols, rows]) as f64));
     constants.extend(tile.constants(caps, matrix));
     let each = (rows as u32).div_ceil(tile.columns);
     let within = if short.is_some() { longer } else { RowRange::ALL };

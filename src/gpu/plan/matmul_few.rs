@@ -11,7 +11,7 @@ use crate::graph::Rows;
 /// Columns of a subgroup, in a row of a tile that is padded by 16 bytes: as in the kernel.
 const SEGMENT: u32 = 64;
 const LINE_BYTES: u32 = 2 * (SEGMENT + 8);
-const PADDING: u32 = 256;
+const PADDING: u32 = 128;
 /// Rows of w in a tile.
 const COLUMNS: u32 = 32;
 

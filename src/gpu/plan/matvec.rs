@@ -27,6 +27,8 @@ pub struct Tile {
     pub tiles: u32,
     /// Teams of a subgroup: parts of it, whose turns are not unrolled, or all of it.
     pub teams: u32,
+    /// Of which so many share rows of w, each with other rows of x.
+    pub parts: u32,
     /// Of which steps.
     pub within: RowRange,
 }
@@ -34,17 +36,22 @@ pub struct Tile {
 impl Tile {
     /// A tile for any number of rows.
     pub const fn of(rows: u32) -> Tile {
-        Tile { rows, double: false, tiles: 1, teams: 1, within: RowRange::ALL }
+        Tile { rows, double: false, tiles: 1, teams: 1, parts: 1, within: RowRange::ALL }
     }
 
     /// For parts of subgroups.
     pub const fn new(rows: u32, double: bool, tiles: u32, [from, to]: [u32; 2]) -> Tile {
-        Tile { rows, double, tiles, teams: 2, within: RowRange { from, to } }
+        Tile { rows, double, tiles, teams: 2, parts: 1, within: RowRange { from, to } }
+    }
+
+    /// Four rows, of which each team of a subgroup has two: weights come to a processor once for all of them.
+    pub const fn across([from, to]: [u32; 2]) -> Tile {
+        Tile { rows: 4, double: true, tiles: 4, teams: 2, parts: 2, within: RowRange { from, to } }
     }
 
     /// Two rows for whole subgroups.
     pub const fn whole([from, to]: [u32; 2]) -> Tile {
-        Tile { rows: 2, double: true, tiles: 1, teams: 1, within: RowRange { from, to } }
+        Tile { rows: 2, double: true, tiles: 1, teams: 1, parts: 1, within: RowRange { from, to } }
     }
 
     /// The same tile, of other steps.
@@ -54,12 +61,14 @@ impl Tile {
 
     /// Refuses what the kernel is not written for.
     pub fn check(&self) -> Result<(), String> {
-        let &Tile { rows, tiles, teams, .. } = self;
-        match [2, 4, 8].contains(&rows) && [1, 2, 4].contains(&teams) && (1..=SEVERAL as u32).contains(&tiles)
-        {
+        let &Tile { rows, tiles, teams, parts, .. } = self;
+        let counts =
+            [2, 4, 8].contains(&rows) && [1, 2, 4].contains(&teams) && (1..=SEVERAL as u32).contains(&tiles);
+        match counts && parts > 0 && teams.is_multiple_of(parts) && rows.is_multiple_of(parts) {
             true => Ok(()),
             false => Err(format!(
-                "a tile has {rows} rows, {teams} teams and {tiles} tiles; expected 2, 4 or 8, 1, 2 or 4, and 1 to {SEVERAL}"
+                "a tile has {rows} rows, {teams} teams in {parts} parts and {tiles} tiles; expected 2, 4 or 8, 1, 2 or 4 in parts that divide both, \
+                 and 1 to {SEVERAL}"
             )),
         }
     }
@@ -72,7 +81,12 @@ pub const PAIR: Tile = Tile::of(2);
 
 /// The tiles of any number of few rows for `rows` rows of `cols` weights, of which a step takes one.
 pub fn tiles(caps: &Caps, format: &Format, size: [usize; 2], integer: bool) -> Vec<Tile> {
-    if integer { caps.policy.few_tiles(format, size) } else { vec![PAIR] }
+    let mut tiles = if integer { caps.policy.few_tiles(format, size) } else { vec![PAIR] };
+    // Where subgroups are of several sizes nothing is known of their parts, and four rows at once are too many.
+    for tile in tiles.iter_mut().filter(|tile| tile.parts > 1 && !caps.subgroup_size_fixed) {
+        *tile = Tile { rows: tile.rows / tile.parts, parts: 1, ..*tile };
+    }
+    tiles
 }
 
 /// Invocations that finish a row (`wgsl/matvec.wgsl`).
@@ -110,14 +124,14 @@ pub fn shape(
     let large = tile.rows == 1 && caps.policy.is_large(shares as usize * rows * row_bytes) || crowded(MEDIUM);
     let double = (format.integer && (large || tile.double)) as u32;
     let tasks = pairs / (1 + double);
-    let parted = caps.subgroup_size_fixed && caps.subgroup_size >= tile.teams * tile.rows;
-    let teams = if parted { tile.teams } else { 1 };
+    let parted = caps.subgroup_size_fixed && caps.subgroup_size * tile.parts >= tile.teams * tile.rows;
+    let [teams, parts] = if parted { [tile.teams, tile.parts] } else { [1, 1] };
     let lanes = caps.subgroup_size / teams;
     let lane_bytes = tile.tiles as usize * caps.policy.lane_bytes[format.integer as usize];
-    let wanted = caps.policy.invocations / (tile.tiles * shares * groups * tasks * lanes);
+    let wanted = caps.policy.invocations / (tile.tiles * shares * groups * tasks * lanes * parts);
     let wanted = wanted.max((row_bytes / (lane_bytes * lanes as usize)) as u32);
     // A row has a unit at least for each lane of its teams, and a workgroup has room for all teams.
-    let room = (units / lanes).min(most / (tasks * lanes));
+    let room = (units / lanes).min(most / (tasks * lanes * parts));
     let split = 1 << wanted.min(room).max(1).ilog2();
     // Two pairs at a time leave a workgroup long at work: small ones are all resident at once, and none runs behind the others.
     let width = match (double, split) {
@@ -141,11 +155,12 @@ pub fn shape(
         ("GROUPS", groups as f64),
         ("PAIRS", pairs as f64),
         ("TEAMS", teams as f64),
+        ("PARTS", parts as f64),
         ("SPLIT", split as f64),
         ("DOUBLE", double as f64),
         ("HALVES", halves as f64),
         ("TASKS", (tasks * split) as f64),
-        ("WORKGROUP", (tasks * split * lanes).min(width).max(32).max(LINE * tile.rows) as f64),
+        ("WORKGROUP", (tasks * split * lanes * parts).min(width).max(32).max(LINE * tile.rows) as f64),
     ]);
     dispatch.constants.extend(caps.subgroup_constant());
 }
@@ -241,7 +256,9 @@ mod tests {
                         let lanes = caps.subgroup_size / number("TEAMS");
                         let what =
                             format!("{name} {rows} × {cols} in subgroups of {}: {d:?}", caps.subgroup_size);
-                        assert!(number("TEAMS") == 1 || lanes >= tile.rows, "{what}");
+                        assert!(number("TEAMS") == 1 || lanes * number("PARTS") >= tile.rows, "{what}");
+                        assert_eq!(number("TEAMS") % number("PARTS"), 0, "{what}");
+                        assert_eq!(tile.rows % number("PARTS"), 0, "{what}");
                         let split = number("SPLIT");
                         assert!(split == 1 || split * lanes <= (cols / 64) as u32, "{what}");
                         assert!(number("WORKGROUP") <= caps.invocations, "{what}");

@@ -70,8 +70,8 @@ pub struct FewTile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ByMatvec {
-    /// Whether most weights are integers.
-    pub integers: bool,
+    /// Formats of most weights.
+    pub formats: FormatClass,
     /// Bytes that matrices have at least on average; the first row of the table that holds counts.
     pub bytes: usize,
     /// Rows.
@@ -98,6 +98,8 @@ pub struct Policy {
     pub lane_bytes: [usize; 2],
     /// Bytes beyond which a matrix is large.
     pub large: usize,
+    /// The same of one in blocks with several scales, for few rows.
+    pub large_blocks: usize,
     /// Formats of integers that are not multiplied as such.
     pub in_floats: Cow<'static, [InFloats]>,
     /// Tiles of matvecs of few rows by integers.
@@ -117,8 +119,8 @@ const fn of(formats: FormatClass, large: bool, tile: Tile) -> FewTile {
     FewTile { formats, large, tile }
 }
 
-const fn by_matvec(integers: bool, bytes: usize, rows: usize) -> ByMatvec {
-    ByMatvec { integers, bytes, rows }
+const fn by_matvec(formats: FormatClass, bytes: usize, rows: usize) -> ByMatvec {
+    ByMatvec { formats, bytes, rows }
 }
 
 /// On a software adapter.
@@ -127,11 +129,12 @@ const WHOLE: Tile = Tile::whole([0, u32::MAX]);
 impl Policy {
     /// Of hardware.
     pub const HARDWARE: Policy = {
-        use FormatClass::{Bits, Blocks, Bytes};
+        use FormatClass::{Bits, Blocks, Bytes, Floats};
         Policy {
             invocations: 128 << 10,
             lane_bytes: [64, 128],
             large: 40 << 20,
+            large_blocks: 50 << 20,
             in_floats: Cow::Borrowed(&[]),
             few: Cow::Borrowed(&[
                 of(Bytes, false, Tile::new(2, false, 1, [0, 2])),
@@ -145,18 +148,32 @@ impl Policy {
                 of(Bytes, true, Tile::new(4, true, 2, [5, u32::MAX])),
                 of(Bits, true, Tile::whole([0, 6])),
                 of(Bits, true, Tile::new(4, true, 2, [7, u32::MAX])),
+                // Four rows at a time where they fill their tiles.
                 of(Blocks, false, Tile::new(2, false, 1, [0, 2])),
-                of(Blocks, false, Tile::new(2, true, 4, [3, u32::MAX])),
-                of(Blocks, true, Tile::new(2, false, 1, [0, 2])),
-                of(Blocks, true, Tile::new(2, true, 4, [3, u32::MAX])),
+                of(Blocks, false, Tile::new(2, true, 4, [3, 6])),
+                of(Blocks, false, Tile::across([7, 8])),
+                of(Blocks, false, Tile::new(2, true, 4, [9, u32::MAX])),
+                of(Blocks, true, Tile::whole([0, 2])),
+                of(Blocks, true, Tile::across([3, 4])),
+                of(Blocks, true, Tile::new(2, true, 4, [5, 6])),
+                of(Blocks, true, Tile::across([7, 8])),
+                of(Blocks, true, Tile::new(2, true, 4, [9, u32::MAX])),
             ]),
             // The smaller matrices are, the more an operation more costs.
             by_matvec: Cow::Borrowed(&[
-                by_matvec(true, 24 << 20, 12),
-                by_matvec(true, 16 << 20, 20),
-                by_matvec(true, 3 << 20, 22),
-                by_matvec(true, 0, SEVERAL),
-                by_matvec(false, 0, 4),
+                by_matvec(Blocks, 24 << 20, 10),
+                by_matvec(Blocks, 16 << 20, 20),
+                by_matvec(Blocks, 3 << 20, 22),
+                by_matvec(Blocks, 0, SEVERAL),
+                by_matvec(Bytes, 24 << 20, 12),
+                by_matvec(Bytes, 16 << 20, 20),
+                by_matvec(Bytes, 3 << 20, 22),
+                by_matvec(Bytes, 0, SEVERAL),
+                by_matvec(Bits, 24 << 20, 12),
+                by_matvec(Bits, 16 << 20, 20),
+                by_matvec(Bits, 3 << 20, 22),
+                by_matvec(Bits, 0, SEVERAL),
+                by_matvec(Floats, 0, 4),
             ]),
             short: 256,
             shares: [(2, 528), (4, 140), (8, 0)],
@@ -188,8 +205,15 @@ impl Policy {
 
     /// The tiles of any number of few rows for `rows` rows of `cols` weights by integers, of which a step takes one.
     pub fn few_tiles(&self, format: &Format, [cols, rows]: [usize; 2]) -> Vec<Tile> {
-        let (class, large) = (FormatClass::of(format), self.is_large(rows * format.row_bytes(cols)));
+        let (class, large) = self.class_of_few(format, [cols, rows]);
         self.few.iter().filter(|few| few.formats == class && few.large == large).map(|few| few.tile).collect()
+    }
+
+    /// The formats whose tiles of few rows a matrix has, and whether it is a large one of them.
+    pub fn class_of_few(&self, format: &Format, [cols, rows]: [usize; 2]) -> (FormatClass, bool) {
+        let formats = FormatClass::of(format);
+        let large = if formats == FormatClass::Blocks { self.large_blocks } else { self.large };
+        (formats, rows * format.row_bytes(cols) > large)
     }
 
     /// Whether a matrix of so many bytes is large.
@@ -199,7 +223,7 @@ impl Policy {
 
     /// Rows up to which a step's products are matvecs, where most weights have `format` and a matrix has `bytes` on average.
     pub fn by_matvec(&self, format: &Format, bytes: usize) -> usize {
-        let holds = |row: &&ByMatvec| row.integers == format.integer && bytes >= row.bytes;
+        let holds = |row: &&ByMatvec| row.formats == FormatClass::of(format) && bytes >= row.bytes;
         self.by_matvec.iter().find(holds).map_or(SEVERAL, |row| row.rows)
     }
 
