@@ -125,18 +125,19 @@ pub async fn check_async(file: Gguf, options: &Options, ids: &[u32], decode: usi
 
     let (mut nodes, mut whole, mut furthest) = (Vec::new(), Vec::new(), 0.0f64);
     for (label, step) in steps(ids, decode) {
-        let (found, logits, arithmetic) =
+        let Compared { found, logits, arithmetic, routes } =
             compare_async(&mut gpu, &mut beside, &model.graph, &step, &label).await?;
         nodes.extend(found);
         // Of more rows than the device is asked for: what a rounding comes to differs from row to row.
         let (cols, rows) = (model.vocab_size, step.rows.len());
         let outputs = rows.saturating_sub(ROUNDED_ROWS)..rows;
         let step = Step { outputs: outputs.map(|row| row as u32).collect(), ..step };
-        let reference = alone.step(&step)?;
+        let reference = rounding::run(&mut alone, &model.graph, &step, &HashMap::new(), &routes);
         if options.precision == Precision::Fast {
-            let found = rounding::run(&mut rounded, &model.graph, &step, &arithmetic);
-            furthest = furthest.max(rounding::furthest(&reference, &found, cols));
+            let found = rounding::run(&mut rounded, &model.graph, &step, &arithmetic, &reference.routes);
+            furthest = furthest.max(rounding::furthest(&reference.logits, &found.logits, cols));
         }
+        let reference = reference.logits;
         let reference = &reference[reference.len().saturating_sub(logits.len())..];
         whole.push(nodes.len());
         let (node, any) = ("logits, whole model".into(), f64::INFINITY);
@@ -221,28 +222,44 @@ pub fn compare(
     step: &Step,
     label: &str,
 ) -> Result<Vec<NodeReport>> {
-    let (reports, ..) = block_on(compare_async(gpu, cpu, graph, step, label))?;
-    Ok(reports)
+    Ok(block_on(compare_async(gpu, cpu, graph, step, label))?.found)
 }
 
-/// Runs one step on the device and holds every dispatch to the reference; `cpu` keeps the caches as the device wrote them. Also
-/// returns the device's last value, the logits, and in what it multiplied.
+/// What [`compare_async`] found of a step, and what the device made of it.
+pub struct Compared {
+    /// All of its nodes.
+    pub found: Vec<NodeReport>,
+    /// The device's last value.
+    pub logits: Vec<f32>,
+    /// In what it multiplied.
+    pub arithmetic: HashMap<Node, Arithmetic>,
+    /// Which experts it chose.
+    pub routes: HashMap<Node, Vec<f32>>,
+}
+
+/// Runs one step on the device and holds every dispatch to the reference; `cpu` keeps the caches as the device wrote them.
 pub async fn compare_async(
     gpu: &mut Gpu,
     cpu: &mut Cpu,
     graph: &Graph,
     step: &Step,
     label: &str,
-) -> Result<(Vec<NodeReport>, Vec<f32>, HashMap<Node, Arithmetic>)> {
+) -> Result<Compared> {
     let mut known = Values::new();
-    let (mut reports, mut arithmetic) = (Vec::new(), HashMap::new());
+    let (mut found, mut arithmetic, mut routes) = (Vec::new(), HashMap::new(), HashMap::new());
     gpu.trace(step, &mut |traced| {
         arithmetic.extend(traced.nodes.iter().map(|&node| (node, traced.arithmetic)));
-        reports.extend(hold(cpu, graph, step, label, &traced, &mut known));
+        let chosen = traced
+            .values
+            .iter()
+            .filter(|(node, _)| graph.entry(*node).op().is_some_and(|(op, _)| matches!(op, Op::Route(_))));
+        routes.extend(chosen.cloned());
+        found.extend(hold(cpu, graph, step, label, &traced, &mut known));
         Ok(())
     })
     .await?;
-    Ok((reports, known.remove(&graph.output()).unwrap_or_default(), arithmetic))
+    let logits = known.remove(&graph.output()).unwrap_or_default();
+    Ok(Compared { found, logits, arithmetic, routes })
 }
 
 /// Holds what one dispatch computed to the reference, then takes over its values as inputs of what follows.

@@ -30,22 +30,41 @@ pub fn compute(
     value
 }
 
-/// Runs a step with activations rounded all the way, where nodes are computed in `arithmetic`: the logits.
-pub fn run(cpu: &mut Cpu, graph: &Graph, step: &Step, arithmetic: &HashMap<Node, Arithmetic>) -> Vec<f32> {
-    let mut values = Values::new();
+/// What a step by the reference came to.
+pub struct Run {
+    /// Its last value.
+    pub logits: Vec<f32>,
+    /// What each node that chooses experts chose.
+    pub routes: HashMap<Node, Vec<f32>>,
+}
+
+/// Runs a step with activations rounded all the way, where nodes are computed in `arithmetic`. The last rows go to the experts of `routes`: which of two that are
+/// nearly as likely it is, any rounding decides, and the whole model is another then. Each choice is held to the reference by itself.
+pub fn run(
+    cpu: &mut Cpu,
+    graph: &Graph,
+    step: &Step,
+    arithmetic: &HashMap<Node, Arithmetic>,
+    routes: &HashMap<Node, Vec<f32>>,
+) -> Run {
+    let (mut values, mut chosen) = (Values::new(), HashMap::new());
     for (node, entry) in graph.nodes() {
-        if entry.op().is_none() {
-            continue;
-        }
+        let Some((op, _)) = entry.op() else { continue };
         let of = arithmetic.get(&node).copied().unwrap_or_default();
-        let value = compute(cpu, graph, node, step, &mut values, of);
+        let mut value = compute(cpu, graph, node, step, &mut values, of);
+        if matches!(op, Op::Route(_)) {
+            for (value, given) in value.iter_mut().rev().zip(routes.get(&node).into_iter().flatten().rev()) {
+                *value = *given;
+            }
+            chosen.insert(node, value.clone());
+        }
         cpu.keep(node, step, &value);
         values.insert(node, value);
         values.retain(|&known, _| {
             known == graph.output() || graph.users(known).iter().any(|&user| user > node)
         });
     }
-    values.remove(&graph.output()).unwrap_or_default()
+    Run { logits: values.remove(&graph.output()).unwrap_or_default(), routes: chosen }
 }
 
 /// The largest NMSE of any row of `cols` numbers.
