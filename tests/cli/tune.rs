@@ -88,7 +88,7 @@ fn others(file: &Path) -> Outcome {
         if !seen.contains(&class) {
             seen.push(class);
             tile["tile"] = serde_json::json!({
-                "rows": 4, "double": false, "tiles": 2, "teams": 1, "within": { "from": 0, "to": u32::MAX },
+                "rows": 4, "double": false, "tiles": 2, "teams": 1, "parts": 1, "within": { "from": 0, "to": u32::MAX },
             });
             all.push(tile.clone());
         }
