@@ -141,6 +141,12 @@ fn body(module: &str) -> Option<Cow<'static, str>> {
     Some(Cow::Owned(names.iter().fold(text, |text, (from, to)| text.replace(from, to))))
 }
 
+/// Where an item of a format is: its own decoder for tiles in f16 is in its file, and one for all others in `lib/`.
+fn decoder(format: String, item: &str) -> String {
+    let own = || source(&format).is_some_and(|text| text.contains("fn f16_weights("));
+    if item == "f16_weights" && !own() { "lib/f16_weights".into() } else { format }
+}
+
 /// The file that an import names: its last part is the item, the one before the file.
 fn resolve(path: &str, slots: Slots) -> Result<String, String> {
     let path = path.trim_end_matches(';').trim();
@@ -153,7 +159,7 @@ fn resolve(path: &str, slots: Slots) -> Result<String, String> {
         None => Err(format!("import {path}: nothing is in that slot")),
     };
     match folders {
-        ["weight"] => slot("formats", slots.weight),
+        ["weight"] => slot("formats", slots.weight).map(|file| decoder(file, parts[parts.len() - 1])),
         ["input"] => slot("input", slots.input),
         ["output"] => slot("output", slots.output),
         ["copy"] => slot("copy", slots.copy),

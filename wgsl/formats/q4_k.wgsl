@@ -36,8 +36,15 @@ fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
     let block = select(u.first, u.second, four >= 8u);
     let q = floats_above_128(block[four % 4u], four / 4u % 2u == 1u);
     let s = four / 8u;
-    // The scale has 17 bits: times 128 and more it would be rounded.
     return u.scale[s] * (q - 128.0) - u.minimum[s];
+}
+
+// The same for a tile in f16, which rounds by more than this does: the scale has 17 bits, and times 128 and more it is rounded.
+fn f16_weights(u: Unit, four: u32) -> vec4<f32> {
+    let block = select(u.first, u.second, four >= 8u);
+    let q = floats_above_128(block[four % 4u], four / 4u % 2u == 1u);
+    let s = four / 8u;
+    return u.scale[s] * q - (128.0 * u.scale[s] + u.minimum[s]);
 }
 
 // Σ w[i] · x[i] over the unit.
