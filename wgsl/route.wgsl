@@ -17,6 +17,7 @@ override BIAS: u32 = 0u;
 override FACTORS: u32 = 0u;       // 1: each expert has a factor of its weight
 override GROUPS: u32 = 1u;
 override GROUPS_USED: u32 = 1u;
+override GROUP_BEST: u32 = 2u;    // how many of a group's experts make its worth: 1 or 2
 override STRIDE: u32 = 8u;
 override OUT_STRIDE: u32 = 8u;
 override WORKGROUP: u32 = 64u;
@@ -34,7 +35,7 @@ var<workgroup> biased: array<f32, EXPERTS>;
 var<workgroup> places: array<u32, EXPERTS>;
 var<workgroup> worths: array<f32, GROUPS>;
 
-// What the two largest of a group are together.
+// What the largest of a group are together.
 fn worth(group: u32) -> f32 {
     let size = EXPERTS / GROUPS;
     var best = LEAST;
@@ -43,7 +44,7 @@ fn worth(group: u32) -> f32 {
         second = max(second, min(best, biased[e]));
         best = max(best, biased[e]);
     }
-    return select(best, best + second, size > 1u);
+    return select(best, best + second, GROUP_BEST > 1u && size > 1u);
 }
 
 fn groups_before(group: u32) -> u32 {

@@ -41,7 +41,7 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         x = match &experts {
-            Some(experts) if layer >= experts.dense => b.add_experts(x1, h, experts, gate, 1.0)?,
+            Some(experts) if experts.in_layer(layer) => b.add_experts(x1, h, experts, gate, 1.0)?,
             _ => {
                 let f = b.gated(h, ffn, gate)?;
                 b.add("ffn_residual", x1, f)

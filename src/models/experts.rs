@@ -16,6 +16,8 @@ pub struct Experts {
     pub shared: usize,
     /// Layers before the first with experts.
     pub dense: usize,
+    /// Every so many layers one has experts.
+    pub every: usize,
     /// How they are chosen and weighted.
     pub route: Route,
     /// Whether weights are of what an expert is given, not of what it gives.
@@ -37,21 +39,29 @@ impl Experts {
         }
         let ffn = keys.count_or_none("expert_feed_forward_length")?.unwrap_or(ffn);
         if !ffn.is_multiple_of(4) {
-            return Err(Error::Model(format!("experts are {ffn} wide, expected a multiple of 4")));
+            let name = keys.name("expert_feed_forward_length");
+            return Err(Error::Model(format!("experts are {ffn} wide ({name}), expected a multiple of 4")));
         }
         let shared = match keys.count_or_zero("expert_shared_feed_forward_length")? {
             0 => ffn * keys.count_or_zero("expert_shared_count")?,
             width => width,
         };
         let dense = keys.count_or_zero("leading_dense_block_count")?;
+        let every = keys.count_or_none("interleave_moe_layer_step")?.unwrap_or(1);
         Ok(Some(Experts {
             count,
             ffn,
             shared,
             dense,
+            every,
             route: read_route(p, count, used, route)?,
             weigh_input: false,
         }))
+    }
+
+    /// Whether a layer has experts.
+    pub fn in_layer(&self, layer: usize) -> bool {
+        layer >= self.dense && (layer + 1).is_multiple_of(self.every)
     }
 }
 
@@ -84,7 +94,9 @@ fn read_route(p: &Page<'_>, count: usize, used: usize, route: &Route) -> Result<
         return Err(Error::Model(format!("keys {}.*: {what}", keys.name("expert_group"))));
     }
     let factor = route.factor;
-    Ok(Route { used, scoring, factor, normalise, scale, factors: false, groups, groups_used })
+    // Files do not say how groups compare: those who score by softmax do it as DeepSeek V2 does, others as V3.
+    let group_best = if scoring == Scoring::Softmax { 1 } else { 2 };
+    Ok(Route { used, scoring, factor, normalise, scale, factors: false, groups, groups_used, group_best })
 }
 
 impl Block<'_> {

@@ -22,38 +22,48 @@ pub fn gemma2(p: &mut Page<'_>) -> Result<()> {
     let attention = Attention::rotary(p, Pairing::Halves)?;
     let scale = scale(p, &attention.shape, 46)?;
     let shape = AttentionShape { softcap, scale, ..attention.shape };
-    let of_layer = |layer: usize| {
-        Attention { shape, ..attention }.window(if layer.is_multiple_of(2) { window } else { 0 })
-    };
-    let logits = forward(p, &of_layer, true)?;
+    let of_layers = Attention { shape, ..attention }.of_layers(p, window, 2)?;
+    let logits = forward(p, &|layer| of_layers[layer], true)?;
     p.g.softcap(logits, logit_cap);
     Ok(())
 }
 
-/// Gemma 3: every sixth layer sees all positions, with a base and a scaling of its own. What files leave out is as published.
+/// Gemma 3: every sixth layer sees all positions, with a base and a scaling of its own; without a window all do. What files leave out is as
+/// published.
 pub fn gemma3(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
-    let window = keys.count("attention.sliding_window")?;
-    let windowed = keys.flags("attention.sliding_window_pattern", p.layers)?;
+    let window = keys.count_or_zero("attention.sliding_window")?;
+    let windowed = match window {
+        0 => vec![false; p.layers],
+        _ => keys.windowed(p.layers, 6)?,
+    };
+    // 0 is how converters write that there is none.
+    let logit_cap = keys.number("final_logit_softcapping")?.filter(|&cap| cap != 0.0);
     let base = keys.positive_or_none("rope.freq_base")?.unwrap_or(1e6);
     let window_base = keys.positive_or_none("rope.freq_base_swa")?.unwrap_or(1e4);
     let attention = Attention { head_norm: HeadNorm::Before, ..Attention::rotary(p, Pairing::Halves)? };
     let shape = AttentionShape { scale: scale(p, &attention.shape, 62)?, ..attention.shape };
     let of_layer = |layer: usize| {
-        let all = windowed.as_ref().map_or(layer % 6 == 5, |windowed| !windowed[layer]);
-        let rope = match all {
-            true => attention.rope.map(|rope| RopeShape { base, ..rope }),
+        let rope = match windowed[layer] {
             // With a window positions are not scaled.
-            false => Some(RopeShape::new(shape.head_dim, window_base, Pairing::Halves)),
+            true => Some(RopeShape::new(shape.head_dim, window_base, Pairing::Halves)),
+            false => attention.rope.map(|rope| RopeShape { base, ..rope }),
         };
-        Attention { shape, rope, ..attention }.window(if all { 0 } else { window })
+        Attention { shape, rope, ..attention }.window(if windowed[layer] { window } else { 0 })
     };
-    forward(p, &of_layer, true).map(drop)
+    let logits = forward(p, &of_layer, true)?;
+    if let Some(cap) = logit_cap {
+        p.g.softcap(logits, cap);
+    }
+    Ok(())
 }
 
-/// The factor of scores, which no file says: the largest model of a generation, known by its number of layers, divides by the root of
+/// The factor of scores, which hardly a file says: the largest model of a generation, known by its number of layers, divides by the root of
 /// width / heads, all others by that of a head's length.
 fn scale(p: &Page<'_>, shape: &AttentionShape, layers_of_largest: usize) -> Result<f32> {
+    if let Some(scale) = p.w.keys.number("attention.scale")?.filter(|&scale| scale != 0.0) {
+        return Ok(scale);
+    }
     let largest = p.w.keys.blocks()? == layers_of_largest;
     Ok(if largest { 1.0 / ((p.width / shape.heads) as f32).sqrt() } else { shape.scale })
 }

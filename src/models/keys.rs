@@ -210,6 +210,17 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Which of `layers` layers have the model's window: a list, or a period of whose layers the last sees all positions; where nothing is said
+    /// it is `period`. 0: all have it.
+    pub fn windowed(&self, layers: usize, period: usize) -> Result<Vec<bool>> {
+        const PATTERN: &str = "attention.sliding_window_pattern";
+        if let Some(flags) = self.flags(PATTERN, layers)? {
+            return Ok(flags);
+        }
+        let period = self.file.metadata().u32(&self.name(PATTERN))?.map_or(period, |period| period as usize);
+        Ok((0..layers).map(|layer| period == 0 || layer % period != period - 1).collect())
+    }
+
     /// Fails, naming it, if a key that changes what is computed says something and no page asked for it. Keys about rotary positions
     /// change nothing where there are none.
     pub fn all_honoured(&self, rotary: bool) -> Result<()> {

@@ -64,7 +64,8 @@ impl Attention {
         };
         let value_dim = keys.count_or_none("attention.value_length")?.unwrap_or(head_dim);
         if value_dim != head_dim || head_dim == 0 || !head_dim.is_multiple_of(4) {
-            let what = format!("heads of {head_dim} keys and {value_dim} values");
+            let keys = [keys.name("attention.key_length"), keys.name("attention.value_length")].join(", ");
+            let what = format!("heads of {head_dim} keys and {value_dim} values ({keys})");
             return Err(Error::Model(format!("{what}, expected the same multiple of 4")));
         }
         let shape = AttentionShape::new(heads, kv_heads, head_dim);
@@ -78,6 +79,18 @@ impl Attention {
         let rope = rotary::read(p, attention.shape.head_dim, pairing)?;
         let factors = p.w.vector_or_none(p.g, "rope_freqs.weight", rope.rotary / 2)?;
         Ok(Attention { rope: Some(rope), factors, ..attention })
+    }
+
+    /// Attention of each layer where there is a window of so many positions: in all but every `period`-th layer, or in those that the file says.
+    /// Without a window all layers are the same.
+    pub fn of_layers(self, p: &Page<'_>, window: usize, period: usize) -> Result<Vec<Attention>> {
+        if window == 0 {
+            return Ok(vec![self; p.layers]);
+        }
+        let rope = self.rope.map(|rope| rotary::of_windows(p, rope)).transpose()?;
+        let near = Attention { rope, ..self }.window(window);
+        let windowed = p.w.keys.windowed(p.layers, period)?;
+        Ok(windowed.into_iter().take(p.layers).map(|windowed| if windowed { near } else { self }).collect())
     }
 
     /// The same with a window of so many positions; 0: all.

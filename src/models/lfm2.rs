@@ -50,7 +50,7 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         x = match &experts {
-            Some(experts) if layer >= experts.dense => {
+            Some(experts) if experts.in_layer(layer) => {
                 b.add_experts(x1, h, experts, Activation::Silu, 1.0)?
             }
             _ => {

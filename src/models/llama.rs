@@ -19,8 +19,8 @@ pub struct Family {
     pub ffn_norm: &'static str,
     /// Layers that do not rotate.
     pub unrotated: fn(usize) -> bool,
-    /// Layers that have the file's window, if there is one.
-    pub windowed: fn(usize) -> bool,
+    /// Where there is a window, every so many layers one sees all positions; 0: none does.
+    pub period: usize,
     /// Whether each head has a sink.
     pub sinks: bool,
     /// The middle of feed-forwards.
@@ -35,7 +35,7 @@ pub const LLAMA: Family = Family {
     head_norm: HeadNorm::None,
     ffn_norm: "ffn_norm",
     unrotated: |_| false,
-    windowed: |_| true,
+    period: 0,
     sinks: false,
     gate: Gate::of(Activation::Silu),
     route: Route {
@@ -47,6 +47,7 @@ pub const LLAMA: Family = Family {
         factors: false,
         groups: 1,
         groups_used: 1,
+        group_best: 2,
     },
 };
 /// Qwen 2 and 2.5, whose queries, keys and values have biases.
@@ -67,7 +68,7 @@ pub const GLM4_MOE: Family = Family {
 };
 /// gpt-oss, of whose layers every second sees all positions; what its experts' gates do is known from the model's own code.
 pub const GPT_OSS: Family = Family {
-    windowed: |layer| layer.is_multiple_of(2),
+    period: 2,
     sinks: true,
     gate: Gate { clamp: Some(Clamp { limit: 7.0, shift: 1.0 }), ..Gate::of(Activation::QuickGelu) },
     ..SEED_OSS
@@ -132,21 +133,21 @@ fn write(p: &mut Page<'_>, family: &Family, scales: Scales, temperature: Option<
     let attention = Attention { sinks: family.sinks, ..Attention::rotary(p, family.pairing)? };
     let scale = scales.attention.unwrap_or(attention.shape.scale);
     let shape = AttentionShape { scale, temperature, ..attention.shape };
+    let attention = Attention { shape, ..attention }.of_layers(p, window, family.period)?;
 
     let x = p.embed()?;
     let mut x = p.top(norm).scale("embedding", x, scales.embedding);
-    for layer in 0..p.layers {
+    for (layer, attention) in attention.into_iter().enumerate() {
         let mut b = p.block(layer, norm);
         let rope = attention.rope.filter(|_| !(family.unrotated)(layer));
         let head_norm = if b.holds("attn_q_norm.weight") { family.head_norm } else { HeadNorm::None };
         let h = b.norm("attn_norm", x)?;
-        let of_layer = Attention { shape, rope, head_norm, ..attention };
-        let a = b.attention(h, &of_layer.window(if (family.windowed)(layer) { window } else { 0 }))?;
+        let a = b.attention(h, &Attention { rope, head_norm, ..attention })?;
         let a = b.scale("attn_scaled", a, scales.residual);
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm(family.ffn_norm, x1)?;
         x = match &experts {
-            Some(experts) if layer >= experts.dense => {
+            Some(experts) if experts.in_layer(layer) => {
                 b.add_experts(x1, h, experts, family.gate, scales.residual)?
             }
             _ => {

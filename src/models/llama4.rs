@@ -24,6 +24,7 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
     let route = Route { scoring: Scoring::Sigmoid, normalise: None, ..LLAMA.route };
     let experts = Experts::read(p, ffn, &route)?.map(|experts| Experts {
         shared: experts.ffn,
+        every,
         weigh_input: true,
         ..experts
     });
@@ -39,17 +40,18 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         rope: None,
         ..all
     };
+    let chunked = p.w.keys.windowed(p.layers, 4)?;
     let gate = Gate::of(Activation::Silu);
 
     let mut x = p.embed()?;
-    for layer in 0..p.layers {
+    for (layer, chunked) in chunked.into_iter().enumerate().take(p.layers) {
         let mut b = p.block(layer, norm);
         let h = b.norm("attn_norm", x)?;
-        let a = b.attention(h, if layer % 4 == 3 { &far } else { &near })?;
+        let a = b.attention(h, if chunked { &near } else { &far })?;
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         x = match &experts {
-            Some(experts) if (layer + 1).is_multiple_of(every) => b.add_experts(x1, h, experts, gate, 1.0)?,
+            Some(experts) if experts.in_layer(layer) => b.add_experts(x1, h, experts, gate, 1.0)?,
             _ => {
                 let f = b.gated(h, ffn, gate)?;
                 b.add("ffn_residual", x1, f)

@@ -17,7 +17,7 @@ pub struct Family {
     pub biased: bool,
     /// Whether the feed-forward is beside attention, where no key says so.
     pub parallel: bool,
-    /// Whether all but every fourth layer have a window, and only they rotate.
+    /// Whether all but every fourth layer have a window, and only they rotate; otherwise all have the file's, if there is one.
     pub windows: bool,
 }
 
@@ -26,17 +26,16 @@ pub const NEOX: Family = Family {
     pairing: Pairing::Halves,
     act: Activation::GeluErf,
     gated: false,
-    biased: true,
+    biased: false,
     parallel: true,
     windows: false,
 };
 /// Phi 1, 1.5 and 2, whose attention and feed-forward read one norm.
-pub const PHI2: Family = Family { act: Activation::Gelu, ..NEOX };
+pub const PHI2: Family = Family { act: Activation::Gelu, biased: true, ..NEOX };
 /// StarCoder 2.
-pub const STARCODER2: Family = Family { parallel: false, ..PHI2 };
+pub const STARCODER2: Family = Family { parallel: false, biased: false, ..PHI2 };
 /// StableLM.
-pub const STABLELM: Family =
-    Family { act: Activation::Silu, gated: true, biased: false, parallel: false, ..NEOX };
+pub const STABLELM: Family = Family { act: Activation::Silu, gated: true, parallel: false, ..NEOX };
 /// Nemotron and Minitron.
 pub const NEMOTRON: Family = Family { act: Activation::SquaredRelu, gated: false, ..STABLELM };
 /// Command R7B and Command A.
@@ -51,14 +50,16 @@ pub fn forward(p: &mut Page<'_>, family: &Family) -> Result<()> {
     let ffn = keys.count("feed_forward_length")?;
     let parallel = keys.flag("use_parallel_residual", family.parallel)?;
     let logit_scale = keys.positive_or_none("logit_scale")?.unwrap_or(1.0);
-    let window = if family.windows { keys.count("attention.sliding_window")? } else { 0 };
-    let attention = Attention::rotary(p, family.pairing)?;
+    let (window, period) = match family.windows {
+        true => (keys.count("attention.sliding_window")?, 4),
+        false => (keys.count_or_zero("attention.sliding_window")?, 0),
+    };
+    let attention = Attention::rotary(p, family.pairing)?.of_layers(p, window, period)?;
 
     let mut x = p.embed()?;
-    for layer in 0..p.layers {
-        let near = family.windows && layer % 4 != 3;
-        let rope = attention.rope.filter(|_| near || !family.windows);
-        let attention = Attention { rope, ..attention }.window(if near { window } else { 0 });
+    for (layer, attention) in attention.into_iter().enumerate() {
+        let rope = attention.rope.filter(|_| attention.shape.window > 0 || !family.windows);
+        let attention = Attention { rope, ..attention };
         let mut b = p.block(layer, norm);
         let h = b.norm("attn_norm", x)?;
         let a = b.attention(h, &attention)?;

@@ -12,7 +12,7 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
     let ffn = keys.count("feed_forward_length")?;
     let window = keys.count_or_zero("attention.sliding_window")?;
-    let mut attention = Attention::rotary(p, Pairing::Halves)?.window(window);
+    let mut attention = Attention::rotary(p, Pairing::Halves)?;
     if let Some(rope) = attention.rope
         && p.w.holds("rope_factors_short.weight")
     {
@@ -25,11 +25,12 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         attention.factors = Some(if p.context > original { long } else { short });
     }
 
+    let attention = attention.of_layers(p, window, 0)?;
     let mut x = p.embed()?;
-    for layer in 0..p.layers {
+    for (layer, attention) in attention.iter().enumerate() {
         let mut b = p.block(layer, norm);
         let h = b.norm("attn_norm", x)?;
-        let a = b.attention(h, &attention)?;
+        let a = b.attention(h, attention)?;
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         let f = b.gated_in_one(h, ffn, Activation::Silu)?;

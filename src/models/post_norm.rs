@@ -9,14 +9,17 @@ use crate::ops::{Activation, Pairing, RopeShape};
 pub fn olmo2(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
     let window = keys.count_or_zero("attention.sliding_window")?;
-    let windowed = keys.flags("attention.sliding_window_pattern", p.layers)?;
+    let windowed = match window {
+        0 => vec![false; p.layers],
+        _ => keys.windowed(p.layers, 4)?,
+    };
     let base = keys.positive_or_none("rope.freq_base_swa")?;
     let attention = Attention { head_norm: HeadNorm::Whole, ..Attention::rotary(p, Pairing::Halves)? };
     let unscaled = attention.rope.map(|rope| RopeShape {
         rotary: rope.rotary,
         ..RopeShape::new(rope.head_dim, base.unwrap_or(rope.base), rope.pairing)
     });
-    forward(p, &|layer| match window > 0 && windowed.as_ref().map_or(layer % 4 != 3, |w| w[layer]) {
+    forward(p, &|layer| match windowed[layer] {
         true => Attention { rope: unscaled, ..attention }.window(window),
         false => attention,
     })
@@ -26,12 +29,11 @@ pub fn olmo2(p: &mut Page<'_>) -> Result<()> {
 pub fn exaone4(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
     let window = keys.count_or_zero("attention.sliding_window")?;
-    let windowed = keys.flags("attention.sliding_window_pattern", p.layers)?;
     let attention = Attention { head_norm: HeadNorm::Before, ..Attention::rotary(p, Pairing::Halves)? };
-    forward(p, &|layer| match windowed.as_ref().map_or(layer % 4 != 3, |w| w[layer]) {
-        _ if window == 0 => attention,
-        true => attention.window(window),
-        false => Attention { rope: None, ..attention },
+    let of_layers = attention.of_layers(p, window, 4)?;
+    forward(p, &|layer| match of_layers[layer] {
+        far if window > 0 && far.shape.window == 0 => Attention { rope: None, ..far },
+        attention => attention,
     })
 }
 

@@ -21,6 +21,12 @@ pub fn read(p: &Page<'_>, head_dim: usize, pairing: Pairing) -> Result<RopeShape
     scaled(p, RopeShape { rotary, magnitude, ..RopeShape::new(head_dim, base, pairing) })
 }
 
+/// The same positions in layers with a window, for which a file may have a base of its own.
+pub fn of_windows(p: &Page<'_>, rope: RopeShape) -> Result<RopeShape> {
+    let base = p.w.keys.positive_or_none("rope.freq_base_swa")?.unwrap_or(rope.base);
+    Ok(RopeShape { base, ..rope })
+}
+
 /// The same positions under the file's kind of scaling; a kind that is not known is refused by name.
 fn scaled(p: &Page<'_>, rope: RopeShape) -> Result<RopeShape> {
     let keys = &p.w.keys;

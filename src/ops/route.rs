@@ -1,8 +1,9 @@
 //! Which experts a row goes to, and with which weights.      Shazeer et al. 2017, arXiv 1701.06538; Jiang et al. 2024, arXiv 2401.04088
 //!
 //! s = scoring(factor · logits), which grows with them: without bias and groups those of the largest logits are chosen. The chosen are the `used` largest of s + bias, of equal ones the first; their weights are s, divided by their sum
-//! where `normalise` says so, times `scale`, and times each expert's factor where there are such. With groups, experts are in as many stretches, a stretch counts as much as the two
-//! largest s + bias in it together, and only the best `groups_used` may be chosen from (DeepSeek-AI 2024, arXiv 2412.19437).
+//! where `normalise` says so, times `scale`, and times each expert's factor where there are such. With groups, experts are in as many stretches, a stretch counts as much as the
+//! `group_best` largest s + bias in it together, and only the best `groups_used` may be chosen from (one: DeepSeek-AI 2024, arXiv 2405.04434;
+//! two: arXiv 2412.19437).
 
 use crate::graph::{Shape, Step};
 use crate::ops::{Value, must};
@@ -37,6 +38,8 @@ pub struct Route {
     pub groups: usize,
     /// Stretches that may be chosen from.
     pub groups_used: usize,
+    /// How many experts of a stretch, the best, make what it counts: 1 or 2.
+    pub group_best: usize,
 }
 
 impl Route {
@@ -48,6 +51,7 @@ impl Route {
         let experts = inputs[0].cols;
         must("route", self.used >= 1 && self.used <= experts, "not as many experts as a row goes to");
         must("route", experts.is_multiple_of(self.groups), "the experts are not whole groups");
+        must("route", [1, 2].contains(&self.group_best), "groups compare by their best one or two experts");
         let each = inputs[1..].iter().all(|b| b.cols == experts);
         must("route", each, "not one bias and one factor for each expert");
         Shape { cols: 2 * self.used, ..inputs[0] }
@@ -104,7 +108,7 @@ impl Route {
             let mut biased: Vec<f32> =
                 (group * size..(group + 1) * size).map(|e| scores[e] + bias[e]).collect();
             biased.sort_by(|a, b| b.total_cmp(a));
-            biased.iter().take(2).sum::<f32>()
+            biased.iter().take(self.group_best).sum::<f32>()
         };
         let mut groups: Vec<(usize, f32)> = (0..self.groups).map(|g| (g, worth(g))).collect();
         groups.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -118,4 +122,30 @@ impl Route {
 pub fn routed(row: &[f32]) -> impl Iterator<Item = (usize, f32)> {
     let (ids, weights) = row.split_at(row.len() / 2);
     ids.iter().zip(weights).map(|(&id, &weight)| (id as usize, weight))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the groups 0.5, 0.0 and 0.3, 0.25 and 0.1, 0.3 the first has the best expert, and the second the best two.
+    #[test]
+    fn groups_compare_by_their_best() {
+        let scores = [0.5, 0.0, 0.3, 0.25, 0.1, 0.3];
+        let allowed = |group_best| {
+            let route = Route {
+                used: 1,
+                scoring: Scoring::Softmax,
+                normalise: None,
+                scale: 1.0,
+                factors: false,
+                groups: 3,
+                groups_used: 1,
+                group_best,
+            };
+            route.allowed(&scores, &[0.0; 6])
+        };
+        assert_eq!(allowed(1), [0, 1]);
+        assert_eq!(allowed(2), [2, 3]);
+    }
 }

@@ -18,6 +18,7 @@ pub fn nodes(s: &mut SmallGraph) {
         factors: false,
         groups: 1,
         groups_used: 1,
+        group_best: 2,
     };
     let sigmoid = Route { scoring: Scoring::Sigmoid, normalise: Some(1e-6), scale: 2.5, ..plain };
     let routes = [
@@ -27,6 +28,7 @@ pub fn nodes(s: &mut SmallGraph) {
         (129, false, Route { used: 1, factor: 0.5, scale: 0.5, ..plain }),
         (12, true, Route { used: 3, groups: 4, groups_used: 2, ..sigmoid }),
         (8, true, Route { groups: 8, groups_used: 3, ..plain }),
+        (12, false, Route { used: 3, groups: 4, groups_used: 2, group_best: 1, ..plain }),
     ];
     for (count, biased, route) in routes {
         let logits = input(s, count);
@@ -85,6 +87,7 @@ pub fn layers(s: &mut SmallGraph) {
         factors: false,
         groups: 1,
         groups_used: 1,
+        group_best: 2,
     };
     let logits = input(s, EXPERTS);
     let uneven = s.table(1, EXPERTS, |_, _, bias| {

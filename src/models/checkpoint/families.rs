@@ -1,7 +1,5 @@
 //! The kinds of checkpoints that are known: names of their tensors, and what their configurations leave out.
 
-use serde_json::json;
-
 use super::Sizes;
 use super::keys::{
     all_of_experts, experts, gemma3, gpt_oss, lfm2, lfm2_feed_forward, lfm2_moe, no_window, normalises,
@@ -128,6 +126,7 @@ const LFM2_LAYER: &[Rule] = &[
     same("self_attn.k_layernorm", "attn_k_norm"),
     same("conv.in_proj", "shortconv.in_proj"),
     made("conv.conv.weight", "shortconv.conv.weight", How::Convolution),
+    made("conv.conv.bias", "shortconv.conv.bias", How::Stored),
     same("conv.out_proj", "shortconv.out_proj"),
     same("ffn_norm", "ffn_norm"),
     same("feed_forward.w1", "ffn_gate"),
@@ -305,7 +304,7 @@ pub(super) const FAMILIES: &[Family] = &[
         keys: |config, out, sizes| {
             no_window(config)?;
             all_of_experts(config)?;
-            config.only("norm_topk_prob", &[json!(false)])?;
+            normalises(config, out, sizes, [false, false])?;
             experts(config, out, sizes)?;
             shared_expert(config, out, sizes)
         },
@@ -319,7 +318,7 @@ pub(super) const FAMILIES: &[Family] = &[
         keys: |config, out, sizes| {
             no_window(config)?;
             all_of_experts(config)?;
-            normalises(config)?;
+            normalises(config, out, sizes, [false, true])?;
             experts(config, out, sizes)
         },
         ..QWEN3

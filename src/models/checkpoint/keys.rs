@@ -37,14 +37,18 @@ pub(super) fn all_of_experts(config: &Config) -> Result<()> {
     config.only("mlp_only_layers", &[json!([])])
 }
 
-/// Weights of experts are divided by their sum, which must be said: the published code does not where nothing is.
-pub(super) fn normalises(config: &Config) -> Result<()> {
-    match config.flag("norm_topk_prob")? {
-        true => Ok(()),
-        false => {
-            Err(config.error("norm_topk_prob is not true: nothing else is known of these models here".into()))
-        }
+/// Whether weights of experts are divided by their sum: `missing` where nothing is said, and `usual` is what needs no key.
+pub(super) fn normalises(
+    config: &Config,
+    out: &mut Assembly,
+    sizes: &Sizes,
+    [missing, usual]: [bool; 2],
+) -> Result<()> {
+    let said = if config.get("norm_topk_prob").is_some() { config.flag("norm_topk_prob")? } else { missing };
+    if said != usual {
+        out.key(&format!("{}.expert_weights_norm", sizes.architecture), Key::Bool(said));
     }
+    Ok(())
 }
 
 /// Which of a model's layers have one kind of two; where it is not said, all but every `interval`-th are of the first.
@@ -112,7 +116,6 @@ impl DeltaHeads {
 /// LFM 2's convolutions, and its attention where a layer has some.
 pub(super) fn lfm2(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     let key = |name: &str| format!("{}.{name}", sizes.architecture);
-    config.only("conv_bias", &[json!(false)])?;
     out.key(&key("shortconv.l_cache"), Key::U32(config.count("conv_L_cache")?.unwrap_or(3)));
     let attends = match config.numbers("full_attn_idxs")? {
         Some(layers) if config.get("layer_types").is_none() => {
@@ -145,9 +148,11 @@ pub(super) fn lfm2_feed_forward(config: &Config) -> Result<Option<u32>> {
 /// And its experts.
 pub(super) fn lfm2_moe(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     let key = |name: &str| format!("{}.{name}", sizes.architecture);
-    config.only("norm_topk_prob", &[json!(true)])?;
     config.only("use_expert_bias", &[json!(true)])?;
-    config.only("routed_scaling_factor", &[json!(1.0), json!(1)])?;
+    normalises(config, out, sizes, [true, true])?;
+    if let Some(scale) = config.number("routed_scaling_factor")?.filter(|&scale| scale != 1.0) {
+        out.key(&key("expert_weights_scale"), Key::F32(scale as f32));
+    }
     lfm2(config, out, sizes)?;
     experts(config, out, sizes)?;
     out.key(&key("leading_dense_block_count"), Key::U32(config.count("num_dense_layers")?.unwrap_or(2)));
@@ -156,18 +161,13 @@ pub(super) fn lfm2_moe(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Re
     Ok(())
 }
 
-/// gpt-oss's windows and experts; its graph knows every second layer as one with a window, and the numbers of its gates.
+/// gpt-oss's windows and experts; its graph knows the numbers of its gates, and every second layer as one with a window where no key says otherwise.
 pub(super) fn gpt_oss(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     config.only("swiglu_alpha", &[json!(1.702)])?;
     config.only("swiglu_limit", &[json!(7.0), json!(7)])?;
     let windowed = layers_of(config, sizes, ["sliding_attention", "full_attention"], 2)?;
     if windowed.iter().enumerate().any(|(layer, &windowed)| windowed != layer.is_multiple_of(2)) {
-        let found = config.get("layer_types").cloned().unwrap_or_default();
-        return Err(config.unexpected(
-            "layer_types",
-            &found,
-            "sliding_attention and full_attention in turns",
-        ));
+        out.bools("gpt-oss.attention.sliding_window_pattern", &windowed);
     }
     let window = config.count("sliding_window")?.unwrap_or(128);
     out.key("gpt-oss.attention.sliding_window", Key::U32(window));
@@ -190,11 +190,18 @@ pub(super) fn no_window(config: &Config) -> Result<()> {
 /// Gemma 3's windows, bases and scale.
 pub(super) fn gemma3(config: &Config, out: &mut Assembly, sizes: &Sizes) -> Result<()> {
     config.only("attn_logit_softcapping", &[])?;
-    config.only("final_logit_softcapping", &[])?;
+    if let Some(cap) = config.number("final_logit_softcapping")? {
+        out.key("gemma3.final_logit_softcapping", Key::F32(cap as f32));
+    }
     config.only("use_bidirectional_attention", &[json!(false)])?;
-    // The graph knows it by the number of layers, as GGUF files do not say it.
+    // The graph knows it by the number of layers, as converters do not write it.
     let expected = if sizes.layers == 62 { sizes.width / sizes.heads.max(1) } else { sizes.head_dim };
-    config.only("query_pre_attn_scalar", &[json!(expected), json!(expected as f64)])?;
+    if let Some(scalar) = config.number("query_pre_attn_scalar")?.filter(|&n| n != expected as f64) {
+        if scalar <= 0.0 {
+            return Err(config.unexpected("query_pre_attn_scalar", &json!(scalar), "more than 0"));
+        }
+        out.key("gemma3.attention.scale", Key::F32((1.0 / scalar.sqrt()) as f32));
+    }
     out.key("gemma3.attention.sliding_window", Key::U32(config.count("sliding_window")?.unwrap_or(4096)));
     let windowed: Vec<bool> = match config.words("layer_types")? {
         Some(kinds) => kinds.iter().map(|kind| kind == "sliding_attention").collect(),

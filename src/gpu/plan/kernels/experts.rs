@@ -32,6 +32,7 @@ pub fn route(s: &Planner<'_>, node: Node, op: &Route) -> Launch {
         ("FACTORS", op.factors as u32 as f64),
         ("GROUPS", op.groups as f64),
         ("GROUPS_USED", op.groups_used as f64),
+        ("GROUP_BEST", op.group_best as f64),
         ("STRIDE", logits.stride() as f64),
         ("OUT_STRIDE", out.stride() as f64),
         ("WORKGROUP", workgroup as f64),
