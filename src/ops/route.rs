@@ -136,6 +136,7 @@ mod tests {
             let route = Route {
                 used: 1,
                 scoring: Scoring::Softmax,
+                factor: 1.0,
                 normalise: None,
                 scale: 1.0,
                 factors: false,
