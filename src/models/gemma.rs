@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::graph::Node;
+use crate::models::keys::Windowed;
 use crate::models::layers::{Attention, HeadNorm};
 use crate::models::page::Page;
 use crate::ops::{Activation, AttentionShape, Pairing, RopeShape};
@@ -23,7 +24,7 @@ pub fn gemma2(p: &mut Page<'_>) -> Result<()> {
     let scale = scale(p, &attention.shape, 46)?;
     let shape = AttentionShape { softcap, scale, ..attention.shape };
     let of_layers = Attention { shape, ..attention }.of_layers(p, window, 2)?;
-    let logits = forward(p, &|layer| of_layers[layer], true)?;
+    let logits = forward(p, &of_layers, true)?;
     p.g.softcap(logits, logit_cap);
     Ok(())
 }
@@ -34,7 +35,7 @@ pub fn gemma3(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
     let window = keys.count_or_zero("attention.sliding_window")?;
     let windowed = match window {
-        0 => vec![false; p.layers],
+        0 => Windowed::NONE,
         _ => keys.windowed(p.layers, 6)?,
     };
     // 0 is how converters write that there is none.
@@ -44,12 +45,12 @@ pub fn gemma3(p: &mut Page<'_>) -> Result<()> {
     let attention = Attention { head_norm: HeadNorm::Before, ..Attention::rotary(p, Pairing::Halves)? };
     let shape = AttentionShape { scale: scale(p, &attention.shape, 62)?, ..attention.shape };
     let of_layer = |layer: usize| {
-        let rope = match windowed[layer] {
+        let rope = match windowed.holds(layer) {
             // With a window positions are not scaled.
             true => Some(RopeShape::new(shape.head_dim, window_base, Pairing::Halves)),
             false => attention.rope.map(|rope| RopeShape { base, ..rope }),
         };
-        Attention { shape, rope, ..attention }.window(if windowed[layer] { window } else { 0 })
+        Attention { shape, rope, ..attention }.window(if windowed.holds(layer) { window } else { 0 })
     };
     let logits = forward(p, &of_layer, true)?;
     if let Some(cap) = logit_cap {

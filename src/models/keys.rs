@@ -12,6 +12,26 @@ use crate::gguf::{Gguf, Value};
 /// No dimension of a known model comes near this; what does is a damaged file.
 pub const LARGEST: u32 = 1 << 24;
 
+/// Which layers have a model's window.
+pub struct Windowed {
+    said: Option<Vec<bool>>,
+    /// Of so many layers the last has none; 0: all have it.
+    period: usize,
+}
+
+impl Windowed {
+    /// None of them.
+    pub const NONE: Windowed = Windowed { said: None, period: 1 };
+
+    /// Whether a layer has it.
+    pub fn holds(&self, layer: usize) -> bool {
+        match &self.said {
+            Some(said) => said[layer],
+            None => self.period == 0 || layer % self.period != self.period - 1,
+        }
+    }
+}
+
 /// Keys that change what some architecture computes, with the numbers that say nothing; a bool is 0 or 1, of strings only "none" says
 /// nothing.
 const CHANGES: &[(&str, &[f64])] = &[
@@ -212,13 +232,11 @@ impl<'a> Keys<'a> {
 
     /// Which of `layers` layers have the model's window: a list, or a period of whose layers the last sees all positions; where nothing is said
     /// it is `period`. 0: all have it.
-    pub fn windowed(&self, layers: usize, period: usize) -> Result<Vec<bool>> {
+    pub fn windowed(&self, layers: usize, period: usize) -> Result<Windowed> {
         const PATTERN: &str = "attention.sliding_window_pattern";
-        if let Some(flags) = self.flags(PATTERN, layers)? {
-            return Ok(flags);
-        }
-        let period = self.file.metadata().u32(&self.name(PATTERN))?.map_or(period, |period| period as usize);
-        Ok((0..layers).map(|layer| period == 0 || layer % period != period - 1).collect())
+        let said = self.flags(PATTERN, layers)?;
+        let other = if said.is_some() { None } else { self.file.metadata().u32(&self.name(PATTERN))? };
+        Ok(Windowed { said, period: other.map_or(period, |period| period as usize) })
     }
 
     /// Fails, naming it, if a key that changes what is computed says something and no page asked for it. Keys about rotary positions

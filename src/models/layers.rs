@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Node;
+use crate::models::keys::Windowed;
 use crate::models::page::{Block, Page};
 use crate::models::rotary;
 use crate::ops::{Activation, AttentionShape, Gate, Pairing, RopeShape};
@@ -83,14 +84,19 @@ impl Attention {
 
     /// Attention of each layer where there is a window of so many positions: in all but every `period`-th layer, or in those that the file says.
     /// Without a window all layers are the same.
-    pub fn of_layers(self, p: &Page<'_>, window: usize, period: usize) -> Result<Vec<Attention>> {
-        if window == 0 {
-            return Ok(vec![self; p.layers]);
-        }
+    pub fn of_layers(
+        self,
+        p: &Page<'_>,
+        window: usize,
+        period: usize,
+    ) -> Result<impl Fn(usize) -> Attention + use<>> {
         let rope = self.rope.map(|rope| rotary::of_windows(p, rope)).transpose()?;
         let near = Attention { rope, ..self }.window(window);
-        let windowed = p.w.keys.windowed(p.layers, period)?;
-        Ok(windowed.into_iter().take(p.layers).map(|windowed| if windowed { near } else { self }).collect())
+        let windowed = match window {
+            0 => Windowed::NONE,
+            _ => p.w.keys.windowed(p.layers, period)?,
+        };
+        Ok(move |layer| if windowed.holds(layer) { near } else { self })
     }
 
     /// The same with a window of so many positions; 0: all.

@@ -133,11 +133,12 @@ fn write(p: &mut Page<'_>, family: &Family, scales: Scales, temperature: Option<
     let attention = Attention { sinks: family.sinks, ..Attention::rotary(p, family.pairing)? };
     let scale = scales.attention.unwrap_or(attention.shape.scale);
     let shape = AttentionShape { scale, temperature, ..attention.shape };
-    let attention = Attention { shape, ..attention }.of_layers(p, window, family.period)?;
+    let of_layers = Attention { shape, ..attention }.of_layers(p, window, family.period)?;
 
     let x = p.embed()?;
     let mut x = p.top(norm).scale("embedding", x, scales.embedding);
-    for (layer, attention) in attention.into_iter().enumerate() {
+    for layer in 0..p.layers {
+        let attention = of_layers(layer);
         let mut b = p.block(layer, norm);
         let rope = attention.rope.filter(|_| !(family.unrotated)(layer));
         let head_norm = if b.holds("attn_q_norm.weight") { family.head_norm } else { HeadNorm::None };

@@ -44,10 +44,10 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
     let gate = Gate::of(Activation::Silu);
 
     let mut x = p.embed()?;
-    for (layer, chunked) in chunked.into_iter().enumerate().take(p.layers) {
+    for layer in 0..p.layers {
         let mut b = p.block(layer, norm);
         let h = b.norm("attn_norm", x)?;
-        let a = b.attention(h, if chunked { &near } else { &far })?;
+        let a = b.attention(h, if chunked.holds(layer) { &near } else { &far })?;
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         x = match &experts {

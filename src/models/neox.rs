@@ -54,10 +54,11 @@ pub fn forward(p: &mut Page<'_>, family: &Family) -> Result<()> {
         true => (keys.count("attention.sliding_window")?, 4),
         false => (keys.count_or_zero("attention.sliding_window")?, 0),
     };
-    let attention = Attention::rotary(p, family.pairing)?.of_layers(p, window, period)?;
+    let of_layers = Attention::rotary(p, family.pairing)?.of_layers(p, window, period)?;
 
     let mut x = p.embed()?;
-    for (layer, attention) in attention.into_iter().enumerate() {
+    for layer in 0..p.layers {
+        let attention = of_layers(layer);
         let rope = attention.rope.filter(|_| attention.shape.window > 0 || !family.windows);
         let attention = Attention { rope, ..attention };
         let mut b = p.block(layer, norm);

@@ -25,12 +25,12 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
         attention.factors = Some(if p.context > original { long } else { short });
     }
 
-    let attention = attention.of_layers(p, window, 0)?;
+    let of_layers = attention.of_layers(p, window, 0)?;
     let mut x = p.embed()?;
-    for (layer, attention) in attention.iter().enumerate() {
+    for layer in 0..p.layers {
         let mut b = p.block(layer, norm);
         let h = b.norm("attn_norm", x)?;
-        let a = b.attention(h, attention)?;
+        let a = b.attention(h, &of_layers(layer))?;
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         let f = b.gated_in_one(h, ffn, Activation::Silu)?;

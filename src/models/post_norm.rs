@@ -1,6 +1,7 @@
 //! OLMo 2 and 3, EXAONE 4: norms behind attention and behind the feed-forward, none in front of them.
 
 use crate::error::Result;
+use crate::models::keys::Windowed;
 use crate::models::layers::{Attention, HeadNorm};
 use crate::models::page::Page;
 use crate::ops::{Activation, Pairing, RopeShape};
@@ -10,7 +11,7 @@ pub fn olmo2(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
     let window = keys.count_or_zero("attention.sliding_window")?;
     let windowed = match window {
-        0 => vec![false; p.layers],
+        0 => Windowed::NONE,
         _ => keys.windowed(p.layers, 4)?,
     };
     let base = keys.positive_or_none("rope.freq_base_swa")?;
@@ -19,7 +20,7 @@ pub fn olmo2(p: &mut Page<'_>) -> Result<()> {
         rotary: rope.rotary,
         ..RopeShape::new(rope.head_dim, base.unwrap_or(rope.base), rope.pairing)
     });
-    forward(p, &|layer| match windowed[layer] {
+    forward(p, &|layer| match windowed.holds(layer) {
         true => Attention { rope: unscaled, ..attention }.window(window),
         false => attention,
     })
@@ -31,7 +32,7 @@ pub fn exaone4(p: &mut Page<'_>) -> Result<()> {
     let window = keys.count_or_zero("attention.sliding_window")?;
     let attention = Attention { head_norm: HeadNorm::Before, ..Attention::rotary(p, Pairing::Halves)? };
     let of_layers = attention.of_layers(p, window, 4)?;
-    forward(p, &|layer| match of_layers[layer] {
+    forward(p, &|layer| match of_layers(layer) {
         far if window > 0 && far.shape.window == 0 => Attention { rope: None, ..far },
         attention => attention,
     })
