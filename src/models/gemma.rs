@@ -23,7 +23,7 @@ pub fn gemma2(p: &mut Page<'_>) -> Result<()> {
     let scale = scale(p, &attention.shape, 46)?;
     let shape = AttentionShape { softcap, scale, ..attention.shape };
     let of_layers = Attention { shape, ..attention }.of_layers(p, window, 2)?;
-    let logits = forward(p, &|layer| of_layers[layer], true)?;
+    let logits = forward(p, &of_layers, true)?;
     p.g.softcap(logits, logit_cap);
     Ok(())
 }

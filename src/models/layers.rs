@@ -83,14 +83,20 @@ impl Attention {
 
     /// Attention of each layer where there is a window of so many positions: in all but every `period`-th layer, or in those that the file says.
     /// Without a window all layers are the same.
-    pub fn of_layers(self, p: &Page<'_>, window: usize, period: usize) -> Result<Vec<Attention>> {
-        if window == 0 {
-            return Ok(vec![self; p.layers]);
-        }
-        let rope = self.rope.map(|rope| rotary::of_windows(p, rope)).transpose()?;
-        let near = Attention { rope, ..self }.window(window);
-        let windowed = p.w.keys.windowed(p.layers, period)?;
-        Ok(windowed.into_iter().take(p.layers).map(|windowed| if windowed { near } else { self }).collect())
+    pub fn of_layers(
+        self,
+        p: &Page<'_>,
+        window: usize,
+        period: usize,
+    ) -> Result<impl Fn(usize) -> Attention + use<>> {
+        let (near, windowed) = match window {
+            0 => (self, None),
+            _ => {
+                let rope = self.rope.map(|rope| rotary::of_windows(p, rope)).transpose()?;
+                (Attention { rope, ..self }.window(window), Some(p.w.keys.windowed(p.layers, period)?))
+            }
+        };
+        Ok(move |layer: usize| if windowed.as_ref().is_some_and(|w| w[layer]) { near } else { self })
     }
 
     /// The same with a window of so many positions; 0: all.

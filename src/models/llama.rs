@@ -137,7 +137,8 @@ fn write(p: &mut Page<'_>, family: &Family, scales: Scales, temperature: Option<
 
     let x = p.embed()?;
     let mut x = p.top(norm).scale("embedding", x, scales.embedding);
-    for (layer, attention) in attention.into_iter().enumerate() {
+    for layer in 0..p.layers {
+        let attention = attention(layer);
         let mut b = p.block(layer, norm);
         let rope = attention.rope.filter(|_| !(family.unrotated)(layer));
         let head_norm = if b.holds("attn_q_norm.weight") { family.head_norm } else { HeadNorm::None };

@@ -57,7 +57,8 @@ pub fn forward(p: &mut Page<'_>, family: &Family) -> Result<()> {
     let attention = Attention::rotary(p, family.pairing)?.of_layers(p, window, period)?;
 
     let mut x = p.embed()?;
-    for (layer, attention) in attention.into_iter().enumerate() {
+    for layer in 0..p.layers {
+        let attention = attention(layer);
         let rope = attention.rope.filter(|_| attention.shape.window > 0 || !family.windows);
         let attention = Attention { rope, ..attention };
         let mut b = p.block(layer, norm);

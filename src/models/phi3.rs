@@ -27,10 +27,10 @@ pub fn forward(p: &mut Page<'_>) -> Result<()> {
 
     let attention = attention.of_layers(p, window, 0)?;
     let mut x = p.embed()?;
-    for (layer, attention) in attention.iter().enumerate() {
+    for layer in 0..p.layers {
         let mut b = p.block(layer, norm);
         let h = b.norm("attn_norm", x)?;
-        let a = b.attention(h, attention)?;
+        let a = b.attention(h, &attention(layer))?;
         let x1 = b.add("attn_residual", x, a);
         let h = b.norm("ffn_norm", x1)?;
         let f = b.gated_in_one(h, ffn, Activation::Silu)?;

@@ -31,7 +31,7 @@ pub fn exaone4(p: &mut Page<'_>) -> Result<()> {
     let window = keys.count_or_zero("attention.sliding_window")?;
     let attention = Attention { head_norm: HeadNorm::Before, ..Attention::rotary(p, Pairing::Halves)? };
     let of_layers = attention.of_layers(p, window, 4)?;
-    forward(p, &|layer| match of_layers[layer] {
+    forward(p, &|layer| match of_layers(layer) {
         far if window > 0 && far.shape.window == 0 => Attention { rope: None, ..far },
         attention => attention,
     })
