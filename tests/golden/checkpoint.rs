@@ -46,6 +46,16 @@ const MODELS: &[&str] = &[
 /// Those that are written as GGUF, too: rows of queries in another order, heads of values, experts, convolutions.
 const WRITTEN: &[&str] = &["llama", "mixtral", "qwen35", "qwen35moe", "lfm2", "gpt-oss"];
 
+/// Fields that say something else than in the fixtures, and the keys that they become.
+const OTHERWISE: &[(&str, &str, &str, &str)] = &[
+    ("qwen3moe", "norm_topk_prob", "false", "qwen3moe.expert_weights_norm = false"),
+    ("qwen2moe", "norm_topk_prob", "true", "qwen2moe.expert_weights_norm = true"),
+    ("lfm2moe", "norm_topk_prob", "false", "lfm2moe.expert_weights_norm = false"),
+    ("lfm2moe", "routed_scaling_factor", "2.5", "lfm2moe.expert_weights_scale = 2.5"),
+    ("gemma3", "query_pre_attn_scalar", "64", "gemma3.attention.scale = 0.125"),
+    ("gemma3", "final_logit_softcapping", "30.0", "gemma3.final_logit_softcapping = 30.0"),
+];
+
 /// A trial for each of them, on the CPU: behind the file nothing differs from a GGUF file.
 pub fn trials(_: &[Target]) -> Vec<Trial> {
     let folders = MODELS.iter().map(|name| (name, fixtures().join("models").join(name)));
@@ -62,7 +72,30 @@ pub fn trials(_: &[Target]) -> Vec<Trial> {
         }
         trials.push(Trial::test(format!("{name} from safetensors"), move || agrees(&folder)));
     }
+    for &(name, field, value, key) in OTHERWISE {
+        let folder = fixtures().join("models").join(name);
+        if folder.join("model-f32.gguf").is_file() {
+            trials.push(Trial::test(format!("{name} from safetensors with {field}"), move || {
+                honoured(&folder, field, value, key)
+            }));
+        }
+    }
     trials
+}
+
+/// That a field becomes the key that the graph honours.
+fn honoured(folder: &Path, field: &str, value: &str, key: &str) -> Outcome {
+    let written = tempfile::tempdir()?;
+    let mut config = json(&folder.join("expected.json"))?["hf_config"].clone();
+    config[field] = serde_json::from_str(value)?;
+    write(&folder.join("model-f32.gguf"), &config, written.path())?;
+    let file = models::open(written.path())?;
+    wgllm::models::Model::from_gguf(&file, None)?;
+    let (key, expected) = key.split_once(" = ").ok_or("a key and its value")?;
+    match file.metadata().get(key).map(|value| value.to_string()) {
+        Some(found) if found == expected => Ok(()),
+        found => Err(format!("key {key} is {found:?}, expected {expected}").into()),
+    }
 }
 
 fn agrees(folder: &Path) -> Outcome {

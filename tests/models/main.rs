@@ -10,6 +10,7 @@ mod fuzz;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
 mod heap;
+mod layers;
 mod others;
 mod refused;
 #[path = "../../examples/supported.rs"]
@@ -28,7 +29,7 @@ use wgllm::tokenizer::Tokenizer;
 type Outcome = Result<(), Failed>;
 
 fn main() -> ExitCode {
-    let all = [refused::trials, others::trials, fuzz::trials, dispatches::trials];
+    let all = [refused::trials, others::trials, layers::trials, fuzz::trials, dispatches::trials];
     let mut trials: Vec<Trial> = all.into_iter().flat_map(|trials| trials()).collect();
     trials.push(Trial::test("README has the tables of what runs", readme));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
