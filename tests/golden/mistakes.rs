@@ -112,7 +112,11 @@ const MISTAKES: &[(&str, Mistake)] = &[
     ("no final softcap", |g, of| if let Op::Softcap(_) = of.op { of.inputs[0] } else { of.add(g) }),
     ("no embedding scale", |g, of| without(g, of, &["embedding"])),
     ("no embedding multiplier", |g, of| without(g, of, &["embedding"])),
-    ("no residual multiplier", |g, of| without(g, of, &["attn_scaled", "ffn_scaled"])),
+    ("no residual multiplier", |g, of| match of.op {
+        // What experts give is multiplied along with their weights.
+        Op::Route(_) => routes(g, of, |op, _| op.scale = 1.0),
+        _ => without(g, of, &["attn_scaled", "shared_scaled", "ffn_scaled"]),
+    }),
     ("no logits scaling", |g, of| without(g, of, &["logits"])),
     ("no logit scale", |g, of| without(g, of, &["logits"])),
     ("no QKV biases", |g, of| without_bias(g, of, &["attn_q", "attn_k", "attn_v"])),
