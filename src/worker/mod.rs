@@ -1,4 +1,4 @@
-//! A thread that owns a backend and computes what other threads ask of it, side by side: the loop around a [`Scheduler`].
+//! A thread that owns a backend and computes what other threads ask of it, side by side: the loop around a [`Scheduler`](crate::scheduler::Scheduler).
 //!
 //! A [`Job`] is tokens in, how to sample, when to end, a sink for what comes and a way to give up. Jobs wait in the order in which they
 //! came; none overtakes another. What a job computed is kept when it ends, for the next one that begins alike (`prefixes`).
@@ -33,7 +33,7 @@ pub struct Opened {
     pub plan: RuntimeConfig,
     /// How many tokens there are.
     pub vocab: usize,
-    /// Tokens of a draft at most ([`Scheduler::look_up`]).
+    /// Tokens of a draft at most ([`Scheduler::look_up`](crate::scheduler::Scheduler::look_up)).
     pub lookup: usize,
 }
 
