@@ -7,12 +7,21 @@
 // Several arrays go side by side: an index says so, and compilers unroll it.
 #![allow(clippy::needless_range_loop)]
 
+#[cfg(target_arch = "aarch64")]
+mod dot_products;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
 use rayon::prelude::*;
 
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
 use super::linear::{BLOCK, DEPTH, SPLIT, Scratch, block_of, grow, part, unpack};
 use crate::formats::{ByteRow, GROUP, Group, Groups, multiplies_bytes};
 use crate::ops::WeightRows;
+#[cfg(target_arch = "aarch64")]
+use dot_products as best;
+#[cfg(target_arch = "x86_64")]
+use vnni as best;
 
 /// Groups that are decoded at a time.
 const GROUPS: usize = DEPTH / GROUP;
@@ -272,253 +281,39 @@ fn multiply(
     // SAFETY: the machine has these parts of AVX-512, or dot products.
     unsafe {
         match (groups.one_scale, groups.affine) {
-            (true, false) => best::multiply::<true, false>(rows, coded, x, y, stride, add),
-            (true, true) => best::multiply::<true, true>(rows, coded, x, y, stride, add),
-            (false, false) => best::multiply::<false, false>(rows, coded, x, y, stride, add),
-            (false, true) => best::multiply::<false, true>(rows, coded, x, y, stride, add),
+            (true, false) => tiles::<true, false>(rows, coded, x, y, stride, add),
+            (true, true) => tiles::<true, true>(rows, coded, x, y, stride, add),
+            (false, false) => tiles::<false, false>(rows, coded, x, y, stride, add),
+            (false, true) => tiles::<false, true>(rows, coded, x, y, stride, add),
         }
     }
 }
 
-#[cfg(target_arch = "aarch64")]
-use dot_products as best;
-#[cfg(target_arch = "x86_64")]
-use vnni as best;
-
-#[cfg(target_arch = "x86_64")]
-mod vnni {
-    use std::arch::x86_64::*;
-
-    use super::{Coded, Codes, GROUPS, LANES};
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) fn multiply<const ONE_SCALE: bool, const AFFINE: bool>(
-        rows: usize,
-        coded: &[Coded],
-        x: &[Codes],
-        y: &mut [[f32; LANES]],
-        stride: usize,
-        add: bool,
-    ) {
-        let mut r = 0;
-        while r + 8 <= rows {
-            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
-            tile::<8, ONE_SCALE, AFFINE>(w, x, y, stride, add);
-            r += 8;
-        }
-        while r < rows {
-            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
-            tile::<1, ONE_SCALE, AFFINE>(w, x, y, stride, add);
-            r += 1;
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn tile<const R: usize, const ONE_SCALE: bool, const AFFINE: bool>(
-        w: &[Coded],
-        x: &[Codes],
-        y: &mut [[f32; LANES]],
-        stride: usize,
-        add: bool,
-    ) {
-        assert!((R - 1) * GROUPS + x.len() <= w.len() && (R - 1) * stride < y.len());
-        let mut sums = [_mm512_setzero_ps(); R];
-        for (g, x) in x.iter().enumerate() {
-            let mut q = [_mm512_setzero_si512(); 8];
-            for i in 0..8 {
-                // SAFETY: 16 times 4 bytes.
-                q[i] = unsafe { _mm512_loadu_si512(x.q[i].as_ptr().cast()) };
-            }
-            let scale = load(&x.scale);
-            for r in 0..R {
-                // SAFETY: the largest index was found to be inside the slice.
-                let Coded { group, base } = unsafe { w.get_unchecked(r * GROUPS + g) };
-                let fours = group.q.as_chunks::<4>().0;
-                let mut low = _mm512_set1_epi32(base[0]);
-                let mut high = if ONE_SCALE { low } else { _mm512_set1_epi32(base[1]) };
-                for i in 0..4 {
-                    low = _mm512_dpbusd_epi32(low, q[i], _mm512_set1_epi32(bytemuck::cast(fours[i])));
-                    let four = _mm512_set1_epi32(bytemuck::cast(fours[i + 4]));
-                    if ONE_SCALE {
-                        low = _mm512_dpbusd_epi32(low, q[i + 4], four);
-                    } else {
-                        high = _mm512_dpbusd_epi32(high, q[i + 4], four);
-                    }
-                }
-                let products = _mm512_mul_ps(_mm512_cvtepi32_ps(low), scale);
-                sums[r] = _mm512_fmadd_ps(products, _mm512_set1_ps(group.scale[0]), sums[r]);
-                if !ONE_SCALE {
-                    let products = _mm512_mul_ps(_mm512_cvtepi32_ps(high), scale);
-                    sums[r] = _mm512_fmadd_ps(products, _mm512_set1_ps(group.scale[1]), sums[r]);
-                }
-                if AFFINE {
-                    for half in 0..2 {
-                        let minimum = _mm512_set1_ps(group.minimum[half]);
-                        sums[r] = _mm512_fnmadd_ps(load(&x.sums[half]), minimum, sums[r]);
-                    }
-                }
+/// As many rows at a time as registers are for, and what is left one by one.
+///
+/// # Safety
+/// The machine must have the instructions of `best`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+unsafe fn tiles<const ONE_SCALE: bool, const AFFINE: bool>(
+    rows: usize,
+    coded: &[Coded],
+    x: &[Codes],
+    y: &mut [[f32; LANES]],
+    stride: usize,
+    add: bool,
+) {
+    let mut r = 0;
+    while r < rows {
+        let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
+        // SAFETY: the caller's.
+        unsafe {
+            if r + best::ROWS <= rows {
+                best::tile::<{ best::ROWS }, ONE_SCALE, AFFINE>(w, x, y, stride, add);
+                r += best::ROWS;
+            } else {
+                best::tile::<1, ONE_SCALE, AFFINE>(w, x, y, stride, add);
+                r += 1;
             }
         }
-        for r in 0..R {
-            let y = &mut y[r * stride];
-            let sum = if add { _mm512_add_ps(load(y), sums[r]) } else { sums[r] };
-            // SAFETY: an array of 16 numbers.
-            unsafe { _mm512_storeu_ps(y.as_mut_ptr(), sum) };
-        }
-    }
-
-    #[target_feature(enable = "avx512f")]
-    fn load(x: &[f32; LANES]) -> __m512 {
-        // SAFETY: an array of 16 numbers.
-        unsafe { _mm512_loadu_ps(x.as_ptr()) }
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-mod dot_products {
-    use std::arch::aarch64::*;
-    use std::arch::asm;
-
-    use super::{Coded, Codes, GROUPS, LANES};
-
-    /// Vectors of sixteen rows of x.
-    const PARTS: usize = LANES / 4;
-
-    #[target_feature(enable = "dotprod")]
-    pub(super) fn multiply<const ONE_SCALE: bool, const AFFINE: bool>(
-        rows: usize,
-        coded: &[Coded],
-        x: &[Codes],
-        y: &mut [[f32; LANES]],
-        stride: usize,
-        add: bool,
-    ) {
-        let mut r = 0;
-        while r + 4 <= rows {
-            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
-            tile::<4, ONE_SCALE, AFFINE>(w, x, y, stride, add);
-            r += 4;
-        }
-        while r < rows {
-            let (w, y) = (&coded[r * GROUPS..], &mut y[r * stride..]);
-            tile::<1, ONE_SCALE, AFFINE>(w, x, y, stride, add);
-            r += 1;
-        }
-    }
-
-    #[target_feature(enable = "dotprod")]
-    fn tile<const R: usize, const ONE_SCALE: bool, const AFFINE: bool>(
-        w: &[Coded],
-        x: &[Codes],
-        y: &mut [[f32; LANES]],
-        stride: usize,
-        add: bool,
-    ) {
-        assert!((R - 1) * GROUPS + x.len() <= w.len() && (R - 1) * stride < y.len());
-        let mut sums = [[vdupq_n_f32(0.0); PARTS]; R];
-        for (g, x) in x.iter().enumerate() {
-            let mut coded = [&w[0]; R];
-            for r in 0..R {
-                coded[r] = &w[r * GROUPS + g];
-            }
-            let mut products = [[vdupq_n_s32(0); PARTS]; R];
-            halves::<R, 0>(&coded, x, &mut products);
-            if !ONE_SCALE {
-                scale(&coded, 0, x, &products, &mut sums);
-                products = [[vdupq_n_s32(0); PARTS]; R];
-            }
-            halves::<R, 1>(&coded, x, &mut products);
-            scale(&coded, if ONE_SCALE { 0 } else { 1 }, x, &products, &mut sums);
-            if AFFINE {
-                for r in 0..R {
-                    for half in 0..2 {
-                        for p in 0..PARTS {
-                            let minimum = coded[r].group.minimum[half];
-                            sums[r][p] = vfmsq_n_f32(sums[r][p], load(&x.sums[half], p), minimum);
-                        }
-                    }
-                }
-            }
-        }
-        for r in 0..R {
-            let y = &mut y[r * stride];
-            for p in 0..PARTS {
-                let sum = if add { vaddq_f32(load(y, p), sums[r][p]) } else { sums[r][p] };
-                // SAFETY: 16 numbers are four times 4.
-                unsafe { vst1q_f32(y.as_mut_ptr().add(4 * p), sum) };
-            }
-        }
-    }
-
-    /// Adds the products of the first or of the last sixteen weights of a group.
-    #[inline]
-    #[target_feature(enable = "dotprod")]
-    fn halves<const R: usize, const HALF: usize>(
-        coded: &[&Coded; R],
-        x: &Codes,
-        products: &mut [[int32x4_t; PARTS]; R],
-    ) {
-        let mut w = [vdupq_n_s8(0); R];
-        for r in 0..R {
-            // SAFETY: 32 weights are two times 16.
-            w[r] = unsafe { vld1q_s8(coded[r].group.q.as_ptr().add(16 * HALF)) };
-        }
-        four::<R, 0>(&w, &x.q[4 * HALF], products);
-        four::<R, 1>(&w, &x.q[4 * HALF + 1], products);
-        four::<R, 2>(&w, &x.q[4 * HALF + 2], products);
-        four::<R, 3>(&w, &x.q[4 * HALF + 3], products);
-    }
-
-    /// Adds the products of the n-th four of the weights.
-    #[inline]
-    #[target_feature(enable = "dotprod")]
-    fn four<const R: usize, const N: i32>(
-        w: &[int8x16_t; R],
-        x: &[[u8; 4]; LANES],
-        products: &mut [[int32x4_t; PARTS]; R],
-    ) {
-        for p in 0..PARTS {
-            // SAFETY: 16 times 4 bytes are four times 16.
-            let x = unsafe { vld1q_s8(x.as_ptr().cast::<i8>().add(16 * p)) };
-            for r in 0..R {
-                // SAFETY: the machine has the instruction, for which there is no stable function yet; registers alone are read and written.
-                unsafe {
-                    asm!(
-                        "sdot {sums:v}.4s, {x:v}.16b, {w:v}.4b[{n}]",
-                        sums = inout(vreg) products[r][p],
-                        x = in(vreg) x,
-                        w = in(vreg) w[r],
-                        n = const N,
-                        options(pure, nomem, nostack, preserves_flags)
-                    );
-                }
-            }
-        }
-    }
-
-    /// Adds products, times the scales of x and of the weights.
-    #[inline]
-    #[target_feature(enable = "dotprod")]
-    fn scale<const R: usize>(
-        coded: &[&Coded; R],
-        half: usize,
-        x: &Codes,
-        products: &[[int32x4_t; PARTS]; R],
-        sums: &mut [[float32x4_t; PARTS]; R],
-    ) {
-        for p in 0..PARTS {
-            let of_x = load(&x.scale, p);
-            for r in 0..R {
-                let scaled = vmulq_f32(vcvtq_f32_s32(products[r][p]), of_x);
-                sums[r][p] = vfmaq_n_f32(sums[r][p], scaled, coded[r].group.scale[half]);
-            }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "dotprod")]
-    fn load(x: &[f32; LANES], part: usize) -> float32x4_t {
-        // SAFETY: 16 numbers are four times 4.
-        unsafe { vld1q_f32(x.as_ptr().add(4 * part)) }
     }
 }
