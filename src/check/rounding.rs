@@ -60,9 +60,7 @@ pub fn run(
         }
         cpu.keep(node, step, &value);
         values.insert(node, value);
-        values.retain(|&known, _| {
-            known == graph.output() || graph.users(known).iter().any(|&user| user > node)
-        });
+        super::forget(graph, Some(node), &mut values);
     }
     Run { logits: values.remove(&graph.output()).unwrap_or_default(), routes: chosen }
 }

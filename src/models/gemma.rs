@@ -3,7 +3,6 @@
 
 use crate::error::Result;
 use crate::graph::Node;
-use crate::models::keys::Windowed;
 use crate::models::layers::{Attention, HeadNorm};
 use crate::models::page::Page;
 use crate::ops::{Activation, AttentionShape, Pairing, RopeShape};
@@ -34,10 +33,7 @@ pub fn gemma2(p: &mut Page<'_>) -> Result<()> {
 pub fn gemma3(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
     let window = keys.count_or_zero("attention.sliding_window")?;
-    let windowed = match window {
-        0 => Windowed::NONE,
-        _ => keys.windowed(p.layers, 6)?,
-    };
+    let windowed = keys.windows_of(window, p.layers, 6)?;
     // 0 is how converters write that there is none.
     let logit_cap = keys.number("final_logit_softcapping")?.filter(|&cap| cap != 0.0);
     let base = keys.positive_or_none("rope.freq_base")?.unwrap_or(1e6);

@@ -20,9 +20,6 @@ pub struct Windowed {
 }
 
 impl Windowed {
-    /// None of them.
-    pub const NONE: Windowed = Windowed { said: None, period: 1 };
-
     /// Whether a layer has it.
     pub fn holds(&self, layer: usize) -> bool {
         match &self.said {
@@ -237,6 +234,14 @@ impl<'a> Keys<'a> {
         let said = self.flags(PATTERN, layers)?;
         let other = if said.is_some() { None } else { self.file.metadata().u32(&self.name(PATTERN))? };
         Ok(Windowed { said, period: other.map_or(period, |period| period as usize) })
+    }
+
+    /// The same where windows are of so many positions; 0: there are none.
+    pub fn windows_of(&self, positions: usize, layers: usize, period: usize) -> Result<Windowed> {
+        match positions {
+            0 => Ok(Windowed { said: None, period: 1 }),
+            _ => self.windowed(layers, period),
+        }
     }
 
     /// Fails, naming it, if a key that changes what is computed says something and no page asked for it. Keys about rotary positions

@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Node;
-use crate::models::keys::Windowed;
 use crate::models::page::{Block, Page};
 use crate::models::rotary;
 use crate::ops::{Activation, AttentionShape, Gate, Pairing, RopeShape};
@@ -92,10 +91,7 @@ impl Attention {
     ) -> Result<impl Fn(usize) -> Attention + use<>> {
         let rope = self.rope.map(|rope| rotary::of_windows(p, rope)).transpose()?;
         let near = Attention { rope, ..self }.window(window);
-        let windowed = match window {
-            0 => Windowed::NONE,
-            _ => p.w.keys.windowed(p.layers, period)?,
-        };
+        let windowed = p.w.keys.windows_of(window, p.layers, period)?;
         Ok(move |layer| if windowed.holds(layer) { near } else { self })
     }
 

@@ -1,7 +1,6 @@
 //! OLMo 2 and 3, EXAONE 4: norms behind attention and behind the feed-forward, none in front of them.
 
 use crate::error::Result;
-use crate::models::keys::Windowed;
 use crate::models::layers::{Attention, HeadNorm};
 use crate::models::page::Page;
 use crate::ops::{Activation, Pairing, RopeShape};
@@ -10,10 +9,7 @@ use crate::ops::{Activation, Pairing, RopeShape};
 pub fn olmo2(p: &mut Page<'_>) -> Result<()> {
     let keys = &p.w.keys;
     let window = keys.count_or_zero("attention.sliding_window")?;
-    let windowed = match window {
-        0 => Windowed::NONE,
-        _ => keys.windowed(p.layers, 4)?,
-    };
+    let windowed = keys.windows_of(window, p.layers, 4)?;
     let base = keys.positive_or_none("rope.freq_base_swa")?;
     let attention = Attention { head_norm: HeadNorm::Whole, ..Attention::rotary(p, Pairing::Halves)? };
     let unscaled = attention.rope.map(|rope| RopeShape {

@@ -31,18 +31,22 @@ fn load_unit(row: u32, unit: u32) -> Unit {
     return Unit(weight_quants[at], weight_quants[at + row_units()], d.x * steps.xy, d.y * steps.zw);
 }
 
+// 128 more than q of weights 4·four to 4·four + 3 of the unit.
+fn quants_above_128(u: Unit, four: u32) -> vec4<f32> {
+    let block = select(u.first, u.second, four >= 8u);
+    return floats_above_128(block[four % 4u], four / 4u % 2u == 1u);
+}
+
 // Weights 4·four to 4·four + 3 of the unit.
 fn unit_weights(u: Unit, four: u32) -> vec4<f32> {
-    let block = select(u.first, u.second, four >= 8u);
-    let q = floats_above_128(block[four % 4u], four / 4u % 2u == 1u);
+    let q = quants_above_128(u, four);
     let s = four / 8u;
     return u.scale[s] * (q - 128.0) - u.minimum[s];
 }
 
 // The same for a tile in f16, which rounds by more than this does: the scale has 17 bits, and times 128 and more it is rounded.
 fn f16_weights(u: Unit, four: u32) -> vec4<f32> {
-    let block = select(u.first, u.second, four >= 8u);
-    let q = floats_above_128(block[four % 4u], four / 4u % 2u == 1u);
+    let q = quants_above_128(u, four);
     let s = four / 8u;
     return u.scale[s] * q - (128.0 * u.scale[s] + u.minimum[s]);
 }
