@@ -1,9 +1,9 @@
 // Of each span of positions and each head of few rows: Σ over p of weight[p] · v[p, g], weight[p] = exp(SCALE · q[h] · k[p, g] − the
 // largest such score), g = h / (HEADS / KV_HEADS); the largest score, and Σ of the weights. attend_combine.wgsl puts the spans together.
 //
-// A workgroup takes SHARE heads that read the same keys and values, and SPAN positions. First an invocation multiplies a key, or a
-// PARTS-th of one; then neighbours add up neighbouring numbers of the values. What counts is how much is on its way from memory at once: AHEAD fours of
-// a key, or of values, are asked for together, the first of them before anything is known of the step. Scales are fetched once for a block.
+// A workgroup takes SHARE heads that read the same keys and values, and SPAN positions, TURN at a time. PARTS neighbouring invocations multiply a
+// key; then lines of FOURS neighbours add up the numbers of the values. What counts is how much is on its way from memory at once: keys and values
+// of the next turn are asked for as soon as those of this one are used, the first of both before anything is known of the step.
 
 import package::keys::key_numbers;
 import package::values::value_numbers;
@@ -17,26 +17,30 @@ override KV_HEADS: u32 = 1u;
 override STRIDE: u32 = 64u;       // from a row of q to the next
 override FOURS: u32 = 16u;        // numbers of a head, in fours
 override SHARE: u32 = 1u;         // 4 at most
-override PARTS: u32 = 1u;         // invocations of a key: a divisor of FOURS
-override SPAN: u32 = 128u;
-override AHEAD: u32 = 8u;         // 16 at most
-override EARLY: u32 = 1u;         // 1: asks for the first values with the first keys, and not behind them: where registers hold both
+override PARTS: u32 = 1u;         // invocations of a key: a power of two, and no subgroup has fewer
+override SPAN: u32 = 128u;        // a multiple of TURN
+override TURN: u32 = 128u;        // WORKGROUP / PARTS positions at most, and AHEAD · LINES; a power of two
+override LINES: u32 = 8u;         // positions whose values are added up side by side: a power of two, TURN and PAGE at most
 override WORKGROUP: u32 = 128u;
 
 override EAGER: u32 = 1u;         // 1: asks for the first keys and values before it knows where they are: where one slot's pages lie in order
 
-override PART_FOURS: u32 = FOURS / PARTS;
+const AHEAD: u32 = 16u;           // fours of a key, and of values, that an invocation asks for at once
+const NONE: f32 = -3.0e38;        // less than any score
+
+override PART_FOURS: u32 = (FOURS + PARTS - 1u) / PARTS;
+override RUN: u32 = select(select(1u, 4u, PART_FOURS % 4u == 0u), 8u, PART_FOURS % 8u == 0u);   // fours of a key with one scale
 override QUERY: u32 = SHARE * FOURS;
-override SCORES: u32 = SHARE * PARTS * SPAN;
-override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
-override TURN: u32 = AHEAD * LINES;             // positions whose values are asked for at once
-override RUN: u32 = select(1u, 8u, PART_FOURS % 8u == 0u);   // fours of a key with one scale
-override SCALES: u32 = SPAN * VALUE_SCALES;     // elements of the span's values that are scales
+override PART_ROOM: u32 = PART_FOURS + select(0u, 1u, PARTS > 1u);   // so that parts of a query are in different banks of memory
+override HEAD_ROOM: u32 = PARTS * PART_ROOM;
+override QUERY_ROOM: u32 = SHARE * HEAD_ROOM;
+override STRETCH: u32 = select(TURN, PAGE, TURN > PAGE);     // positions of a turn that are in one page
+override OF_STRETCH: u32 = STRETCH / LINES;                  // those of a line
+override OF_TURN: u32 = TURN / LINES;                        // AHEAD at most
+override SCALES: u32 = TURN * VALUE_SCALES;                  // elements of a turn's values that are scales: WORKGROUP at most
 override SCALE_ROOM: u32 = max(SCALES, 1u);
-override SCALE_TURNS: u32 = (SCALES + WORKGROUP - 1u) / WORKGROUP;   // 8 at most
-override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
 override SUMS: u32 = SHARE * WORKGROUP;
-override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
+override TEAMS: u32 = (WORKGROUP + 3u) / 4u;                 // no subgroup has fewer than four invocations
 
 @group(0) @binding(0) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;            // [rows, HEADS, FOURS]
@@ -45,38 +49,69 @@ override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than fo
 @group(0) @binding(4) var<storage, read> keys: array<KeyElement>;        // see lib/kv_layout.wgsl
 @group(0) @binding(5) var<storage, read> values: array<ValueElement>;
 
-var<workgroup> query: array<vec4<f32>, QUERY>;
-var<workgroup> scores: array<f32, SCORES>;
-var<workgroup> weights: array<vec4<f32>, WEIGHTS>;   // of the heads
+var<workgroup> query: array<vec4<f32>, QUERY_ROOM>;
+var<workgroup> weights: array<vec4<f32>, TURN>;              // of the heads
 var<workgroup> value_factors: array<vec2<f32>, SCALE_ROOM>;
 var<workgroup> sums: array<vec4<f32>, SUMS>;
 var<workgroup> subgroup_largest: array<vec4<f32>, TEAMS>;
 var<workgroup> subgroup_total: array<vec4<f32>, TEAMS>;
 
-// What four numbers of a key contribute to the scores of the heads.
-fn products(c: u32, stored: KeyNumbers) -> vec4<f32> {
-    let key = key_unscaled(stored);
-    var found = vec4<f32>();
-    for (var h = 0u; h < SHARE; h++) {
-        found[h] = dot(query[h * FOURS + c], key);
+// What this invocation has asked for.
+var<private> key_fours: array<KeyNumbers, AHEAD>;
+var<private> key_factors: array<f32, AHEAD>;
+var<private> value_fours: array<ValueNumbers, AHEAD>;
+var<private> asked_scale: ValueElement;
+
+// The page of a position, or another where there is none for it.
+fn page_at(position: u32, slot: u32, last: u32) -> u32 {
+    if (EAGER == 1u) {
+        return min(position / PAGE, value_positions() / PAGE - 1u);
     }
-    return found;
+    return page_of(slot, min(position, last));
 }
 
-fn keep(found: vec4<f32>, part: u32, p: u32) {
-    if (p < SPAN) {
-        for (var h = 0u; h < SHARE; h++) {
-            scores[(h * PARTS + part) * SPAN + p] = found[h];
+// Asks for a part of a key, from its c0-th four on.
+fn ask_key(key: KeyPlace, c0: u32) {
+    for (var c = 0u; c < AHEAD; c++) {
+        if (c0 + c < PART_FOURS) {
+            key_fours[c] = key_numbers(key, c0 + c);
+            if (c % RUN == 0u) {
+                key_factors[c / RUN] = key_scale(key, c0 + c);
+            }
         }
     }
 }
 
-// The page of a position, or another where there is none for it.
-fn page_at(position: u32, slot: u32, end: u32) -> u32 {
-    if (EAGER == 1u) {
-        return min(position / PAGE, value_positions() / PAGE - 1u);
+// Asks for a line's values of a turn. In a page those of a position follow those of the one before.
+fn ask_values(begins: u32, four: u32, slot: u32, last: u32) {
+    for (var n = 0u; n < TURN / STRETCH; n++) {
+        let p = begins + n * STRETCH;
+        let place = value_place(page_at(p, slot, last), p, 0u);
+        for (var i = 0u; i < OF_STRETCH; i++) {
+            value_fours[n * OF_STRETCH + i] = value_numbers(place, four + i * LINES * KV_FOURS);
+        }
     }
-    return page_of(slot, min(position, max(end, 1u) - 1u));
+}
+
+// The score of a head and what four numbers of a key add to it.
+fn along(sum: f32, of_head: vec4<f32>, key: vec4<f32>) -> f32 {
+    return fma(of_head.x, key.x, fma(of_head.y, key.y, fma(of_head.z, key.z, fma(of_head.w, key.w, sum))));
+}
+
+// The same for the heads of a workgroup, written out: what is counted through at run time does not stay in registers.
+fn with_products(sum: vec4<f32>, of_part: u32, key: vec4<f32>) -> vec4<f32> {
+    var found = sum;
+    found.x = along(found.x, query[of_part], key);
+    if (SHARE > 1u) {
+        found.y = along(found.y, query[HEAD_ROOM + of_part], key);
+    }
+    if (SHARE > 2u) {
+        found.z = along(found.z, query[2u * HEAD_ROOM + of_part], key);
+    }
+    if (SHARE > 3u) {
+        found.w = along(found.w, query[3u * HEAD_ROOM + of_part], key);
+    }
+    return found;
 }
 
 fn run(group: vec3<u32>, at: Invocation) {
@@ -89,66 +124,56 @@ fn run(group: vec3<u32>, at: Invocation) {
     // Spans before the window are left out: there are none where nothing is known of the step yet.
     let seen_from = first_seen(row.z + 1u);
     let start = (seen_from / SPAN + group.z) * SPAN;
-
-    // A row may have fewer spans than others: then this one is empty.
+    // FOURS neighbours are the numbers of a value. What is left of the workgroup does as the last line does.
+    let line = min(lane / FOURS, LINES - 1u);
+    let of_value = four + lane % FOURS;
+    let part = lane % PARTS;
+    let rank = min(lane / PARTS, TURN - 1u);
+    let key_four = four + min(part * PART_FOURS, FOURS - 1u);
+    let last = max(row.z + 1u, 1u) - 1u;
+    if (EAGER == 1u) {
+        ask_key(key_place(page_at(start + rank, slot, last), start + rank, key_four), 0u);
+        ask_values(start + line, of_value, slot, last);
+    }
+    // A row may have fewer spans than others: then this one is empty, and its one turn finds nothing.
     let end = min(row.z + 1u, start + SPAN);
     let first = max(start, seen_from);
-
-    // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
-    let line = lane / FOURS;
-    var value_fours: array<ValueNumbers, 16>;
-    var scales: array<ValueElement, 8>;
-    if (EARLY == 1u) {
-        for (var k = 0u; k < AHEAD; k++) {
-            let p = start + k * LINES + line;
-            value_fours[k] = value_numbers(value_place(page_at(p, slot, end), p, four), lane % FOURS);
-        }
-    }
-    // Neighbours have neighbouring positions, and the same part of their keys. Compilers should not find out that there is one part:
-    // with constant places of the query they keep more of it in registers, and all takes 3 % longer (benches/README.md).
-    let ranks = WORKGROUP / PARTS;
-    let part = min(lane / ranks, PARTS - 1u);
-    let rank = lane % ranks;
-    var key = key_place(page_at(start + rank, slot, end), start + rank, four + part * PART_FOURS);
-    var key_fours: array<KeyNumbers, 16>;
-    var key_factors: array<f32, 16>;
-    for (var c = 0u; c < AHEAD; c++) {
-        if (c < PART_FOURS) {
-            key_fours[c] = key_numbers(key, c);
-            if (c % RUN == 0u) {
-                key_factors[c / RUN] = key_scale(key, c);
-            }
-        }
-    }
+    let turns = (max(end, start + 1u) - start + TURN - 1u) / TURN;
     for (var i = lane; i < QUERY; i += WORKGROUP) {
-        query[i] = q[r * (STRIDE / 4u) + first_head * FOURS + i] * score_scale(row.z);
+        let place = (i / FOURS * PARTS + i % FOURS / PART_FOURS) * PART_ROOM + i % FOURS % PART_FOURS;
+        query[place] = q[r * (STRIDE / 4u) + first_head * FOURS + i] * score_scale(row.z);
     }
     workgroupBarrier();
 
-    // Scores before the window are found and not used: spans are rarely cut by it. Counts of loops are known when the pipeline is made: what is asked for
-    // stays in registers.
-    for (var p0 = 0u; p0 < SPAN; p0 += ranks) {
-        if (p0 > 0u) {
-            if (start + p0 >= end) {
-                break;
-            }
-            key = key_place(page_at(start + p0 + rank, slot, end), start + p0 + rank, four + part * PART_FOURS);
+    var largest = vec4<f32>(NONE);
+    var total = vec4<f32>();
+    var acc = vec4<f32>();
+    var acc_1 = vec4<f32>();
+    var acc_2 = vec4<f32>();
+    var acc_3 = vec4<f32>();
+    for (var turn = 0u; turn < turns; turn++) {
+        let begins = start + turn * TURN;
+        let p = begins + rank;
+        let key = key_place(page_at(p, slot, last), p, key_four);
+        if (EAGER == 0u && turn == 0u) {
+            ask_key(key, 0u);
+        }
+        if (SCALES > 0u) {
+            let n = min(lane, SCALES - 1u);
+            let p = min(begins + n / max(VALUE_SCALES, 1u), last);
+            let place = value_place(page_at(p, slot, last), p, four);
+            asked_scale = values[value_scale_element(place, n % max(VALUE_SCALES, 1u))];
         }
         var found = vec4<f32>();
         for (var c0 = 0u; c0 < PART_FOURS; c0 += AHEAD) {
-            for (var c = 0u; c < AHEAD; c++) {
-                if (p0 + c0 > 0u && c0 + c < PART_FOURS) {
-                    key_fours[c] = key_numbers(key, c0 + c);
-                    if (c % RUN == 0u) {
-                        key_factors[c / RUN] = key_scale(key, c0 + c);
-                    }
-                }
+            if (c0 > 0u) {
+                ask_key(key, c0);
             }
             for (var of_run = 0u; of_run < AHEAD; of_run += RUN) {
                 var sum = vec4<f32>();
                 for (var c = of_run; c < of_run + RUN; c++) {
-                    if (c0 + c < PART_FOURS) {
-                        sum += products(part * PART_FOURS + c0 + c, key_fours[c]);
+                    if (c0 + c < PART_FOURS && part * PART_FOURS + c0 + c < FOURS) {
+                        sum = with_products(sum, part * PART_ROOM + c0 + c, key_unscaled(key_fours[c]));
                     }
                 }
                 if (KEY_BLOCK > 4u && c0 + of_run < PART_FOURS) {
@@ -157,57 +182,88 @@ fn run(group: vec3<u32>, at: Invocation) {
                 found += sum;
             }
         }
-        keep(found, part, p0 + rank);
-    }
-    if (EARLY == 0u) {
-        for (var k = 0u; k < AHEAD; k++) {
-            let p = start + k * LINES + line;
-            value_fours[k] = value_numbers(value_place(page_at(p, slot, end), p, four), lane % FOURS);
+        if (turn + 1u < turns) {
+            let next = p + TURN;
+            ask_key(key_place(page_at(next, slot, last), next, key_four), 0u);
         }
-    }
-    for (var k = 0u; k < SCALE_TURNS; k++) {
-        let n = min(k * WORKGROUP + lane, SCALES - 1u);
-        let p = start + n / max(VALUE_SCALES, 1u);
-        let place = value_place(page_at(p, slot, end), p, four);
-        scales[k] = values[value_scale_element(place, n % max(VALUE_SCALES, 1u))];
-    }
-    workgroupBarrier();
+        if (EAGER == 0u && turn == 0u) {
+            ask_values(begins + line, of_value, slot, last);
+        }
+        for (var other = 1u; other < PARTS; other *= 2u) {
+            found += from_lane(found, other, at);
+        }
+        let sees = p >= first && p < end;
+        var found_largest = select(vec4<f32>(NONE), found, sees);
+        if (SHARE == 1u) {
+            found_largest.x = subgroup_max(found_largest.x, at);
+        } else {
+            found_largest = subgroup_max4(found_largest, at);
+        }
+        if (lane_of(at) == 0u) {
+            subgroup_largest[subgroup_of(at)] = found_largest;
+        }
+        workgroupBarrier();
+        var now = largest;
+        for (var t = 0u; t < subgroups_of(at); t++) {
+            now = max(now, subgroup_largest[t]);
+        }
+        let kept = exp(largest - now);
+        largest = now;
+        total *= kept;
+        if (part == 0u && lane / PARTS < TURN) {
+            let weight = select(vec4<f32>(), exp(found - now), sees);
+            weights[rank] = weight;
+            total += weight;
+        }
+        if (lane < SCALES) {
+            value_factors[lane] = value_scales_of(asked_scale);
+        }
+        workgroupBarrier();
 
-    var largest = vec4<f32>(-3.0e38);
-    for (var p = lane; p < SPAN; p += WORKGROUP) {
-        var score = vec4<f32>(-3.0e38);
-        if (start + p >= first && start + p < end) {
-            for (var h = 0u; h < SHARE; h++) {
-                var sum = 0.0;
-                for (var i = 0u; i < PARTS; i++) {
-                    sum += scores[(h * PARTS + i) * SPAN + p];
+        // What is past the end weighs nothing, but may be no number.
+        if (begins + TURN > end) {
+            for (var k = 0u; k < OF_TURN; k++) {
+                if (begins + k * LINES + line >= end) {
+                    value_fours[k] = ValueNumbers();
                 }
-                score[h] = sum;
             }
         }
-        weights[p] = score;
-        largest = max(largest, score);
-    }
-    if (SHARE == 1u) {
-        largest.x = subgroup_max(largest.x, at);
-    } else {
-        largest = subgroup_max4(largest, at);
-    }
-    if (lane_of(at) == 0u) {
-        subgroup_largest[subgroup_of(at)] = largest;
-    }
-    workgroupBarrier();
-    for (var t = 0u; t < subgroups_of(at); t++) {
-        largest = max(largest, subgroup_largest[t]);
-    }
-    var total = vec4<f32>();
-    for (var p = lane; p < WEIGHTS; p += WORKGROUP) {
-        var weight = vec4<f32>();
-        if (start + p >= first && start + p < end) {
-            weight = exp(weights[p] - largest);
+        acc *= kept.x;
+        acc_1 *= kept.y;
+        acc_2 *= kept.z;
+        acc_3 *= kept.w;
+        for (var k = 0u; k < OF_TURN; k++) {
+            let p = k * LINES + line;
+            let v = value_unscaled(value_fours[k]);
+            var weight = weights[p];
+            if (VALUE_SCALES > 0u) {
+                weight *= value_factors[p * VALUE_SCALES + lane % FOURS / 16u][lane % FOURS / 8u % 2u];
+            }
+            acc += weight.x * v;
+            if (SHARE > 1u) {
+                acc_1 += weight.y * v;
+            }
+            if (SHARE > 2u) {
+                acc_2 += weight.z * v;
+            }
+            if (SHARE > 3u) {
+                acc_3 += weight.w * v;
+            }
         }
-        weights[p] = weight;
-        total += weight;
+        if (turn + 1u < turns) {
+            ask_values(begins + TURN + line, of_value, slot, last);
+        }
+    }
+
+    sums[lane] = acc;
+    if (SHARE > 1u) {
+        sums[WORKGROUP + lane] = acc_1;
+    }
+    if (SHARE > 2u) {
+        sums[2u * WORKGROUP + lane] = acc_2;
+    }
+    if (SHARE > 3u) {
+        sums[3u * WORKGROUP + lane] = acc_3;
     }
     if (SHARE == 1u) {
         total.x = subgroup_sum(total.x, at);
@@ -217,47 +273,11 @@ fn run(group: vec3<u32>, at: Invocation) {
     if (lane_of(at) == 0u) {
         subgroup_total[subgroup_of(at)] = total;
     }
-    for (var k = 0u; k < SCALE_TURNS; k++) {
-        if (k * WORKGROUP + lane < SCALES) {
-            value_factors[k * WORKGROUP + lane] = value_scales_of(scales[k]);
-        }
-    }
     workgroupBarrier();
-
-    // What is past the end weighs nothing, and may be anything.
-    var acc: array<vec4<f32>, 4>;
-    if (line < LINES) {
-        for (var p0 = 0u; p0 < SPAN; p0 += TURN) {
-            if (p0 > 0u) {
-                if (start + p0 >= end) {
-                    break;
-                }
-                for (var k = 0u; k < AHEAD; k++) {
-                    let p = start + p0 + k * LINES + line;
-                    value_fours[k] = value_numbers(value_place(page_at(p, slot, end), p, four), lane % FOURS);
-                }
-            }
-            for (var k = 0u; k < AHEAD; k++) {
-                let p = p0 + k * LINES + line;
-                let v = select(vec4<f32>(), value_unscaled(value_fours[k]), start + p < end);
-                var weight = weights[p];
-                if (VALUE_SCALES > 0u) {
-                    weight *= value_factors[min(p, SPAN - 1u) * VALUE_SCALES + lane % FOURS / 16u][lane % FOURS / 8u % 2u];
-                }
-                for (var h = 0u; h < SHARE; h++) {
-                    acc[h] += weight[h] * v;
-                }
-            }
-        }
-    }
-    for (var h = 0u; h < SHARE; h++) {
-        sums[h * WORKGROUP + lane] = acc[h];
-    }
     total = vec4<f32>();
     for (var t = 0u; t < subgroups_of(at); t++) {
         total += subgroup_total[t];
     }
-    workgroupBarrier();
     for (var i = lane; i < QUERY; i += WORKGROUP) {
         let h = i / FOURS;
         var sum = vec4<f32>();

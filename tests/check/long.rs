@@ -10,7 +10,10 @@ use crate::adapters::{HARDWARE, Target};
 use crate::tiny_model::{Llama, gpt_oss, llama4};
 use crate::{Outcome, agrees, run_from};
 
-/// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from a span to the next.
+/// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from spans to longer ones.
+const LONGER: u32 = 2046;
+
+/// The same: decoding crosses from one workgroup for a head to spans, and from a span to the next.
 fn before(head_dim: usize) -> u32 {
     match head_dim {
         ..128 => 1022,
@@ -28,6 +31,13 @@ const MUTATIONS: &[(&str, &str, &str)] = &[
     ("attend_combine", "/ SPAN;", "/ SPAN - 1u;"),
 ];
 
+const TURNS: &[(&str, &str, &str)] = &[
+    ("attend_partial", "total *= kept;", "total *= 1.0;"),
+    ("attend_partial", "acc *= kept.x;", "acc *= 1.0;"),
+    ("attend_partial", "let next = p + TURN;", "let next = p;"),
+    ("attend_partial", "ask_values(begins + TURN + line", "ask_values(begins + line"),
+];
+
 pub fn trials(target: &Target) -> Vec<Trial> {
     let base = || Llama { format: "Q8_0", head_dim: 32, context: 1152, ..Llama::default() };
     let shapes = [
@@ -38,6 +48,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         ("biases", Llama { biases: true, ..base() }),
         ("heads of 128", Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() }),
         ("heads of 256", Llama { head_dim: 256, heads: 2, kv_heads: 1, ..base() }),
+        ("heads of 512", Llama { head_dim: 512, heads: 2, kv_heads: 1, ..base() }),
     ];
     let mut trials = Vec::new();
     for (i, (name, model)) in shapes.into_iter().enumerate() {
@@ -64,9 +75,18 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     }
     let large = Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() };
     let bytes: &'static [u8] = large.file().leak();
+    let longer = Llama { context: 2304, layers: 1, ..large };
+    let longer: &'static [u8] = longer.file().leak();
+    {
+        let (target, name) =
+            (target.clone(), format!("heads of 128, decoded from position {LONGER} on {}", target.label));
+        trials.push(Trial::test(name, move || held(longer, LONGER, &target, Precision::Fast, HARDWARE)));
+    }
     let of_sinks = ("attend_combine", "total += exp(sinks[h] - largest);", "total += 0.0;");
     let of_large = MUTATIONS.iter().map(|&mutation| (mutation, bytes, before(large.head_dim)));
-    for (mutation, bytes, before) in of_large.chain([(of_sinks, sinks, before(32))]) {
+    // What only spans of several turns do.
+    let of_turns = TURNS.iter().map(|&mutation| (mutation, longer, LONGER));
+    for (mutation, bytes, before) in of_large.chain([(of_sinks, sinks, before(32))]).chain(of_turns) {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         trials.push(Trial::test(name, move || {

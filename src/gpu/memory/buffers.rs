@@ -96,7 +96,7 @@ impl Room {
 /// Bytes of a row's spans: of each head its sum, and a vector more.
 fn partial_bytes(graph: &Graph, config: RuntimeConfig, attend: Node) -> usize {
     let Some((Op::Attend(op), _)) = graph.entry(attend).op() else { panic!("attention is an attend") };
-    let spans = config.context.div_ceil(attention::span(op.0.head_dim as u32) as usize);
+    let spans = config.context.div_ceil(attention::SHORTEST_SPAN as usize);
     op.0.heads * (op.0.head_dim + 4) * 4 * spans
 }
 

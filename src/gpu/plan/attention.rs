@@ -8,22 +8,22 @@ use crate::gpu::plan::lower::writes_copy;
 use crate::gpu::plan::projections::joined;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::Node;
-use crate::memory::KvFormat;
+use crate::memory::PAGE;
 use crate::ops::{AttentionShape, Op, Temperature};
 
 /// Numbers of keys that one workgroup of a head reads faster than spans are joined: 1,024 positions of 64, or 512 of 128.
 const SHORT_NUMBERS: u32 = 64 << 10;
 /// Positions that it has room for.
 const SHORT: u32 = 1024;
-/// Numbers of a head from which on one invocation would take too long over a key of a span, and from which on two do where spans are short.
-const LONG: u32 = 256;
-const MIDDLE: u32 = 128;
 /// Invocations of a key in a short sequence, at most.
 const PARTS: u32 = 4;
-/// Positions of a span beyond that, at most, and invocations of its workgroup.
-const SPAN: u32 = 128;
-/// Bytes of keys and values that an invocation has room for at once beside all else.
-const IN_REGISTERS: usize = 128;
+/// Invocations of a workgroup of a span, and half of those where heads are large.
+const WIDTH: u32 = 128;
+const LARGE: u32 = 256;
+/// Fours of keys, and of values, that an invocation of a span asks for at once: `AHEAD` of `attend_partial.wgsl`.
+const AHEAD: u32 = 16;
+/// Invocations of the smallest subgroup that there is.
+const SMALLEST_SUBGROUP: u32 = 4;
 /// Heads that a workgroup attends for, at most.
 const SHARE: u32 = 4;
 /// Workgroups of a head that join its spans, at most.
@@ -106,41 +106,50 @@ fn width(s: &Planner<'_>) -> u32 {
 
 /// How spans of an attention are spread over invocations.
 struct Spread {
-    /// Positions of a span.
-    span: u32,
+    /// Positions that are attended to at once.
+    turn: u32,
     /// Invocations that multiply a key.
     parts: u32,
+    /// Positions whose values are added up side by side.
+    lines: u32,
     /// Invocations of a workgroup.
     width: u32,
-    /// Fours that an invocation asks for at once.
-    ahead: u32,
 }
 
-/// Long keys are multiplied by several invocations, in workgroups twice as wide; those in between by two, in spans half as long.
+/// An invocation has no more of a key than it asks for at once, if subgroups are large enough for that, nor of values.
 fn spread(s: &Planner<'_>, head_dim: u32) -> Spread {
-    let (fours, span) = (head_dim / 4, span(head_dim));
-    let (parts, width, ahead) = match head_dim {
-        _ if span < SPAN => (2, SPAN, 16),
-        LONG.. if fours.is_multiple_of(head_dim / 64) => (head_dim / 64, width(s).min(2 * SPAN), 8),
-        _ => (1, SPAN, 8),
-    };
-    Spread { span, parts, width: width.max(fours), ahead }
+    let fours = head_dim / 4;
+    let width = width(s).min(if head_dim < LARGE { WIDTH } else { 2 * WIDTH });
+    let smallest = if s.caps.subgroup_size_fixed { s.caps.subgroup_size } else { SMALLEST_SUBGROUP };
+    let parts = fours.div_ceil(AHEAD).next_power_of_two().min(smallest);
+    let lines = (1 << (width / fours).ilog2()).min(PAGE as u32);
+    Spread { turn: (width / parts).min(AHEAD * lines), parts, lines, width }
 }
 
-/// Positions of a span of heads of `head_dim` numbers.
-pub fn span(head_dim: u32) -> u32 {
-    if (MIDDLE..LONG).contains(&head_dim) && head_dim.is_multiple_of(64) { SPAN / 2 } else { SPAN }
+/// The least number of positions of a span: of all spans of a sequence that is not long.
+pub const SHORTEST_SPAN: u32 = 64;
+/// Positions of a span of a long sequence, whose workgroups are so many that they wait for each other.
+const SPAN: u32 = 128;
+/// Positions from which on a sequence is long.
+const MANY: u32 = 2048;
+
+/// How long spans are, and for sequences whose last position is where: from a position on, and below another.
+fn spans(shape: &AttentionShape, spread: &Spread, longer_than: u32) -> Vec<(u32, u32, u32)> {
+    let shortest = spread.turn.clamp(SHORTEST_SPAN, SPAN);
+    let sees_many = [shape.window, shape.chunk].into_iter().all(|most| most == 0 || most > MANY);
+    if shortest == SPAN || !sees_many {
+        return vec![(shortest, longer_than, u32::MAX)];
+    }
+    vec![(shortest, longer_than, MANY), (SPAN, MANY, u32::MAX)]
 }
 
 /// Bytes of workgroup memory of `attend_partial.wgsl` for `share` heads of `fours` vectors with `scales` elements of scales.
 fn partial_bytes(share: u32, fours: u32, scales: u32, spread: &Spread) -> u32 {
-    let &Spread { span, parts, width, ahead } = spread;
-    let turn = ahead * (width / fours);
-    let (query, scores, weights) =
-        (16 * share * fours, 4 * share * parts * span, 16 * span.next_multiple_of(turn));
+    let &Spread { turn, parts, width, .. } = spread;
+    let (query, weights, factors) = (16 * share * (fours + 2 * parts), 16 * turn, 8 * (turn * scales).max(1));
     // Without subgroups their sums are a vector for each invocation.
     let sums = 16 * share * width + 2 * 16 * width.div_ceil(4) + 16 * width;
-    query + scores + weights + 8 * (span * scales).max(1) + sums
+    query + weights + factors + sums
 }
 
 /// Attention of few rows: of short sequences in one dispatch, a workgroup for each row and head; of longer ones in spans, whose
@@ -216,28 +225,6 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
     };
     let parts_joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, value), sinks, gates];
     let short = Extent::Spans { x: heads, span: 0, shape: *shape, from: 0, below: most };
-    let spans =
-        Extent::Spans { x: heads / share, span: spread.span, shape: *shape, from: most, below: u32::MAX };
-    let join = Extent::Spans { x: heads * slices, span: 0, shape: *shape, from: most, below: u32::MAX };
-    let bytes_of_four = |format: &KvFormat| 4 * format.element / format.numbers;
-    let at_once = spread.ahead as usize * (bytes_of_four(s.kv.keys) + bytes_of_four(s.kv.values));
-    let of_spans = [
-        ("PARTS", spread.parts),
-        ("SHARE", share),
-        ("SPAN", spread.span),
-        ("AHEAD", spread.ahead),
-        ("EARLY", (at_once <= IN_REGISTERS) as u32),
-        ("WORKGROUP", spread.width),
-    ];
-    let of_join = [
-        ("HEAD_DIM", head_dim),
-        ("SPAN", spread.span),
-        ("SLICES", slices),
-        ("SINGLE", single),
-        ("WORKGROUP", width),
-        with_sinks,
-        gated,
-    ];
     let mut all = Vec::new();
     if most > 0 {
         let of_short = [
@@ -255,14 +242,32 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
         launch.slots.queries = Some("ready");
         all.push(launch);
     }
-    all.extend([
-        launch(
-            dispatch("attend_partial", true, &of_spans, spans),
-            reads(Operand::Partials(node)),
-            Vec::new(),
-            false,
-        ),
-        launch(dispatch("attend_combine", false, &of_join, join), parts_joined, attention.nodes(), true),
-    ]);
+    for (span, from, below) in spans(shape, &spread, most) {
+        let of_spans = [
+            ("PARTS", spread.parts),
+            ("SHARE", share),
+            ("SPAN", span),
+            ("TURN", spread.turn),
+            ("LINES", spread.lines),
+            ("WORKGROUP", spread.width),
+        ];
+        let of_join = [
+            ("HEAD_DIM", head_dim),
+            ("SPAN", span),
+            ("SLICES", slices),
+            ("SINGLE", single),
+            ("WORKGROUP", width),
+            with_sinks,
+            gated,
+        ];
+        let partial = Extent::Spans { x: heads / share, span, shape: *shape, from, below };
+        let join = Extent::Spans { x: heads * slices, span: 0, shape: *shape, from, below };
+        let (partial, join) = (
+            dispatch("attend_partial", true, &of_spans, partial),
+            dispatch("attend_combine", false, &of_join, join),
+        );
+        all.push(launch(partial, reads(Operand::Partials(node)), Vec::new(), false));
+        all.push(launch(join, parts_joined.clone(), attention.nodes(), true));
+    }
     all
 }
