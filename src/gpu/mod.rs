@@ -113,9 +113,9 @@ impl Gpu {
             (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, config.rows);
         let plan = |class| {
             let (caps, in_order) = (&device.caps, config.slots == 1);
-            let RuntimeConfig { precision, kv, .. } = config;
+            let RuntimeConfig { precision, kv, context, .. } = config;
             plan::plan(
-                &Planner { graph, layout: &layout, caps, class, in_order, precision, kv },
+                &Planner { graph, layout: &layout, caps, class, in_order, context, precision, kv },
                 &groups,
                 unfused,
             )

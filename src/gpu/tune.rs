@@ -378,8 +378,10 @@ fn ranges(rows: &[usize], tiles: &[Tile]) -> Vec<Tile> {
 
 /// How long a step of `rows` rows takes.
 async fn time(gpu: &mut Gpu, rows: usize) -> Result<Times> {
+    // Few rows are those of sequences, each of which goes on; many are a prompt.
+    let outputs = if rows > SEVERAL { 1 } else { rows.min(gpu.outputs) };
     if gpu.can_profile().is_ok() {
-        let found = profile::measure(gpu, 0, rows, EFFORT).await?;
+        let found = profile::measure(gpu, 0, rows, outputs, EFFORT).await?;
         let mut classes: Vec<(Class, f64)> = Vec::new();
         for group in &found.groups {
             let format = crate::formats::FORMATS.iter().find(|format| format.name == group.format);
@@ -393,7 +395,7 @@ async fn time(gpu: &mut Gpu, rows: usize) -> Result<Times> {
         return Ok(Times { whole: found.step_us, classes });
     }
     let row = |i: usize| Row { token: 0, slot: 0, position: i as u32 };
-    let step = Step { rows: (0..rows).map(row).collect(), outputs: vec![rows as u32 - 1] };
+    let step = Step { rows: (0..rows).map(row).collect(), outputs: profile::last_rows(rows, outputs) };
     let mut times = Vec::new();
     for _ in 0..REPEATS {
         let start = Instant::now();

@@ -12,6 +12,8 @@ use crate::{Outcome, agrees, run_from};
 
 /// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from spans to longer ones.
 const LONGER: u32 = 2046;
+/// The same of several rows.
+const SEVERAL_LONGER: u32 = 4094;
 
 /// The same: decoding crosses from one workgroup for a head to spans, and from a span to the next.
 fn before(head_dim: usize) -> u32 {
@@ -75,12 +77,12 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     }
     let large = Llama { head_dim: 128, heads: 2, kv_heads: 1, ..base() };
     let bytes: &'static [u8] = large.file().leak();
-    let longer = Llama { context: 2304, layers: 1, ..large };
+    let longer = Llama { context: 4352, layers: 1, ..large };
     let longer: &'static [u8] = longer.file().leak();
-    {
+    for before in [LONGER, SEVERAL_LONGER] {
         let (target, name) =
-            (target.clone(), format!("heads of 128, decoded from position {LONGER} on {}", target.label));
-        trials.push(Trial::test(name, move || held(longer, LONGER, &target, Precision::Fast, HARDWARE)));
+            (target.clone(), format!("heads of 128, decoded from position {before} on {}", target.label));
+        trials.push(Trial::test(name, move || held(longer, before, &target, Precision::Fast, HARDWARE)));
     }
     let of_sinks = ("attend_combine", "total += exp(sinks[h] - largest);", "total += 0.0;");
     let of_large = MUTATIONS.iter().map(|&mutation| (mutation, bytes, before(large.head_dim)));

@@ -15,7 +15,7 @@ use crate::gpu::plan::{Launch, Operand, RowClass, SEVERAL};
 use crate::gpu::plan::{attention, expert_matmul, kernels};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::Snapshots;
-use crate::ops::{Op, Rope, WeightRows};
+use crate::ops::{AttentionShape, Op, Rope, WeightRows};
 
 const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
@@ -46,7 +46,7 @@ pub struct Buffers {
 }
 
 /// What attention of several rows may keep of its spans, in bytes: beyond that fewer rows are several.
-const PARTIALS: usize = 68 << 20;
+const PARTIALS: usize = 72 << 20;
 
 /// How many rows a step of each class has at most, and how many output rows.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,9 @@ impl Room {
         launches: &[Launch],
     ) -> Room {
         let partials = launches.iter().flat_map(|l| &l.operands).filter_map(|(_, o)| match o {
-            Operand::Partials(node) => Some(partial_bytes(graph, config, *node)),
+            Operand::Partials(node) => {
+                Some(partial_bytes(RowClass::Several, attends(graph, *node), config.context))
+            }
             _ => None,
         });
         let each = partials.max().unwrap_or(0).max(1);
@@ -94,10 +96,13 @@ impl Room {
 }
 
 /// Bytes of a row's spans: of each head its sum, and a vector more.
-fn partial_bytes(graph: &Graph, config: RuntimeConfig, attend: Node) -> usize {
+fn partial_bytes(class: RowClass, shape: &AttentionShape, context: usize) -> usize {
+    shape.heads * (shape.head_dim + 4) * 4 * attention::most_spans(class, shape, context)
+}
+
+fn attends(graph: &Graph, attend: Node) -> &AttentionShape {
     let Some((Op::Attend(op), _)) = graph.entry(attend).op() else { panic!("attention is an attend") };
-    let spans = config.context.div_ceil(attention::SHORTEST_SPAN as usize);
-    op.0.heads * (op.0.head_dim + 4) * 4 * spans
+    &op.0
 }
 
 impl Buffers {
@@ -114,7 +119,9 @@ impl Buffers {
             let rows = |node: Node| room.of(graph.shape(node).rows, class);
             let bytes = match operand {
                 Operand::Value(node) => rows(node) * graph.shape(node).stride() * 4,
-                Operand::Partials(node) => rows(node) * partial_bytes(graph, plan, node),
+                Operand::Partials(node) => {
+                    rows(node) * partial_bytes(class, attends(graph, node), plan.context)
+                }
                 Operand::Chunks(node) => kernels::chunk_bytes(graph, node, rows(node)),
                 Operand::ActivationCopy(copy) => {
                     copy.kind.room(rows(copy.source) * copy.shares) * copy.stride(graph) * 4
@@ -376,4 +383,28 @@ pub fn step_words(step: &Step, stamp: u32, table: u32) -> Vec<[u32; 4]> {
         words[1 + i][3] = output;
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_rows_are_several_however_long_the_context() {
+        let (window, chunk, softcap, temperature) = (0, 0, 0.0, None);
+        let of_8b = AttentionShape {
+            heads: 32,
+            kv_heads: 8,
+            head_dim: 128,
+            scale: 1.0,
+            window,
+            chunk,
+            softcap,
+            temperature,
+        };
+        for context in [4096, 16_384, 131_072, 1 << 20] {
+            let each = partial_bytes(RowClass::Several, &of_8b, context);
+            assert!(SEVERAL * each <= PARTIALS, "{context}: {each} bytes a row");
+        }
+    }
 }

@@ -126,21 +126,50 @@ fn spread(s: &Planner<'_>, head_dim: u32) -> Spread {
     Spread { turn: (width / parts).min(AHEAD * lines), parts, lines, width }
 }
 
-/// The least number of positions of a span: of all spans of a sequence that is not long.
-pub const SHORTEST_SPAN: u32 = 64;
-/// Positions of a span of a long sequence, whose workgroups are so many that they wait for each other.
+/// The least number of positions of a span: of a lone sequence that is not long.
+const SHORTEST_SPAN: u32 = 64;
+/// Positions of a span of a longer one, whose workgroups are so many that they wait for each other; where there would be too many, four times as many.
 const SPAN: u32 = 128;
 /// Positions from which on a sequence is long.
 const MANY: u32 = 2048;
 
+/// Positions that a row sees at most.
+fn seen_at_most(shape: &AttentionShape, context: usize) -> u32 {
+    let limits = [shape.window, shape.chunk].into_iter().filter(|&most| most > 0);
+    limits.fold(u32::try_from(context).unwrap_or(u32::MAX), u32::min)
+}
+
+/// Spans of a row at most, so that what is kept of them does not grow with the context: those of one row fill a GPU, several rows do it
+/// with fewer of each.
+fn most_of(class: RowClass) -> u32 {
+    if class == RowClass::One { 128 } else { 32 }
+}
+
+/// Spans of a row that there must be room for.
+pub fn most_spans(class: RowClass, shape: &AttentionShape, context: usize) -> usize {
+    // One more where the first seen position is in the middle of one.
+    seen_at_most(shape, context).div_ceil(SHORTEST_SPAN).min(most_of(class)) as usize + 1
+}
+
 /// How long spans are, and for sequences whose last position is where: from a position on, and below another.
-fn spans(shape: &AttentionShape, spread: &Spread, longer_than: u32) -> Vec<(u32, u32, u32)> {
-    let shortest = spread.turn.clamp(SHORTEST_SPAN, SPAN);
-    let sees_many = [shape.window, shape.chunk].into_iter().all(|most| most == 0 || most > MANY);
-    if shortest == SPAN || !sees_many {
-        return vec![(shortest, longer_than, u32::MAX)];
+fn spans(class: RowClass, seen: u32, turn: u32, mut from: u32) -> Vec<(u32, u32, u32)> {
+    let (most, shortest) = (most_of(class), turn.clamp(SHORTEST_SPAN, SPAN));
+    let mut all = Vec::new();
+    if class == RowClass::One && shortest < SPAN {
+        if seen <= MANY {
+            return vec![(shortest, from, u32::MAX)];
+        }
+        all.push((shortest, from, MANY));
+        from = MANY;
     }
-    vec![(shortest, longer_than, MANY), (SPAN, MANY, u32::MAX)]
+    let mut span = SPAN;
+    while span.saturating_mul(most) < seen {
+        all.push((span, from, span * most));
+        from = span * most;
+        span *= 4;
+    }
+    all.push((span, from, u32::MAX));
+    all
 }
 
 /// Bytes of workgroup memory of `attend_partial.wgsl` for `share` heads of `fours` vectors with `scales` elements of scales.
@@ -242,7 +271,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
         launch.slots.queries = Some("ready");
         all.push(launch);
     }
-    for (span, from, below) in spans(shape, &spread, most) {
+    for (span, from, below) in spans(s.class, seen_at_most(shape, s.context), spread.turn, most) {
         let of_spans = [
             ("PARTS", spread.parts),
             ("SHARE", share),
@@ -270,4 +299,48 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
         all.push(launch(join, parts_joined.clone(), attention.nodes(), true));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_position_has_spans_of_one_length_and_no_row_more_than_there_is_room_for() {
+        for class in [RowClass::One, RowClass::Few, RowClass::Several] {
+            for (context, window) in
+                [(1500, 0), (4096, 0), (131_072, 0), (1 << 20, 0), (131_072, 1024), (131_072, 4096)]
+            {
+                for turn in [16, 64, 128] {
+                    let shape = AttentionShape { window, ..shape() };
+                    let seen = seen_at_most(&shape, context);
+                    let all = spans(class, seen, turn, 512);
+                    let mut from = 512;
+                    for &(span, begins, below) in &all {
+                        assert_eq!(begins, from);
+                        assert!(span.is_multiple_of(turn) && below > begins);
+                        let sees = seen.min(below);
+                        // One more where the first seen position is in the middle of a span.
+                        let count = (sees.div_ceil(span) + u32::from(window > 0)) as usize;
+                        assert!(count <= most_spans(class, &shape, context), "{class:?} {context} {span}");
+                        from = below;
+                    }
+                    assert_eq!(from, u32::MAX);
+                }
+            }
+        }
+    }
+
+    fn shape() -> AttentionShape {
+        AttentionShape {
+            heads: 32,
+            kv_heads: 8,
+            head_dim: 128,
+            scale: 1.0,
+            window: 0,
+            chunk: 0,
+            softcap: 0.0,
+            temperature: None,
+        }
+    }
 }

@@ -153,6 +153,8 @@ pub struct Planner<'a> {
     pub class: RowClass,
     /// Whether there is one slot, whose pages lie in order.
     pub in_order: bool,
+    /// Positions of a slot at most.
+    pub context: usize,
     /// How to compute.
     pub precision: Precision,
     /// How keys and values are kept.

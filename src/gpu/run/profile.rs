@@ -45,11 +45,17 @@ pub fn check(gpu: &Gpu) -> Result<()> {
 
 /// Measures a step of `rows` rows from `position` on, of which the last one is asked for. What is in the caches there is overwritten.
 pub async fn profile(gpu: &Gpu, position: u32, rows: usize) -> Result<Profile> {
-    measure(gpu, position, rows, FULL).await
+    measure(gpu, position, rows, 1, FULL).await
 }
 
-/// The same, for as long as `effort` says.
-pub async fn measure(gpu: &Gpu, position: u32, rows: usize, effort: Effort) -> Result<Profile> {
+/// The same, for as long as `effort` says, of which the last `outputs` rows are asked for.
+pub async fn measure(
+    gpu: &Gpu,
+    position: u32,
+    rows: usize,
+    outputs: usize,
+    effort: Effort,
+) -> Result<Profile> {
     check(gpu)?;
     let last = position as usize + rows.max(1) - 1;
     if last >= gpu.config.context || rows > gpu.config.rows {
@@ -60,7 +66,7 @@ pub async fn measure(gpu: &Gpu, position: u32, rows: usize, effort: Effort) -> R
     }
     let row = |i: usize| Row { token: 0, slot: 0, position: position + i as u32 };
     let rows = rows.max(1);
-    let step = Step { rows: (0..rows).map(row).collect(), outputs: vec![rows as u32 - 1] };
+    let step = Step { rows: (0..rows).map(row).collect(), outputs: last_rows(rows, outputs) };
     let class = gpu.class_of(&step);
     let groups = groups(gpu, &step);
     let whole: Vec<&BoundLaunch> =
@@ -77,6 +83,11 @@ pub async fn measure(gpu: &Gpu, position: u32, rows: usize, effort: Effort) -> R
     let own = |us: f64| (us - pass_us).max(0.0);
     let told = groups.into_iter().zip(&times[2..]).map(|(g, &us)| DispatchGroup { us: own(us), ..g.told });
     Ok(Profile { position, rows, groups: told.collect(), step_us: own(times[0]), pass_us })
+}
+
+/// The numbers of the last `count` of so many rows.
+pub fn last_rows(rows: usize, count: usize) -> Vec<u32> {
+    (rows - count..rows).map(|row| row as u32).collect()
 }
 
 /// The dispatches of a step, like with like: of one kernel, over weights of one form, for the same node of each layer.
