@@ -285,13 +285,15 @@ impl<'a> Vocabulary<'a> {
         Ok(())
     }
 
-    /// Whether a `</s>` is a tag of HTML, as in Gemma's vocabularies up to 3: a text that is found whole, where another token ends
-    /// texts.
+    /// Whether a `</s>` is a tag of HTML, as in Gemma's vocabularies up to 3: like `<s>` a text that is found whole, where other
+    /// tokens begin and end texts.
     fn is_tag(&self, id: u32) -> bool {
-        self.kinds[id as usize] == Kind::UserDefined
-            && !self.ids.contains_key("<|tool_response>".as_bytes())
-            && self.eos.is_some_and(|eos| eos != id)
-            && !self.ends.contains(&id)
+        let is_text = |id: u32| {
+            let role = self.bos == Some(id) || self.eos == Some(id) || self.ends.contains(&id);
+            self.kinds[id as usize] == Kind::UserDefined && !role
+        };
+        let opens = self.ids.get("<s>".as_bytes()).is_some_and(|&id| is_text(id));
+        opens && is_text(id) && !self.ids.contains_key("<|tool_response>".as_bytes())
     }
 
     /// In gpt-oss and Solar vocabularies `<|end|>` ends a message, not the generation; in Gemma 4's `</s>` is a tag of

@@ -162,8 +162,8 @@ fn sentence_piece() -> Outcome {
     gemma["normalizer"] = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
     let spaces = json!({ "id": 261, "content": "▁▁", "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": true, "special": false });
-    let tokens = [added(260, "<eos>", true), spaces, added(262, "</s>", false)];
-    gemma["added_tokens"].as_array_mut().ok_or("no list")?.extend(tokens);
+    gemma["added_tokens"] =
+        json!([added(259, "<s>", false), added(260, "<eos>", true), spaces, added(262, "</s>", false)]);
     let gemma = open(&gemma, None, &Roles { eos: vec![260], ..Roles::default() })?;
     same("a run of spaces", gemma.encode("a  a</s>", USER)?, vec![257, 261, 257, 262])?;
     same("a run of spaces", gemma.decode(&[257, 261, 257, 262]), "a  a</s>".to_owned())?;
