@@ -4,8 +4,8 @@
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Lists in lists that are written; beyond that a template is broken.
-const MAX_DEPTH: usize = 200;
+use super::repr::MAX_DEPTH;
+use super::{python, repr};
 
 /// The filter `tojson` with the arguments that Hugging Face gives it. `keep`: characters that are never escaped.
 pub(super) fn tojson(
@@ -35,12 +35,24 @@ pub(super) fn tojson(
     };
     let sort_keys = args.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     args.assert_all_used()?;
-    // A value may be written into itself many times over: its text is bounded before it is made.
-    let room = state.fuel_levels().map_or(usize::MAX, |(_, left)| (left as usize).saturating_mul(4));
+    let room = repr::room(state);
     let mut writer = Writer { out: String::new(), room, indent, comma, colon, sort_keys, ensure_ascii, keep };
     writer.value(value, 0)?;
-    state.consume_fuel(writer.out.len() as u64 / 4)?;
+    repr::pay(state, &writer.out)?;
     Ok(writer.out)
+}
+
+/// A value as `json.dumps` writes it that is told nothing else but to leave characters as they are.
+pub(super) fn dumps(value: &serde_json::Value) -> String {
+    let (comma, colon) = (", ".to_owned(), ": ".to_owned());
+    let (out, room, keep) = (String::new(), usize::MAX, |_| false);
+    let mut writer =
+        Writer { out, room, indent: None, comma, colon, sort_keys: false, ensure_ascii: false, keep };
+    match writer.value(&python::value(value.clone()), 0) {
+        Ok(()) => writer.out,
+        // Nested deeper than any template writes.
+        Err(_) => value.to_string(),
+    }
 }
 
 struct Writer<K> {
@@ -154,54 +166,13 @@ impl<K: Fn(char) -> bool> Writer<K> {
 /// A number as Python writes it.
 fn number(value: &Value) -> String {
     match f64::try_from(value.clone()) {
-        Ok(float) if !value.is_integer() => float_text(float),
+        Ok(x) if x.is_nan() => "NaN".into(),
+        Ok(x) if x.is_infinite() => if x > 0.0 { "Infinity" } else { "-Infinity" }.into(),
+        Ok(x) if !value.is_integer() => repr::float(x),
         _ => value.to_string(),
-    }
-}
-
-/// Python's `repr`: the shortest digits, with an exponent below 1e-4 and from 1e16 on.
-fn float_text(x: f64) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "Infinity" } else { "-Infinity" }.into();
-    }
-    let text = format!("{x:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    match exponent.parse::<i32>() {
-        Ok(exponent) if !(-4..16).contains(&exponent) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
-        }
-        _ => format!("{x:?}"),
     }
 }
 
 fn refused(what: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("tojson: {what}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::float_text;
-
-    #[test]
-    fn floats_are_written_as_python_writes_them() {
-        let cases = [
-            (1.0, "1.0"),
-            (-0.0, "-0.0"),
-            (0.1, "0.1"),
-            (1e-4, "0.0001"),
-            (1.5e-5, "1.5e-05"),
-            (1e15, "1000000000000000.0"),
-            (1e16, "1e+16"),
-            (1.25e100, "1.25e+100"),
-            (5e-324, "5e-324"),
-            (f64::INFINITY, "Infinity"),
-        ];
-        for (x, expected) in cases {
-            assert_eq!(float_text(x), expected);
-        }
-    }
 }

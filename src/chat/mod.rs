@@ -2,7 +2,8 @@
 //!
 //! A [`Conversation`] goes through a [`ChatTemplate`], the model's own or one with a [name](builtin), and becomes a
 //! [`Rendered`] prompt, whose special tokens all come from the template: what people wrote stays text (`guard`).
-//! The language of templates is Jinja with what Hugging Face adds (`python`). A [`Dialog`] goes on in a
+//! The language of templates is Jinja with what Hugging Face adds (`python`): jinja2's reading of a text (`source`), Python's ways to
+//! write values (`repr`, `json`), its `methods` and jinja2's `filters`. A [`Dialog`] goes on in a
 //! [`Session`](crate::session::Session); a [`Reply`] makes text and thoughts of the tokens that come, for whoever drives a scheduler, and
 //! [`Calls`] finds calls of tools in the text.
 
@@ -14,12 +15,16 @@ mod calls;
 mod capabilities;
 mod conversation;
 mod dialog;
+mod filters;
 mod guard;
 mod harmony;
 mod json;
+mod methods;
 mod python;
 mod rendered;
 mod reply;
+mod repr;
+mod source;
 mod template;
 pub mod thinking;
 

@@ -13,6 +13,7 @@ use super::conversation::{Content, Conversation};
 use super::guard::Guard;
 use super::python::{self, Raised};
 use super::rendered::Rendered;
+use super::source;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
@@ -59,9 +60,10 @@ const TOOLS: &str = "chat template for tools";
 /// The longest template that is read, in bytes; the longest known have 20 KiB.
 const MAX_TEMPLATE: usize = 1 << 20;
 /// Instructions that a rendering may take, with [`FUEL_A_BYTE`] more for each byte of the conversation. An instruction
-/// may make 64 bytes, so this also bounds memory.
+/// may make 64 bytes, so this also bounds memory. Some templates look through all messages for each: hence [`FUEL_A_PAIR`].
 const FUEL: u64 = 1 << 20;
 const FUEL_A_BYTE: u64 = 8;
+const FUEL_A_PAIR: u64 = 16;
 /// Bytes that a rendering may write, with [`OUTPUT_A_BYTE`] more for each byte of the conversation.
 const OUTPUT: usize = 1 << 20;
 const OUTPUT_A_BYTE: usize = 8;
@@ -142,7 +144,7 @@ impl ChatTemplate {
             let what = format!("the {name} has {} bytes, expected {MAX_TEMPLATE} at most", text.len());
             return Err(self.origin.error(what));
         }
-        let added = self.environment.add_template_owned(name, python::without_generation(text));
+        let added = self.environment.add_template_owned(name, source::as_read(text));
         added.map_err(|e| self.origin.error(format!("the {name} cannot be read: {}", told(&e))))
     }
 
@@ -170,7 +172,7 @@ impl ChatTemplate {
             let options = Options { add_generation_prompt: true, ..Options::default() };
             Capabilities::find(|conversation| {
                 let context = context(conversation, None);
-                self.run(context, &options).ok().map(|rendered| rendered.text())
+                self.run(context, &options).map(|rendered| rendered.text())
             })
         })
     }
@@ -181,22 +183,32 @@ impl ChatTemplate {
     /// [`Error::Usage`] if the template refuses the conversation, with what it says; [`Error::Usage`] or
     /// [`Error::Model`], by where the template comes from, if it fails or exceeds its bounds.
     pub fn render(&self, conversation: &Conversation, options: &Options) -> Result<Rendered> {
-        // Asking costs some renderings: plain texts need no answer.
+        // Asking costs some renderings: texts need no answer where a template knows of nothing else.
         let plain = conversation.messages.iter().all(|message| {
-            message.tool_calls.is_empty() && !matches!(message.content, Some(Content::Parts(_)))
+            message.tool_calls.is_empty()
+                && message.reasoning_content.is_none()
+                && matches!(message.content, Some(Content::Text(_)))
         });
-        let capabilities = (!plain).then(|| self.capabilities());
-        self.run(context(conversation, capabilities), options)
+        let known = !plain || self.text.contains("type");
+        let context = context(conversation, known.then(|| (self.capabilities(), &*self.text)));
+        self.run(context, options).map_err(|failure| match failure {
+            Failure::Refused(said) => {
+                Error::Usage(format!("the chat template refuses this conversation: {}", shown(&said)))
+            }
+            Failure::Other(error) => error,
+        })
     }
 
-    fn run(&self, mut people: Map<String, Value>, options: &Options) -> Result<Rendered> {
+    fn run(&self, mut people: Map<String, Value>, options: &Options) -> Result<Rendered, Failure> {
         const OURS: [&str; 3] = ["add_generation_prompt", "bos_token", "eos_token"];
         let taken = |name: &&String| people.contains_key(*name) || OURS.contains(&name.as_str());
         if let Some(name) = options.variables.keys().find(taken) {
-            return Err(Error::Usage(format!("{name:?} is not a variable of the template that can be set")));
+            let what = format!("{name:?} is not a variable of the template that can be set");
+            return Err(Error::Usage(what).into());
         }
         people.extend(options.variables.clone());
         let bytes: usize = people.iter().map(|(key, value)| key.len() + size(value)).sum();
+        let pairs = people["messages"].as_array().map_or(0, |messages| (messages.len() as u64).pow(2));
         let marks = match &self.guard {
             Some(guard) => Some(guard.marks(people.values(), &self.text)?),
             None => None,
@@ -210,8 +222,8 @@ impl ChatTemplate {
         people.insert("eos_token".into(), self.eos.clone().into());
 
         let now = options.now.unwrap_or_else(|| Local::now().naive_local());
-        let mut environment = python::with_rendering(&self.environment, now, marks.clone());
-        environment.set_fuel(Some(FUEL + FUEL_A_BYTE * bytes as u64));
+        let mut environment = python::with_rendering(&self.environment, now, marks.as_ref());
+        environment.set_fuel(Some(FUEL + FUEL_A_BYTE * bytes as u64 + FUEL_A_PAIR * pairs));
         let template = match environment.get_template(TOOLS) {
             Ok(template) if tools => template,
             _ => environment.get_template(MAIN).map_err(|e| Error::Other(told(&e)))?,
@@ -222,22 +234,38 @@ impl ChatTemplate {
         if let Err(error) = template.render_captured_to(context, &mut out) {
             let plain = |text: &str| marks.as_ref().map_or_else(|| text.into(), |marks| marks.remove(text));
             return Err(match raised(&error) {
-                Some(said) => Error::Usage(format!(
-                    "the chat template refuses this conversation: {}",
-                    shown(&plain(said))
-                )),
-                None if error.kind() == ErrorKind::OutOfFuel => self
-                    .origin
-                    .error(format!("the chat template takes too much time or memory: {}", told(&error))),
-                None if out.bytes.len() >= out.most => {
-                    self.origin.error(format!("the chat template writes more than {} bytes", out.most))
+                Some(said) => Failure::Refused(plain(said)),
+                None if error.kind() == ErrorKind::OutOfFuel => {
+                    let what = format!("the chat template takes too much time or memory: {}", told(&error));
+                    self.origin.error(what).into()
                 }
-                None => self.origin.error(format!("the chat template fails: {}", plain(&told(&error)))),
+                None if out.bytes.len() >= out.most => {
+                    let what = format!("the chat template writes more than {} bytes", out.most);
+                    self.origin.error(what).into()
+                }
+                None => {
+                    self.origin.error(format!("the chat template fails: {}", plain(&told(&error)))).into()
+                }
             });
         }
         let text = String::from_utf8(out.bytes)
             .map_err(|_| self.origin.error("the chat template writes what is not UTF-8".into()))?;
         Ok(Rendered::new(text, marks))
+    }
+}
+
+/// Why there is no prompt.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The template does not take this conversation, and says why.
+    Refused(String),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Other(error)
     }
 }
 
@@ -251,30 +279,11 @@ impl Origin {
 }
 
 /// The variables that come from people, in the shape that the template can write.
-fn context(conversation: &Conversation, capabilities: Option<Capabilities>) -> Map<String, Value> {
+fn context(conversation: &Conversation, template: Option<(Capabilities, &str)>) -> Map<String, Value> {
     let mut conversation = conversation.clone();
-    if let Some(capabilities) = capabilities {
+    if let Some((capabilities, text)) = template {
         for message in &mut conversation.messages {
-            if let Some(content) = &mut message.content
-                && !capabilities.typed_content
-                && let Some(text) = content.plain()
-            {
-                *content = Content::Text(text);
-            }
-            for call in &mut message.tool_calls {
-                let arguments = &mut call.function.arguments;
-                match arguments {
-                    Value::String(text) if capabilities.object_arguments || !capabilities.tool_calls => {
-                        if let Ok(object @ Value::Object(_)) = serde_json::from_str(text) {
-                            *arguments = object;
-                        }
-                    }
-                    Value::Object(_) if capabilities.tool_calls && !capabilities.object_arguments => {
-                        *arguments = arguments.to_string().into();
-                    }
-                    _ => {}
-                }
-            }
+            capabilities.shape(message, text);
         }
     }
     let list = |items: Vec<Value>| if items.is_empty() { Value::Null } else { items.into() };

@@ -183,10 +183,16 @@ impl Tokenizer {
             }
             inner = read(json.to_string().as_bytes())?;
         }
-        let pieces = vocabulary.pieces(|text| match decoder {
+        let mut pieces = vocabulary.pieces(|text| match decoder {
             Decoder::Bytes => bpe::piece(text),
             Decoder::Spaces => spm::piece(text),
         })?;
+        // Gemma's runs of spaces are tokens that were added.
+        for ((piece, text), kind) in pieces.iter_mut().zip(&vocabulary.texts).zip(&vocabulary.kinds) {
+            if *kind == Kind::UserDefined && decoder == Decoder::Spaces {
+                *piece = spm::piece(text).into();
+            }
+        }
         let mut tokenizer = Tokenizer {
             model: "json".into(),
             pre: Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned(),

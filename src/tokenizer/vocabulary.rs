@@ -261,6 +261,9 @@ impl<'a> Vocabulary<'a> {
     pub fn find_ends(&mut self, mut stated: impl FnMut(&str) -> Result<Option<u32>>) -> Result<()> {
         for text in ENDS {
             if let Some(&id) = self.ids.get(text.as_bytes()) {
+                if *text == "</s>" && self.is_tag(id) {
+                    continue;
+                }
                 self.ends.insert(id);
                 self.kinds[id as usize] = Kind::Control;
             }
@@ -280,6 +283,17 @@ impl<'a> Vocabulary<'a> {
         self.ends.extend(self.eos);
         self.keep_what_only_looks_like_an_end();
         Ok(())
+    }
+
+    /// Whether a `</s>` is a tag of HTML, as in Gemma's vocabularies up to 3: like `<s>` a text that is found whole, where other
+    /// tokens begin and end texts.
+    fn is_tag(&self, id: u32) -> bool {
+        let is_text = |id: u32| {
+            let role = self.bos == Some(id) || self.eos == Some(id) || self.ends.contains(&id);
+            self.kinds[id as usize] == Kind::UserDefined && !role
+        };
+        let opens = self.ids.get("<s>".as_bytes()).is_some_and(|&id| is_text(id));
+        opens && is_text(id) && !self.ids.contains_key("<|tool_response>".as_bytes())
     }
 
     /// In gpt-oss and Solar vocabularies `<|end|>` ends a message, not the generation; in Gemma 4's `</s>` is a tag of

@@ -243,5 +243,10 @@ fn long() -> Outcome {
         let text = template.render(&long, &options).map_err(|e| format!("{what}: {e}"))?.text();
         same(&what, text.matches("word").count(), 800_000)?;
     }
-    Ok(())
+    // Gemma 4's, DeepSeek's and Cohere's templates look for each message through all in front of it.
+    let all = "{% for m in messages %}{% set ns = namespace(last=-1) %}{% for o in messages %}{% if o.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}{{ ns.last ~ m.content }}{% endfor %}";
+    let turns: Vec<Value> = (0..1000).map(|_| json!({ "role": "user", "content": "a" })).collect();
+    let turns: Conversation = serde_json::from_value(json!({ "messages": turns }))?;
+    let text = ChatTemplate::parse(all, "", "")?.render(&turns, &options)?.text();
+    same("all of all", text.matches("999a").count(), 1000)
 }

@@ -12,6 +12,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("python: generation blocks are scopes that write their content", generation),
         Trial::test("python: what a template raises is the error, word for word", raises),
         Trial::test("python: variables reach the template, but do not replace messages", variables),
+        Trial::test("python: a message comes in a shape that the template can write", messages),
         Trial::test("python: arguments and parts come in the shape that the template can write", shapes),
     ];
     for &(template, expected) in CASES {
@@ -178,6 +179,36 @@ const CASES: &[(&str, &str)] = &[
         "{% set items = {'items': {'a': 1}, 'keys': 2} %}{{ items.items()|list|length }}{{ items.keys()|list }}{{ items['items'].a }}",
         "2['items', 'keys']1",
     ),
+    ("{% if true %}\r\n a\r\n{% endif %}\r\nb\rc\r\n", " a\nb\nc"),
+    ("{% raw %}\n{{ x }}\n{% endraw %}\n{%- raw -%} z {% endraw %}", "\n{{ x }}\nz "),
+    (
+        r"{{ '{\n'|indent(4, first=true) }}|{{ 'a\r\n\nb'|indent('> ') }}|{{ ''|indent(2, true) }}|{{ 'a\n\nb'|indent(1, blank=true) }}",
+        "    {\n|a\n\n> b|  |a\n \n b",
+    ),
+    (
+        "{{ 1e-7 }} {{ [1e16, 0.1] }} {{ {'a': 2.5e-8}|string }} {{ (1,) }}",
+        "1e-07 [1e+16, 0.1] {'a': 2.5e-08} (1,)",
+    ),
+    (
+        r#"{{ ["it's", 'q"', '\'"', 'a\u200b\x85\u3000 e\u0301\\'] }}"#,
+        "[\"it's\", 'q\"', '\\'\"', 'a\\u200b\\x85\\u3000 e\u{301}\\\\']",
+    ),
+    (
+        r"{{ ' a b  c '.split(none, 1) }}{{ ' a b c'.rsplit(none, 1) }}{{ 'a,b,c'.split(',', maxsplit=1) }}{{ 'a\x1fb'.split() }}{{ 'a\x0bb\u2028c\r\nd\n'.splitlines() }}",
+        "['a', 'b  c '][' a b', 'c']['a', 'b,c']['a', 'b']['a', 'b', 'c', 'd']",
+    ),
+    (
+        "{{ \"it's mIne ﬁx\".title() }} {{ 'aBé'.swapcase() }} {{ 'éabcabc'.find('a', 2) }} {{ 'éabc'.index('c') }} {{ 'abca'.rfind('a', 0, -1) }} {{ 'abc'.startswith('b', 1) }} {{ 'abc'.endswith(('x', 'b'), 0, 2) }}",
+        "It'S Mine Fix AbÉ 4 3 0 True True",
+    ),
+    (
+        r"{{ 'ab'.ljust(4, '.') }} {{ '-7'.zfill(4) }} {{ 'ab'.center(5, '*') }} {{ ' \x1fa '.strip() }} {{ ' a '|trim|length }} {{ 'xax'|trim('x') }} {{ none|trim }} {{ ['a', 'b'].index('b') }}",
+        "ab.. -007 **ab* a 1 a None 1",
+    ),
+    (
+        r#"{{ 'x'|int }} {{ ' 12 '|int }} {{ '3.9'|int }} {{ 'x'|int(7) }} {{ 'x'|float }} {{ true|int }} {{ '<a b="it\'s">&'|e }}"#,
+        "0 12 3 7 0.0 1 &lt;a b=&#34;it&#39;s&#34;&gt;&amp;",
+    ),
 ];
 
 fn generation() -> Outcome {
@@ -230,6 +261,69 @@ fn variables() -> Outcome {
     same("variables", &*template.render(&conversation()?, &options)?.text(), "False[1]None")?;
     options.variables.insert("messages".into(), json!([]));
     must(template.render(&conversation()?, &options).is_err(), || "messages were replaced".into())
+}
+
+/// What templates in the wild can write of a message, and what they are given: `null` and nothing are not the same to them.
+fn messages() -> Outcome {
+    let call = |arguments: serde_json::Value| json!([{ "type": "function", "function": { "name": "f", "arguments": arguments } }]);
+    let calls = call(json!({}));
+    let of_calls = "{% for c in m.tool_calls %}{% set a = c.function.arguments %}BODY{% endfor %}";
+    let either = of_calls.replace("BODY", "{{ a if a is string else a|tojson }}");
+    let joined = of_calls.replace("BODY", "{{ '' + a }}");
+    let named = "{% if m.content is none %}{{ m.tool_calls[0].function.name }}{% endif %}";
+    let parts = "{% for p in m.content %}{{ p.text if p.type == 'text' }}{% endfor %}";
+    let user_parts = "{{ m.content[0].text if m.role == 'user' and m.content is not string else m.content }}";
+    // As gpt-oss has it.
+    let thought = "{# <|channel|>commentary #}{% if m.content and m.thinking and m.tool_calls %}{{ raise_exception('both') }}{% endif %}{{ m.content }}{{ m.thinking }}";
+    let refused = "{{ raise_exception('nothing') if m.content is none }}{{ m.content }}";
+    let text = json!([{ "type": "text", "text": "t" }]);
+    let cases = [
+        (
+            &*either,
+            json!({ "role": "assistant", "content": "", "tool_calls": call(json!("{\"z\":1}")) }),
+            r#"{"z":1}"#,
+        ),
+        (
+            &either,
+            json!({ "role": "assistant", "content": "", "tool_calls": call(json!({ "z": 1, "a": [2] })) }),
+            r#"{"z": 1, "a": [2]}"#,
+        ),
+        (
+            &joined,
+            json!({ "role": "assistant", "content": "", "tool_calls": call(json!({ "z": 1, "a": [2] })) }),
+            r#"{"z": 1, "a": [2]}"#,
+        ),
+        (
+            "{{ '<' + m.content + '>' }}",
+            json!({ "role": "assistant", "content": null, "tool_calls": calls }),
+            "<>",
+        ),
+        ("{{ '<' + m.content + '>' }}", json!({ "role": "assistant", "tool_calls": calls }), "<>"),
+        ("<{{ m.content }}>", json!({ "role": "assistant", "content": null }), "<>"),
+        (named, json!({ "role": "assistant", "tool_calls": calls }), "f"),
+        (named, json!({ "role": "assistant", "content": null, "tool_calls": calls }), "f"),
+        (refused, json!({ "role": "assistant", "content": null }), "refused: nothing"),
+        (parts, json!({ "role": "user", "content": "hi" }), "hi"),
+        (user_parts, json!({ "role": "user", "content": text }), "t"),
+        (user_parts, json!({ "role": "tool", "content": text }), "t"),
+        (thought, json!({ "role": "assistant", "content": "c", "reasoning_content": "r" }), "cr"),
+        (
+            thought,
+            json!({ "role": "assistant", "content": "c", "reasoning_content": "r", "tool_calls": calls }),
+            "c",
+        ),
+    ];
+    for (body, message, expected) in cases {
+        let template =
+            ChatTemplate::parse(&format!("{{% for m in messages %}}{body}{{% endfor %}}"), "", "")?;
+        let conversation: Conversation = serde_json::from_value(json!({ "messages": [message] }))?;
+        let got = match template.render(&conversation, &options()?) {
+            Ok(rendered) => rendered.text(),
+            Err(error) => error.to_string().replace("the chat template refuses this conversation", "refused"),
+        };
+        same(&format!("{body} of {message}"), &*got, expected)?;
+    }
+    Ok(())
 }
 
 fn shapes() -> Outcome {

@@ -158,7 +158,16 @@ fn sentence_piece() -> Outcome {
     for text in ["a a", " a", "é\n😀 ▁".trim_end_matches('▁'), "", "  "] {
         same(text, &*spm.decode(&spm.encode(text, PROMPT)?), text)?;
     }
-    Ok(())
+    let mut gemma = json;
+    gemma["normalizer"] = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+    let spaces = json!({ "id": 261, "content": "▁▁", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": true, "special": false });
+    gemma["added_tokens"] =
+        json!([added(259, "<s>", false), added(260, "<eos>", true), spaces, added(262, "</s>", false)]);
+    let gemma = open(&gemma, None, &Roles { eos: vec![260], ..Roles::default() })?;
+    same("a run of spaces", gemma.encode("a  a</s>", USER)?, vec![257, 261, 257, 262])?;
+    same("a run of spaces", gemma.decode(&[257, 261, 257, 262]), "a  a</s>".to_owned())?;
+    same("a tag is no end", gemma.end_tokens().iter().copied().collect::<Vec<_>>(), vec![260])
 }
 
 /// Of a file that calls `<|im_end|>` an ordinary token, and whose BOS swallows the space behind it.
