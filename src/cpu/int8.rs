@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
 use super::linear::{BLOCK, DEPTH, SPLIT, Scratch, block_of, grow, part, unpack};
-use crate::formats::{ByteRow, GROUP, Group, Groups, multiplies_bytes};
+use crate::formats::{ByteGroup, ByteProducts, ByteRow, GROUP, Group, Groups};
 use crate::ops::WeightRows;
 #[cfg(target_arch = "aarch64")]
 use dot_products as best;
@@ -55,10 +55,23 @@ struct Coded {
     base: [i32; 2],
 }
 
+/// What multiplies a few rows, where the machine has it.
+fn of_few(instructions: Instructions) -> Option<ByteProducts> {
+    let with = match instructions {
+        Instructions::Plain => cfg!(target_arch = "aarch64").then_some(ByteProducts::Pairs),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 | Instructions::Avx512 => Some(ByteProducts::Pairs),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512Vnni => Some(ByteProducts::Fours),
+        #[cfg(target_arch = "aarch64")]
+        Instructions::DotProducts => Some(ByteProducts::Fours),
+    };
+    with.filter(|with| with.are_here())
+}
+
 /// Whether the machine has instructions for a few rows.
 pub(super) fn has_few(instructions: Instructions) -> bool {
-    // On ARM plain instructions multiply bytes.
-    (instructions != Instructions::Plain || cfg!(target_arch = "aarch64")) && multiplies_bytes()
+    of_few(instructions).is_some()
 }
 
 /// As `linear`, of up to [`LANES`] rows, for machines that [`has_few`] knows and formats that have integers.
@@ -71,25 +84,35 @@ pub(super) fn few(
     out: &mut [f32],
 ) {
     let Some(groups) = w.format.groups else { panic!("{} has no integers", w.format.name) };
+    let Some(with) = of_few(instructions) else { panic!("{instructions:?} multiplies no bytes") };
     let (n, rows) = (w.rows(), x.len() / w.cols);
     scratch.bytes.resize_with(rows.max(scratch.bytes.len()), ByteRow::default);
     for (to, row) in scratch.bytes.iter_mut().zip(x.chunks_exact(w.cols)) {
         instructions.run(QuantiseRow { row, to });
     }
     let x = &scratch.bytes[..rows];
-    let dot = |j: usize, x: &ByteRow| (groups.byte_dot)(part(&w, j, 0, w.cols), x);
+    let bytes = w.format.row_bytes(w.cols);
+    let dot = |at: usize, x: &ByteRow, sums: &mut [f32]| {
+        (groups.byte_dot)(with, &w.blocks[at * SPLIT * bytes..][..sums.len() * bytes], x, sums);
+    };
     if let [x] = x {
-        return out
-            .par_iter_mut()
-            .with_min_len(SPLIT)
-            .enumerate()
-            .for_each(|(j, y)| *y = dot(j, x) + bias.map_or(0.0, |b| b[j]));
+        return out.par_chunks_mut(SPLIT).enumerate().for_each(|(at, y)| {
+            dot(at, x, y);
+            for (y, b) in y.iter_mut().zip(bias.into_iter().flat_map(|bias| &bias[at * SPLIT..])) {
+                *y += b;
+            }
+        });
     }
-    // All rows with a weight row while that is in the cache.
+    // All rows with some of the weight rows while these are in the cache.
     let columns = grow(&mut scratch.columns, n);
-    columns.par_iter_mut().with_min_len(SPLIT).enumerate().for_each(|(j, y)| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = dot(j, x);
+    columns.par_chunks_mut(SPLIT).enumerate().for_each(|(at, columns)| {
+        let mut sums = [0.0; SPLIT];
+        let sums = &mut sums[..columns.len()];
+        for (r, x) in x.iter().enumerate() {
+            dot(at, x, sums);
+            for (column, &sum) in columns.iter_mut().zip(&*sums) {
+                column[r] = sum;
+            }
         }
     });
     unpack(columns, 1, bias, n, out);
@@ -105,51 +128,34 @@ impl Kernel for QuantiseRow<'_> {
     #[inline(always)]
     unsafe fn run<V: Lanes>(self) {
         let QuantiseRow { row, to } = self;
-        let groups = row.as_chunks::<GROUP>().0;
-        to.q.resize(groups.len(), [0; GROUP]);
-        to.scale.resize(groups.len(), 0.0);
-        to.sums.resize(groups.len(), [0.0; 2]);
-        for (g, x) in groups.iter().enumerate() {
-            let rounded = Rounded::of(x);
-            (to.q[g], to.scale[g], to.sums[g]) = (rounded.q, rounded.scale, rounded.sums);
-        }
+        to.fill(row.as_chunks::<GROUP>().0.iter().map(rounded));
     }
 }
 
-/// 32 numbers in int8.
-struct Rounded {
-    q: [i8; GROUP],
-    scale: f32,
-    /// Of the first and of the last sixteen, before rounding.
-    sums: [f32; 2],
-}
-
-impl Rounded {
-    #[inline(always)]
-    fn of(x: &[f32; GROUP]) -> Rounded {
-        /// Added, it rounds to a whole number, which is then in the sum's lowest bits.
-        const ROUND: f32 = 1.5 * (1 << 23) as f32;
-        let mut most = [0.0f32; LANES];
-        let mut sums = [0.0; 2];
-        for i in 0..LANES {
-            most[i] = if x[i].abs() > x[i + 16].abs() { x[i].abs() } else { x[i + 16].abs() };
-            sums[0] += x[i];
-            sums[1] += x[i + 16];
-        }
-        let mut largest = 0.0;
-        for most in most {
-            largest = if most > largest { most } else { largest };
-        }
-        // Smaller numbers have no inverse; they are as good as zero.
-        let inverse = if largest > 1e-35 { 127.0 / largest } else { 0.0 };
-        let mut q = [0; GROUP];
-        for (q, x) in q.iter_mut().zip(x) {
-            *q = (x * inverse + ROUND).to_bits() as i8;
-        }
-        // What is no number shows in the sums, and shall show in the result.
-        let sum = sums[0] + sums[1];
-        Rounded { q, scale: if sum.is_nan() { sum } else { largest / 127.0 }, sums }
+#[inline(always)]
+fn rounded(x: &[f32; GROUP]) -> ByteGroup {
+    /// Added, it rounds to a whole number, which is then in the sum's lowest bits.
+    const ROUND: f32 = 1.5 * (1 << 23) as f32;
+    let mut most = [0.0f32; LANES];
+    let mut sums = [0.0; 2];
+    for i in 0..LANES {
+        most[i] = if x[i].abs() > x[i + 16].abs() { x[i].abs() } else { x[i + 16].abs() };
+        sums[0] += x[i];
+        sums[1] += x[i + 16];
     }
+    let mut largest = 0.0;
+    for most in most {
+        largest = if most > largest { most } else { largest };
+    }
+    // Smaller numbers have no inverse; they are as good as zero.
+    let inverse = if largest > 1e-35 { 127.0 / largest } else { 0.0 };
+    let mut q = [0; GROUP];
+    for (q, x) in q.iter_mut().zip(x) {
+        *q = (x * inverse + ROUND).to_bits() as i8;
+    }
+    // What is no number shows in the sums, and shall show in the result.
+    let sum = sums[0] + sums[1];
+    ByteGroup { q, scale: if sum.is_nan() { sum } else { largest / 127.0 }, sums }
 }
 
 /// Whether the machine has an instruction for many rows.
@@ -205,7 +211,7 @@ impl Kernel for Quantise<'_> {
         let Quantise { rows, cols, codes } = self;
         for (r, row) in rows.chunks_exact(cols).enumerate() {
             for (x, codes) in row.as_chunks::<GROUP>().0.iter().zip(codes.iter_mut()) {
-                let Rounded { q, scale, sums } = Rounded::of(x);
+                let ByteGroup { q, scale, sums } = rounded(x);
                 for (to, q) in codes.q.iter_mut().zip(q.as_chunks::<4>().0) {
                     to[r] = q.map(|q| q as u8 ^ OFFSET);
                 }

@@ -5,8 +5,11 @@
 //! product, never written to memory. The loops are compiled for several sets of vector instructions; which one runs is chosen
 //! from what the machine has.
 
+use std::hint::black_box;
+
 use multiversion::multiversion;
 
+use super::bytes::{Bytes, Plain};
 use super::int8::{ByteDot, byte_dot};
 
 /// Weights of a group.
@@ -35,46 +38,89 @@ pub struct Groups {
     pub one_scale: bool,
     /// Whether any minimum is not zero.
     pub affine: bool,
-    /// Σ w·x over a row of whole blocks, x in int8.
+    /// Σ w·x over rows of whole blocks, x in int8.
     pub byte_dot: ByteDot,
 }
 
-impl Group {
-    /// A group with one scale and no minimum.
-    #[inline(always)]
-    pub fn scaled(scale: f32, q: [i8; GROUP]) -> Group {
-        Group { q, scale: [scale; 2], minimum: [0.0; 2] }
-    }
-}
-
-/// How the groups of a block of `BYTES` bytes and `WEIGHTS` weights are read. Both functions must be inlined: on their own they are
+/// How the groups of a block of `BYTES` bytes and `WEIGHTS` weights are read. All functions must be inlined: on their own they are
 /// compiled for the plainest machine.
 pub(super) trait Block<const BYTES: usize, const WEIGHTS: usize> {
     /// Whether any minimum is not zero.
     const AFFINE: bool = false;
     /// Whether all 32 weights of a group share a scale.
     const ONE_SCALE: bool = true;
-    /// Whether no integer is negative; only x86's instructions ask.
+    /// What the codes are larger by than the integers that they stand for.
+    const OFFSET: u8 = 0;
+    /// The largest code; only x86's instructions ask.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-    const UNSIGNED: bool = false;
+    const MOST: u8 = u8::MAX;
     /// Where the f16 is that is the scale of a block of one group; the same.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     const SCALE_AT: Option<usize> = None;
+    /// And the one that is its minimum, negative.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    const OFFSET_AT: Option<usize> = None;
+    /// Whether plain loops are faster where the codes of all groups are read before any weight is made of them.
+    const AHEAD: bool = false;
+    /// Whether `dot` is faster where codes go through memory: of some, compilers make vectors of many parts.
+    const STORED: bool = false;
     /// What is read once for all groups of a block.
     type Header;
 
     /// Reads what the groups share.
-    fn header(block: &[u8; BYTES]) -> Self::Header;
+    fn header<V: Bytes>(v: V, block: &[u8; BYTES]) -> Self::Header;
 
-    /// Reads group `g`: weights 32·g to 32·g + 31.
-    fn group(block: &[u8; BYTES], header: &Self::Header, g: usize) -> Group;
+    /// The codes of group `g`: weights 32·g to 32·g + 31.
+    fn codes<V: Bytes>(v: V, block: &[u8; BYTES], g: usize) -> V::All;
+
+    /// What each half of group `g` is multiplied with.
+    fn scale(block: &[u8; BYTES], header: &Self::Header, g: usize) -> [f32; 2];
+
+    /// What is subtracted then.
+    #[inline(always)]
+    fn minimum(_: &[u8; BYTES], _: &Self::Header, _: usize) -> [f32; 2] {
+        [0.0; 2]
+    }
+}
+
+/// A block as plain loops read it.
+pub(super) struct PlainBlock<'a, B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize> {
+    block: &'a [u8; BYTES],
+    header: B::Header,
+    /// Where [`Block::AHEAD`].
+    codes: [[u8; GROUP]; 8],
+}
+
+impl<'a, B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>
+    PlainBlock<'a, B, BYTES, WEIGHTS>
+{
+    #[inline(always)]
+    pub fn of(block: &'a [u8; BYTES]) -> Self {
+        let mut codes = [[0; GROUP]; 8];
+        if B::AHEAD {
+            for (g, codes) in codes.iter_mut().enumerate().take(WEIGHTS / GROUP) {
+                *codes = B::codes(Plain, block, g);
+            }
+        }
+        PlainBlock { block, header: B::header(Plain, block), codes }
+    }
+
+    #[inline(always)]
+    pub fn group(&self, g: usize) -> Group {
+        let PlainBlock { block, header, codes } = self;
+        let (codes, mut q) = (if B::AHEAD { codes[g] } else { B::codes(Plain, block, g) }, [0; GROUP]);
+        for i in 0..GROUP {
+            q[i] = codes[i].wrapping_sub(B::OFFSET) as i8;
+        }
+        Group { q, scale: B::scale(block, header, g), minimum: B::minimum(block, header, g) }
+    }
 }
 
 /// Groups of a block, hidden from the compiler where there are several: it would unroll `decode`'s loop over them and make vectors of what
 /// different groups have in common, at a tenth of the speed.
 #[inline(always)]
 fn hidden_groups(weights: usize) -> usize {
-    if weights == GROUP { 1 } else { std::hint::black_box(weights / GROUP) }
+    if weights == GROUP { 1 } else { black_box(weights / GROUP) }
 }
 
 /// What [`super::Format::groups`] is for a format with blocks.
@@ -97,9 +143,9 @@ fn read<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
     let whole = odd_bytes.is_empty() && blocks.len() * WEIGHTS == groups.len() * GROUP;
     assert!(whole, "groups: {} blocks of {BYTES} bytes for {} groups", blocks.len(), groups.len());
     for (block, groups) in blocks.iter().zip(groups.chunks_exact_mut(WEIGHTS / GROUP)) {
-        let header = B::header(block);
+        let block = PlainBlock::<B, BYTES, WEIGHTS>::of(block);
         for (g, group) in groups.iter_mut().enumerate() {
-            *group = B::group(block, &header, g);
+            *group = block.group(g);
         }
     }
 }
@@ -121,9 +167,9 @@ pub(super) fn decode<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS
     );
     let groups = hidden_groups(WEIGHTS);
     for (block, weights) in blocks.iter().zip(weights) {
-        let header = B::header(block);
+        let block = PlainBlock::<B, BYTES, WEIGHTS>::of(block);
         for (g, w) in weights.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(groups) {
-            let Group { q, scale, minimum } = B::group(block, &header, g);
+            let Group { q, scale, minimum } = block.group(g);
             let (low, high) = w.split_at_mut(SUMS);
             for i in 0..SUMS {
                 low[i] = scale[0] * f32::from(q[i]);
@@ -148,9 +194,10 @@ pub(super) fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: u
     assert!(whole, "dot: {} bytes of weights for {} numbers", row.len(), x.len());
     let mut sums = [0.0; SUMS];
     for (block, x) in blocks.iter().zip(xs) {
-        let header = B::header(block);
+        let block = PlainBlock::<B, BYTES, WEIGHTS>::of(block);
         for (g, x) in x.as_chunks::<GROUP>().0.iter().enumerate() {
-            let Group { q, scale, minimum } = B::group(block, &header, g);
+            let Group { q, scale, minimum } = block.group(g);
+            let q = if B::STORED { black_box(q) } else { q };
             let q = |i: usize| f32::from(q[i]);
             for (i, sum) in sums.iter_mut().enumerate() {
                 if B::AFFINE {
@@ -233,14 +280,23 @@ fn rare_f16(bits: i32) -> f32 {
     f32::from_bits(sign | magnitude)
 }
 
-/// Each value less `offset`. A loop: what `map` makes of an array is not inlined into loops for vectors.
-#[inline(always)]
-pub(super) fn less(values: [u8; GROUP], offset: i8) -> [i8; GROUP] {
-    let mut q = [0; GROUP];
-    for i in 0..GROUP {
-        q[i] = values[i] as i8 - offset;
+/// Each value and `offset`.
+pub(super) const fn raised(values: [i8; 16], offset: u8) -> [u8; 16] {
+    let (mut raised, mut i) = ([0; 16], 0);
+    while i < 16 {
+        raised[i] = offset.wrapping_add_signed(values[i]);
+        i += 1;
     }
-    q
+    raised
+}
+
+/// The `N` bytes at `at`.
+#[inline(always)]
+pub(super) fn bytes_at<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
+    match block[at..].first_chunk() {
+        Some(bytes) => bytes,
+        None => panic!("{N} bytes at {at} of {}", block.len()),
+    }
 }
 
 /// The u16 at `at`.
@@ -255,40 +311,10 @@ pub(super) fn u32_at(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
-/// The 32 nibbles of the 16 bytes at `at`, the low halves first: byte j holds nibbles j and j + 16.
-#[inline(always)]
-pub(super) fn nibbles(block: &[u8], at: usize) -> [u8; GROUP] {
-    let bytes = &block[at..at + 16];
-    let mut nibbles = [0; GROUP];
-    for j in 0..16 {
-        nibbles[j] = bytes[j] & 15;
-        nibbles[j + 16] = bytes[j] >> 4;
-    }
-    nibbles
-}
-
-/// The value of each code. A comparison with each of the 16 codes: whole vectors, unlike a load for each weight.
-#[inline(always)]
-pub(super) fn lookup(table: &[i8; 16], codes: [u8; GROUP]) -> [i8; GROUP] {
-    let mut q = [0; GROUP];
-    for (code, &value) in table.iter().enumerate() {
-        for i in 0..GROUP {
-            q[i] = if codes[i] == code as u8 { value } else { q[i] };
-        }
-    }
-    q
-}
-
 /// The 2 bits of each weight of run `run`: 128 weights are 4 runs of 32 in 32 bytes, run r in bits 2r and 2r + 1 of each.
 #[inline(always)]
-pub(super) fn pairs(block: &[u8], at: usize, run: usize) -> [u8; GROUP] {
-    let bytes = &block[at + run / 4 * 32..][..GROUP];
-    let shift = run % 4 * 2;
-    let mut pairs = [0; GROUP];
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = byte >> shift & 3;
-    }
-    pairs
+pub(super) fn pairs<V: Bytes>(v: V, block: &[u8], at: usize, run: usize) -> V::All {
+    v.bits(v.load(bytes_at(block, at + run / 4 * 32)), run % 4 * 2, 2, 0)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! A unit is 64 weights. Plane 0: the low bits of the 8 indices of each unit. Plane 1, for each block seven u32: the 4 bits of each 8
 //! weights, a u32 for each unit; the scales, 16 bits for each unit; then d as f32. The grid: [`grids::IQ1`].
 
-use super::block::{self, Block, Group, f16_at, u16_at};
+use super::block::{self, Block, f16_at, u16_at};
+use super::bytes::Bytes;
 use super::grids::{self, put_moved};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -33,24 +34,31 @@ struct Iq1;
 
 impl Block<56, 256> for Iq1 {
     const ONE_SCALE: bool = false;
+    const OFFSET: u8 = 9;
+    const MOST: u8 = 18;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 56]) -> f32 {
+    fn header<V: Bytes>(_: V, block: &[u8; 56]) -> f32 {
         scale(block)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 56], d: &f32, s: usize) -> Group {
+    fn codes<V: Bytes>(v: V, block: &[u8; 56], s: usize) -> V::All {
         let mut q = [0; 32];
         for e in 0..4 {
             let code = block[32 + 2 * s + e / 2] >> (e % 2 * 4);
             let entry = grids::IQ1[usize::from(block[4 * s + e]) | usize::from(code & 7) << 8];
             put_moved(&mut q, 8 * e, entry, code & 8 != 0);
         }
+        v.raised(v.gather(bytemuck::cast_ref(&q)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 56], d: &f32, s: usize) -> [f32; 2] {
         let steps = u16_at(block, 48 + s / 2 * 2) >> (s % 2 * 6);
         let scale = |step: u16| d * f32::from(2 * (step & 7) + 1) * 0.125;
-        Group { q, scale: [scale(steps), scale(steps >> 3)], minimum: [0.0; 2] }
+        [scale(steps), scale(steps >> 3)]
     }
 }
 

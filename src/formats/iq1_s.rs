@@ -7,7 +7,8 @@
 //! A unit is 64 weights. Plane 0: the low bits of the 8 indices of each unit. Plane 1, for each block five u32: the two u16 of each unit,
 //! then d as f32. The grid: [`grids::IQ1`].
 
-use super::block::{self, Block, Group, f16_at, u16_at};
+use super::block::{self, Block, f16_at, u16_at};
+use super::bytes::Bytes;
 use super::grids::{self, put_moved};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -32,15 +33,17 @@ pub(super) static IQ1_S: Format = Format {
 struct Iq1;
 
 impl Block<50, 256> for Iq1 {
+    const OFFSET: u8 = 9;
+    const MOST: u8 = 18;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 50]) -> f32 {
-        f16_at(block, 0)
+    fn header<V: Bytes>(v: V, block: &[u8; 50]) -> f32 {
+        v.f16(block, 0)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 50], d: &f32, s: usize) -> Group {
+    fn codes<V: Bytes>(v: V, block: &[u8; 50], s: usize) -> V::All {
         let code = u16_at(block, 34 + 2 * s);
         let mut q = [0; 32];
         for e in 0..4 {
@@ -48,7 +51,13 @@ impl Block<50, 256> for Iq1 {
             let entry = grids::IQ1[usize::from(block[2 + 4 * s + e]) | high << 8];
             put_moved(&mut q, 8 * e, entry, code & 0x8000 != 0);
         }
-        Group::scaled(d * f32::from(2 * (code >> 12 & 7) + 1) * 0.125, q)
+        v.raised(v.gather(bytemuck::cast_ref(&q)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 50], d: &f32, s: usize) -> [f32; 2] {
+        let code = u16_at(block, 34 + 2 * s);
+        [d * f32::from(2 * (code >> 12 & 7) + 1) * 0.125; 2]
     }
 }
 

@@ -8,7 +8,8 @@
 //! u32: for each unit the high bits of its indices (low half) and its four scales (high half); then d as f32. The grid:
 //! [`grids::IQ2_S`].
 
-use super::block::{self, Block, Group, f16_at};
+use super::block::{self, Block, f16_at};
+use super::bytes::Bytes;
 use super::grids::{self, put_signed};
 use super::iq2_xs::scales;
 use super::planes::{plane_row, planes_of, row_blocks};
@@ -35,22 +36,29 @@ struct Iq2;
 
 impl Block<82, 256> for Iq2 {
     const ONE_SCALE: bool = false;
+    const OFFSET: u8 = 64;
+    const MOST: u8 = 128;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 82]) -> f32 {
-        f16_at(block, 0)
+    fn header<V: Bytes>(v: V, block: &[u8; 82]) -> f32 {
+        v.f16(block, 0)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 82], d: &f32, s: usize) -> Group {
+    fn codes<V: Bytes>(v: V, block: &[u8; 82], s: usize) -> V::All {
         let mut q = [0; 32];
         for e in 0..4 {
             let high = usize::from(block[66 + s] >> (2 * e) & 3);
             let entry = grids::IQ2_S[usize::from(block[2 + 4 * s + e]) | high << 8];
             put_signed(&mut q, 8 * e, entry.to_le_bytes(), block[34 + 4 * s + e]);
         }
-        Group { q, scale: scales(*d, block[74 + s]), minimum: [0.0; 2] }
+        v.raised(v.gather(bytemuck::cast_ref(&q)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 82], d: &f32, s: usize) -> [f32; 2] {
+        scales(*d, block[74 + s])
     }
 }
 

@@ -6,7 +6,8 @@
 //! A unit is 64 weights. Plane 0: the 16 bytes of each unit as they are. Plane 1, for each block three u32: the scales, 16 bits for each
 //! unit, then d as f32. The grid: [`grids::IQ2_XS`].
 
-use super::block::{self, Block, Group, f16_at, u16_at};
+use super::block::{self, Block, f16_at, u16_at};
+use super::bytes::Bytes;
 use super::grids::{self, eighth_sign, put_signed};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -32,22 +33,29 @@ struct Iq2;
 
 impl Block<74, 256> for Iq2 {
     const ONE_SCALE: bool = false;
+    const OFFSET: u8 = 64;
+    const MOST: u8 = 128;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 74]) -> f32 {
-        f16_at(block, 0)
+    fn header<V: Bytes>(v: V, block: &[u8; 74]) -> f32 {
+        v.f16(block, 0)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 74], d: &f32, s: usize) -> Group {
+    fn codes<V: Bytes>(v: V, block: &[u8; 74], s: usize) -> V::All {
         let mut q = [0; 32];
         for e in 0..4 {
             let code = u16_at(block, 2 + 8 * s + 2 * e);
             let entry = grids::IQ2_XS[usize::from(code & 511)];
             put_signed(&mut q, 8 * e, entry.to_le_bytes(), eighth_sign(u32::from(code >> 9)));
         }
-        Group { q, scale: scales(*d, block[66 + s]), minimum: [0.0; 2] }
+        v.raised(v.gather(bytemuck::cast_ref(&q)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 74], d: &f32, s: usize) -> [f32; 2] {
+        scales(*d, block[66 + s])
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! A unit is 64 weights. Plane 0: the 16 bytes of each unit as they are. Plane 1: the d of each block. The grid: [`grids::IQ2_XXS`].
 
-use super::block::{self, Block, Group, f16_at, u32_at};
+use super::block::{self, Block, u32_at};
+use super::bytes::Bytes;
 use super::grids::{self, eighth_sign, put_signed};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -30,15 +31,17 @@ pub(super) static IQ2_XXS: Format = Format {
 struct Iq2;
 
 impl Block<66, 256> for Iq2 {
+    const OFFSET: u8 = 64;
+    const MOST: u8 = 128;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 66]) -> f32 {
-        f16_at(block, 0)
+    fn header<V: Bytes>(v: V, block: &[u8; 66]) -> f32 {
+        v.f16(block, 0)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 66], d: &f32, s: usize) -> Group {
+    fn codes<V: Bytes>(v: V, block: &[u8; 66], s: usize) -> V::All {
         let at = 2 + 8 * s;
         let signs = u32_at(block, at + 4);
         let mut q = [0; 32];
@@ -46,7 +49,13 @@ impl Block<66, 256> for Iq2 {
             let entry = grids::IQ2_XXS[usize::from(block[at + e])];
             put_signed(&mut q, 8 * e, entry.to_le_bytes(), eighth_sign(signs >> (7 * e)));
         }
-        Group::scaled(d * (0.5 + (signs >> 28) as f32) * 0.25, q)
+        v.raised(v.gather(bytemuck::cast_ref(&q)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 66], d: &f32, s: usize) -> [f32; 2] {
+        let signs = u32_at(block, 2 + 8 * s + 4);
+        [d * (0.5 + (signs >> 28) as f32) * 0.25; 2]
     }
 }
 

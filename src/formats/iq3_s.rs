@@ -8,7 +8,8 @@
 //! its first 32 weights, of its last 32, the highest bits of its indices (low half) and its two scales (bits 16–23); then d as f32. The
 //! grid: [`grids::IQ3_S`].
 
-use super::block::{self, Block, Group, f16_at};
+use super::block::{self, Block, f16_at};
+use super::bytes::Bytes;
 use super::grids::{self, put_signed};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -33,15 +34,18 @@ pub(super) static IQ3_S: Format = Format {
 struct Iq3;
 
 impl Block<110, 256> for Iq3 {
+    const OFFSET: u8 = 64;
+    const MOST: u8 = 128;
+    const STORED: bool = true;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 110]) -> f32 {
-        f16_at(block, 0)
+    fn header<V: Bytes>(v: V, block: &[u8; 110]) -> f32 {
+        v.f16(block, 0)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 110], d: &f32, s: usize) -> Group {
+    fn codes<V: Bytes>(v: V, block: &[u8; 110], s: usize) -> V::All {
         let mut q = [0; 32];
         for e in 0..4 {
             let entry = |i: usize| {
@@ -51,8 +55,13 @@ impl Block<110, 256> for Iq3 {
             let entry = u64::from(entry(0)) | u64::from(entry(1)) << 32;
             put_signed(&mut q, 8 * e, entry.to_le_bytes(), block[74 + 4 * s + e]);
         }
+        v.raised(v.gather(bytemuck::cast_ref(&q)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 110], d: &f32, s: usize) -> [f32; 2] {
         let scale = block[106 + s / 2] >> (s % 2 * 4) & 15;
-        Group::scaled(d * f32::from(1 + 2 * scale), q)
+        [d * f32::from(1 + 2 * scale); 2]
     }
 }
 

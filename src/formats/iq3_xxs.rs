@@ -6,7 +6,8 @@
 //! A unit is 64 weights. Plane 0: the 16 indices of each unit. Plane 1, for each block nine u32: the 8 of signs and scales, then d as f32.
 //! The grid: [`grids::IQ3_XXS`].
 
-use super::block::{self, Block, Group, f16_at, u32_at};
+use super::block::{self, Block, f16_at, u32_at};
+use super::bytes::Bytes;
 use super::grids::{self, eighth_sign, put_signed};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -31,15 +32,18 @@ pub(super) static IQ3_XXS: Format = Format {
 struct Iq3;
 
 impl Block<98, 256> for Iq3 {
+    const OFFSET: u8 = 64;
+    const MOST: u8 = 128;
+    const STORED: bool = true;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 98]) -> f32 {
-        f16_at(block, 0)
+    fn header<V: Bytes>(v: V, block: &[u8; 98]) -> f32 {
+        v.f16(block, 0)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 98], d: &f32, s: usize) -> Group {
+    fn codes<V: Bytes>(v: V, block: &[u8; 98], s: usize) -> V::All {
         let signs = u32_at(block, 66 + 4 * s);
         let mut q = [0; 32];
         for e in 0..4 {
@@ -47,7 +51,13 @@ impl Block<98, 256> for Iq3 {
             let entry = u64::from(entry(0)) | u64::from(entry(1)) << 32;
             put_signed(&mut q, 8 * e, entry.to_le_bytes(), eighth_sign(signs >> (7 * e)));
         }
-        Group::scaled(d * (0.5 + (signs >> 28) as f32) * 0.5, q)
+        v.raised(v.gather(bytemuck::cast_ref(&q)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 98], d: &f32, s: usize) -> [f32; 2] {
+        let signs = u32_at(block, 66 + 4 * s);
+        [d * (0.5 + (signs >> 28) as f32) * 0.5; 2]
     }
 }
 

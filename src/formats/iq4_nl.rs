@@ -6,13 +6,16 @@
 //! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`] in order. Plane 1: the d of each block. The
 //! grid: [`PAIRS`].
 
-use super::block::{self, Block, Group, f16_at, lookup, nibbles};
+use super::block::{self, Block, bytes_at, f16_at, raised};
+use super::bytes::{Bytes, Plain};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
 /// What the codes of IQ4_NL and IQ4_XS stand for (`kvalues_iq4nl` in ggml-common.h).
-pub(super) const VALUES: [i8; 16] =
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The values, 128 more.
+pub(super) const CODES: [u8; 16] = raised(VALUES, 128);
 
 /// The values of a byte of two codes, the low one in the lowest byte.
 pub(super) static PAIRS: [u32; 256] = {
@@ -45,15 +48,21 @@ pub(super) static IQ4_NL: Format = Format {
 struct Iq4;
 
 impl Block<18, 32> for Iq4 {
+    const OFFSET: u8 = 128;
     const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 18]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 18]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 18], _: &(), _: usize) -> Group {
-        Group::scaled(f16_at(block, 0), lookup(&VALUES, nibbles(block, 2)))
+    fn codes<V: Bytes>(v: V, block: &[u8; 18], _: usize) -> V::All {
+        v.lookup(&CODES, v.nibbles(bytes_at(block, 2)))
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 18], _: &(), _: usize) -> [f32; 2] {
+        [f16_at(block, 0); 2]
     }
 }
 
@@ -65,7 +74,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let scales = plane_row::<2>(scales, 2 * units);
     scales.fill([0; 2]);
     for (i, block) in blocks.iter().enumerate() {
-        codes.put_in_order(i, &nibbles(block, 2));
+        codes.put_in_order(i, &Plain.nibbles(bytes_at(block, 2)));
         scales[i].copy_from_slice(&block[..2]);
     }
 }

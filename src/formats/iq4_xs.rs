@@ -5,8 +5,9 @@
 //!
 //! A unit is two sub-blocks. Plane 0: [`Nibbles`] in order. Plane 1, for each block three u32: the 8 scales less 32, then d as f32. The grid: [`PAIRS`].
 
-use super::block::{self, Block, Group, f16_at, lookup, nibbles, u16_at};
-use super::iq4_nl::{PAIRS, VALUES};
+use super::block::{self, Block, bytes_at, f16_at, u16_at};
+use super::bytes::{Bytes, Plain};
+use super::iq4_nl::{CODES, PAIRS};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -30,16 +31,23 @@ pub(super) static IQ4_XS: Format = Format {
 struct Iq4;
 
 impl Block<136, 256> for Iq4 {
+    const OFFSET: u8 = 128;
+    const STORED: bool = true;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 136]) -> f32 {
-        f16_at(block, 0)
+    fn header<V: Bytes>(v: V, block: &[u8; 136]) -> f32 {
+        v.f16(block, 0)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 136], d: &f32, s: usize) -> Group {
-        Group::scaled(d * f32::from(scale(block, s)), lookup(&VALUES, nibbles(block, 8 + 16 * s)))
+    fn codes<V: Bytes>(v: V, block: &[u8; 136], s: usize) -> V::All {
+        v.lookup(&CODES, v.nibbles(bytes_at(block, 8 + 16 * s)))
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 136], d: &f32, s: usize) -> [f32; 2] {
+        [d * f32::from(step(block, s)); 2]
     }
 }
 
@@ -50,9 +58,9 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let headers = plane_row::<12>(headers, blocks.len());
     for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
         for s in 0..8 {
-            codes.put_in_order(8 * i + s, &nibbles(block, 8 + 16 * s));
+            codes.put_in_order(8 * i + s, &Plain.nibbles(bytes_at(block, 8 + 16 * s)));
         }
-        let scales: [u8; 8] = std::array::from_fn(|s| scale(block, s) as u8);
+        let scales: [u8; 8] = std::array::from_fn(|s| step(block, s) as u8);
         header[..8].copy_from_slice(&scales);
         header[8..].copy_from_slice(&f16_at(block, 0).to_le_bytes());
     }
@@ -60,7 +68,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
 
 /// The scale of sub-block `s` less 32.
 #[inline(always)]
-fn scale(block: &[u8; 136], s: usize) -> i8 {
+fn step(block: &[u8; 136], s: usize) -> i8 {
     let low = block[4 + s / 2] >> (s % 2 * 4) & 15;
     let high = (u16_at(block, 2) >> (2 * s) & 3) as u8;
     (low | high << 4) as i8 - 32

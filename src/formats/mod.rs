@@ -8,6 +8,7 @@
 
 mod bf16;
 mod block;
+mod bytes;
 mod encode;
 mod f16;
 // Called `mod f32`, it would hide the primitive type.
@@ -42,7 +43,7 @@ mod tq2_0;
 mod types;
 
 pub use block::{GROUP, Group, Groups};
-pub use int8::{ByteDot, ByteRow, multiplies_bytes};
+pub use int8::{ByteDot, ByteGroup, ByteProducts, ByteRow};
 pub use types::{F32, TENSOR_TYPES, removed_type, tensor_type};
 
 /// The formats that this engine computes with.

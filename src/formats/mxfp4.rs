@@ -6,12 +6,17 @@
 //! A unit is two blocks; a row of an odd number of them is padded. Plane 0: [`Nibbles`] of [`places`], the high ones signed. Plane 1: the e
 //! of each block, 0 where it is padded, which the kernels take for a scale of zero.
 
-use super::block::{self, Block, Group, lookup, nibbles};
+use super::block::{self, Block, bytes_at, raised};
+use super::bytes::{Bytes, Plain};
 use super::planes::{Nibbles, planes_of, row_blocks};
 use super::{Format, Plane};
 
 /// What the codes of MXFP4 and NVFP4 stand for, times two.
-pub(super) const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// The values, as much more as the smallest is below 0.
+pub(super) const CODES: [u8; 16] = raised(VALUES, VALUES_OFFSET);
+pub(super) const VALUES_OFFSET: u8 = 12;
 
 pub(super) static MXFP4: Format = Format {
     name: "MXFP4",
@@ -33,14 +38,21 @@ pub(super) static MXFP4: Format = Format {
 struct Mxfp4;
 
 impl Block<17, 32> for Mxfp4 {
+    const OFFSET: u8 = VALUES_OFFSET;
+    const MOST: u8 = 2 * VALUES_OFFSET;
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 17]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 17]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 17], _: &(), _: usize) -> Group {
-        Group::scaled(half_power(block[0]), lookup(&VALUES, nibbles(block, 1)))
+    fn codes<V: Bytes>(v: V, block: &[u8; 17], _: usize) -> V::All {
+        v.lookup(&CODES, v.nibbles(bytes_at(block, 1)))
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 17], _: &(), _: usize) -> [f32; 2] {
+        [half_power(block[0]); 2]
     }
 }
 
@@ -51,7 +63,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let mut codes = Nibbles::new(codes, units);
     exponents.fill(0);
     for (i, block) in blocks.iter().enumerate() {
-        codes.put_signed(i, &places(nibbles(block, 1)));
+        codes.put_signed(i, &places(Plain.nibbles(bytes_at(block, 1))));
         exponents[i] = block[0];
     }
 }

@@ -5,8 +5,9 @@
 //!
 //! A unit is a block. Plane 0: [`Nibbles`] of [`places`], the high ones signed. Plane 1: the four d, 0 for one that is not a number.
 
-use super::block::{self, Block, Group, lookup};
-use super::mxfp4::{VALUES, places};
+use super::block::{self, Block};
+use super::bytes::Bytes;
+use super::mxfp4::{CODES, VALUES_OFFSET, places};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -31,29 +32,32 @@ struct Nvfp4;
 
 impl Block<36, 64> for Nvfp4 {
     const ONE_SCALE: bool = false;
+    const OFFSET: u8 = VALUES_OFFSET;
+    const MOST: u8 = 2 * VALUES_OFFSET;
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 36]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 36]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 36], _: &(), g: usize) -> Group {
-        Group {
-            q: lookup(&VALUES, codes(block, g)),
-            scale: [half_e4m3(block[2 * g]), half_e4m3(block[2 * g + 1])],
-            minimum: [0.0; 2],
-        }
+    fn codes<V: Bytes>(v: V, block: &[u8; 36], g: usize) -> V::All {
+        v.lookup(&CODES, v.gather(&nibbles(block, g)))
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 36], _: &(), g: usize) -> [f32; 2] {
+        [half_e4m3(block[2 * g]), half_e4m3(block[2 * g + 1])]
     }
 }
 
 fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let blocks = row_blocks::<36>(row);
-    let [nibbles, scales] = planes_of("NVFP4", planes);
-    let mut nibbles = Nibbles::new(nibbles, blocks.len());
+    let [quants, scales] = planes_of("NVFP4", planes);
+    let mut all = Nibbles::new(quants, blocks.len());
     let scales = plane_row::<4>(scales, blocks.len());
     for (i, (block, scales)) in blocks.iter().zip(scales).enumerate() {
         for g in 0..2 {
-            nibbles.put_signed(2 * i + g, &places(codes(block, g)));
+            all.put_signed(2 * i + g, &places(nibbles(block, g)));
         }
         *scales = std::array::from_fn(|g| if block[g] == NAN { 0 } else { block[g] & 0x7f });
     }
@@ -64,16 +68,16 @@ const NAN: u8 = 0x7f;
 
 /// The codes of weights 32·g to 32·g + 31.
 #[inline(always)]
-fn codes(block: &[u8; 36], g: usize) -> [u8; 32] {
+fn nibbles(block: &[u8; 36], g: usize) -> [u8; 32] {
     let bytes = &block[4 + 16 * g..][..16];
-    let mut codes = [0; 32];
+    let mut nibbles = [0; 32];
     for j in 0..8 {
         for half in 0..2 {
-            codes[16 * half + j] = bytes[8 * half + j] & 15;
-            codes[16 * half + j + 8] = bytes[8 * half + j] >> 4;
+            nibbles[16 * half + j] = bytes[8 * half + j] & 15;
+            nibbles[16 * half + j + 8] = bytes[8 * half + j] >> 4;
         }
     }
-    codes
+    nibbles
 }
 
 /// Half of an E4M3 whose sign is not looked at. ggml takes the one that is not a number for 0.

@@ -7,7 +7,8 @@
 //! A unit is four groups. Plane 0: 16 bytes for each unit, see [`pack_crossed`]. Plane 1, for each block five u32: for each unit its four
 //! bytes of scales and minimums; then d and dmin.
 
-use super::block::{self, Block, Group, f16_at, less, pairs};
+use super::block::{self, Block, pairs};
+use super::bytes::{Bytes, Plain};
 use super::planes::{pack_crossed, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -33,12 +34,12 @@ struct Q2;
 impl Block<84, 256> for Q2 {
     const AFFINE: bool = true;
     const ONE_SCALE: bool = false;
-    const UNSIGNED: bool = true;
+    const MOST: u8 = 3;
     type Header = ([f32; 16], [f32; 16]);
 
     #[inline(always)]
-    fn header(block: &[u8; 84]) -> Self::Header {
-        let (d, dmin) = (f16_at(block, 80), f16_at(block, 82));
+    fn header<V: Bytes>(v: V, block: &[u8; 84]) -> Self::Header {
+        let (d, dmin) = (v.f16(block, 80), v.f16(block, 82));
         let (mut scales, mut minimums) = ([0.0; 16], [0.0; 16]);
         for g in 0..16 {
             scales[g] = d * f32::from(block[g] & 15);
@@ -48,12 +49,18 @@ impl Block<84, 256> for Q2 {
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 84], (scales, minimums): &Self::Header, run: usize) -> Group {
-        Group {
-            q: less(pairs(block, 16, run), 0),
-            scale: [scales[2 * run], scales[2 * run + 1]],
-            minimum: [minimums[2 * run], minimums[2 * run + 1]],
-        }
+    fn codes<V: Bytes>(v: V, block: &[u8; 84], run: usize) -> V::All {
+        pairs(v, block, 16, run)
+    }
+
+    #[inline(always)]
+    fn scale(_: &[u8; 84], (scales, _): &Self::Header, run: usize) -> [f32; 2] {
+        [scales[2 * run], scales[2 * run + 1]]
+    }
+
+    #[inline(always)]
+    fn minimum(_: &[u8; 84], (_, minimums): &Self::Header, run: usize) -> [f32; 2] {
+        [minimums[2 * run], minimums[2 * run + 1]]
     }
 }
 
@@ -73,6 +80,6 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
 
 /// The 2 bits of the 64 weights of unit `unit` of a block, see [`pairs`].
 pub(super) fn unit_pairs(block: &[u8], at: usize, unit: usize) -> [u8; 64] {
-    let runs = [pairs(block, at, 2 * unit), pairs(block, at, 2 * unit + 1)];
+    let runs = [pairs(Plain, block, at, 2 * unit), pairs(Plain, block, at, 2 * unit + 1)];
     std::array::from_fn(|i| runs[i / 32][i % 32])
 }

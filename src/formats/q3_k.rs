@@ -8,7 +8,8 @@
 //! each block 13 u32: for each unit the third bits of its first 32 weights, of its last 32, see [`pack_bits`], and its four scales
 //! less 32; then d as f32.
 
-use super::block::{self, Block, Group, f16_at, less, pairs, u32_at};
+use super::block::{self, Block, bytes_at, f16_at, pairs, u32_at};
+use super::bytes::{Bytes, Plain};
 use super::planes::{pack_bits, pack_pairs, plane_row, planes_of, put_words, row_blocks};
 use super::{Format, Plane};
 
@@ -33,26 +34,23 @@ struct Q3;
 
 impl Block<110, 256> for Q3 {
     const ONE_SCALE: bool = false;
+    const OFFSET: u8 = 4;
+    const MOST: u8 = 7;
     type Header = [f32; 16];
 
     #[inline(always)]
-    fn header(block: &[u8; 110]) -> [f32; 16] {
-        let d = f16_at(block, 108);
-        let steps = scales(block);
-        let mut scales = [0.0; 16];
-        for g in 0..16 {
-            scales[g] = d * f32::from(steps[g]);
-        }
-        scales
+    fn header<V: Bytes>(v: V, block: &[u8; 110]) -> [f32; 16] {
+        v.times(v.f16(block, 108), &scales(block))
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 110], scales: &[f32; 16], run: usize) -> Group {
-        let mut q = pairs(block, 32, run);
-        for (q, byte) in q.iter_mut().zip(&block[..32]) {
-            *q |= (byte >> run & 1) << 2;
-        }
-        Group { q: less(q, 4), scale: [scales[2 * run], scales[2 * run + 1]], minimum: [0.0; 2] }
+    fn codes<V: Bytes>(v: V, block: &[u8; 110], run: usize) -> V::All {
+        v.or(pairs(v, block, 32, run), v.bits(v.load(bytes_at(block, 0)), run, 1, 2))
+    }
+
+    #[inline(always)]
+    fn scale(_: &[u8; 110], scales: &[f32; 16], run: usize) -> [f32; 2] {
+        [scales[2 * run], scales[2 * run + 1]]
     }
 }
 
@@ -64,7 +62,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
         let steps = scales(block).map(|scale| scale as u8);
         for run in 0..8 {
-            for (half, pairs) in pairs(block, 32, run).as_chunks().0.iter().enumerate() {
+            for (half, pairs) in pairs(Plain, block, 32, run).as_chunks().0.iter().enumerate() {
                 quants[16 * i + 2 * run + half] = pack_pairs(pairs).to_le_bytes();
             }
         }

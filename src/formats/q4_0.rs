@@ -6,7 +6,8 @@
 //! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`], the high ones signed.
 //! Plane 1: the d of each block.
 
-use super::block::{self, Block, Group, f16_at, less, nibbles};
+use super::block::{self, Block, bytes_at, f16_at};
+use super::bytes::{Bytes, Plain};
 use super::encode::{each_block, furthest, inverse, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -31,15 +32,22 @@ pub(super) static Q4_0: Format = Format {
 struct Q4;
 
 impl Block<18, 32> for Q4 {
+    const OFFSET: u8 = 8;
+    const MOST: u8 = 15;
     const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 18]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 18]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 18], _: &(), _: usize) -> Group {
-        Group::scaled(f16_at(block, 0), less(nibbles(block, 2), 8))
+    fn codes<V: Bytes>(v: V, block: &[u8; 18], _: usize) -> V::All {
+        v.nibbles(bytes_at(block, 2))
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 18], _: &(), _: usize) -> [f32; 2] {
+        [f16_at(block, 0); 2]
     }
 }
 
@@ -64,7 +72,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let scales = plane_row::<2>(scales, 2 * units);
     scales.fill([0; 2]);
     for (i, block) in blocks.iter().enumerate() {
-        quants.put_signed(i, &nibbles(block, 2));
+        quants.put_signed(i, &Plain.nibbles(bytes_at(block, 2)));
         scales[i].copy_from_slice(&block[..2]);
     }
 }

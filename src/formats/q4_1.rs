@@ -6,7 +6,8 @@
 //! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`], the high ones signed.
 //! Plane 1: d and m of each block.
 
-use super::block::{self, Block, Group, f16_at, less, nibbles};
+use super::block::{self, Block, bytes_at, f16_at};
+use super::bytes::{Bytes, Plain};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -31,17 +32,27 @@ struct Q4;
 
 impl Block<20, 32> for Q4 {
     const AFFINE: bool = true;
-    const UNSIGNED: bool = true;
+    const MOST: u8 = 15;
     const SCALE_AT: Option<usize> = Some(0);
+    const OFFSET_AT: Option<usize> = Some(2);
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 20]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 20]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 20], _: &(), _: usize) -> Group {
-        let q = less(nibbles(block, 4), 0);
-        Group { q, scale: [f16_at(block, 0); 2], minimum: [-f16_at(block, 2); 2] }
+    fn codes<V: Bytes>(v: V, block: &[u8; 20], _: usize) -> V::All {
+        v.nibbles(bytes_at(block, 4))
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 20], _: &(), _: usize) -> [f32; 2] {
+        [f16_at(block, 0); 2]
+    }
+
+    #[inline(always)]
+    fn minimum(block: &[u8; 20], _: &(), _: usize) -> [f32; 2] {
+        [-f16_at(block, 2); 2]
     }
 }
 
@@ -53,7 +64,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let scales = plane_row::<4>(scales, 2 * units);
     scales.fill([0; 4]);
     for (i, block) in blocks.iter().enumerate() {
-        quants.put_signed(i, &nibbles(block, 4));
+        quants.put_signed(i, &Plain.nibbles(bytes_at(block, 4)));
         scales[i].copy_from_slice(&block[..4]);
     }
 }

@@ -8,7 +8,8 @@
 //! scales and its two minimums, a byte each; then d and dmin. So a lane has its scales without shifts, for 4 bytes more than
 //! the file's 12.
 
-use super::block::{self, Block, Group, f16_at, less, u32_at};
+use super::block::{self, Block, bytes_at, u32_at};
+use super::bytes::{Bytes, Plain};
 use super::encode::{Steps, affine, each_block, nearest, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -34,21 +35,27 @@ struct Q4;
 
 impl Block<144, 256> for Q4 {
     const AFFINE: bool = true;
-    const UNSIGNED: bool = true;
+    const MOST: u8 = 15;
     type Header = Scales;
 
     #[inline(always)]
-    fn header(block: &[u8; 144]) -> Scales {
-        Scales::of(block)
+    fn header<V: Bytes>(v: V, block: &[u8; 144]) -> Scales {
+        Scales::of(v, block)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 144], header: &Scales, s: usize) -> Group {
-        Group {
-            q: less(sub_block(block, 16, s), 0),
-            scale: [header.scale[s]; 2],
-            minimum: [header.minimum[s]; 2],
-        }
+    fn codes<V: Bytes>(v: V, block: &[u8; 144], s: usize) -> V::All {
+        sub_block(v, block, 16, s)
+    }
+
+    #[inline(always)]
+    fn scale(_: &[u8; 144], header: &Scales, s: usize) -> [f32; 2] {
+        [header.scale[s]; 2]
+    }
+
+    #[inline(always)]
+    fn minimum(_: &[u8; 144], header: &Scales, s: usize) -> [f32; 2] {
+        [header.minimum[s]; 2]
     }
 }
 
@@ -93,7 +100,7 @@ pub(super) fn encode_block(
     put_f16(block, 2, minimum / 63.0);
     put_scales_and_minimums(block, scales.map(|s| in_64(s, scale)), minimums.map(|m| in_64(m, minimum)));
     // Once more, with the scales as they are now.
-    let Scales { scale, minimum } = Scales::of(block);
+    let Scales { scale, minimum } = Scales::of(Plain, block);
     for (s, w) in weights.as_chunks::<32>().0.iter().enumerate() {
         if scale[s] != 0.0 {
             quants[s] = w.map(|w| nearest((w + minimum[s]) / scale[s], 0, most) as u8);
@@ -118,7 +125,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let headers = plane_row::<20>(headers, blocks.len());
     for (i, (block, header)) in blocks.iter().zip(headers).enumerate() {
         for s in 0..8 {
-            quants.put_signed(8 * i + s, &sub_block(block, 16, s));
+            quants.put_signed(8 * i + s, &sub_block(Plain, block, 16, s));
         }
         header[..16].copy_from_slice(&steps(block));
         header[16..].copy_from_slice(&block[..4]);
@@ -127,14 +134,8 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
 
 /// The low 4 bits of the 32 quants of sub-block `s`, in the bytes from `at` on.
 #[inline(always)]
-pub(super) fn sub_block(block: &[u8], at: usize, s: usize) -> [u8; 32] {
-    let pair = &block[at + s / 2 * 32..][..32];
-    let shift = s % 2 * 4;
-    let mut quants = [0; 32];
-    for (q, byte) in quants.iter_mut().zip(pair) {
-        *q = byte >> shift & 15;
-    }
-    quants
+pub(super) fn sub_block<V: Bytes>(v: V, block: &[u8], at: usize, s: usize) -> V::All {
+    v.bits(v.load(bytes_at(block, at + s / 2 * 32)), s % 2 * 4, 4, 0)
 }
 
 /// What the 8 sub-blocks of Q4_K and Q5_K are scaled with: `d · scale` and `dmin · minimum`.
@@ -146,8 +147,8 @@ pub(super) struct Scales {
 impl Scales {
     /// Those of a block, which begins alike in both formats.
     #[inline(always)]
-    pub fn of(block: &[u8]) -> Scales {
-        let (d, dmin) = (f16_at(block, 0), f16_at(block, 2));
+    pub fn of<V: Bytes>(v: V, block: &[u8]) -> Scales {
+        let (d, dmin) = (v.f16(block, 0), v.f16(block, 2));
         let (scales, minimums) = scales_and_minimums(block);
         let mut products = Scales { scale: [0.0; 8], minimum: [0.0; 8] };
         for s in 0..8 {

@@ -6,7 +6,8 @@
 //! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: [`Nibbles`] of 5 bits. Plane 1, for each
 //! unit three u32: the other bit of each weight of the first block, of the second one, and the d of both.
 
-use super::block::{self, Block, Group, f16_at, less, nibbles, u32_at};
+use super::block::{self, Block, bytes_at, f16_at, u32_at};
+use super::bytes::{Bytes, Plain};
 use super::encode::{each_block, furthest, inverse, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -31,15 +32,22 @@ pub(super) static Q5_0: Format = Format {
 struct Q5;
 
 impl Block<22, 32> for Q5 {
+    const OFFSET: u8 = 16;
+    const MOST: u8 = 31;
     const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 22]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 22]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 22], _: &(), _: usize) -> Group {
-        Group::scaled(f16_at(block, 0), less(five_bits(u32_at(block, 2), nibbles(block, 6)), 16))
+    fn codes<V: Bytes>(v: V, block: &[u8; 22], _: usize) -> V::All {
+        five_bits(v, block, 2)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 22], _: &(), _: usize) -> [f32; 2] {
+        [f16_at(block, 0); 2]
     }
 }
 
@@ -71,20 +79,14 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     headers.fill([0; 12]);
     for (i, block) in blocks.iter().enumerate() {
         let (header, second) = (&mut headers[i / 2], i % 2);
-        let bits = quants.put_five_bits(i, &five_bits(u32_at(block, 2), nibbles(block, 6)));
+        let bits = quants.put_five_bits(i, &five_bits(Plain, block, 2));
         header[4 * second..][..4].copy_from_slice(&bits.to_le_bytes());
         header[8 + 2 * second..][..2].copy_from_slice(&block[..2]);
     }
 }
 
-/// The 32 values of 5 bits whose low ones are `nibbles` and whose highest are those of `high`.
+/// The 32 values of 5 bits whose highest ones are the u32 at `at`, and whose others are the nibbles behind it.
 #[inline(always)]
-pub(super) fn five_bits(high: u32, nibbles: [u8; 32]) -> [u8; 32] {
-    let bytes = high.to_le_bytes();
-    let mut q = nibbles;
-    for i in 0..32 {
-        // A byte to each weight and a comparison: whole vectors, unlike a shift by i.
-        q[i] |= u8::from(bytes[i / 8] & 1 << (i % 8) != 0) << 4;
-    }
-    q
+pub(super) fn five_bits<V: Bytes>(v: V, block: &[u8], at: usize) -> V::All {
+    v.spread(v.nibbles(bytes_at(block, at + 4)), u32_at(block, at), 4)
 }

@@ -7,7 +7,8 @@
 //! unit four u32: the other bit of each weight of the first block, of the second one, then d and m of the first block, of the
 //! second one.
 
-use super::block::{self, Block, Group, f16_at, less, nibbles, u32_at};
+use super::block::{self, Block, f16_at};
+use super::bytes::{Bytes, Plain};
 use super::encode::{Steps, affine, each_block, put_f16};
 use super::planes::{Nibbles, plane_row, planes_of, row_blocks};
 use super::q5_0::{five_bits, put_five_bits};
@@ -34,17 +35,27 @@ struct Q5;
 
 impl Block<24, 32> for Q5 {
     const AFFINE: bool = true;
-    const UNSIGNED: bool = true;
+    const MOST: u8 = 31;
     const SCALE_AT: Option<usize> = Some(0);
+    const OFFSET_AT: Option<usize> = Some(2);
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 24]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 24]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 24], _: &(), _: usize) -> Group {
-        let q = less(five_bits(u32_at(block, 4), nibbles(block, 8)), 0);
-        Group { q, scale: [f16_at(block, 0); 2], minimum: [-f16_at(block, 2); 2] }
+    fn codes<V: Bytes>(v: V, block: &[u8; 24], _: usize) -> V::All {
+        five_bits(v, block, 4)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 24], _: &(), _: usize) -> [f32; 2] {
+        [f16_at(block, 0); 2]
+    }
+
+    #[inline(always)]
+    fn minimum(block: &[u8; 24], _: &(), _: usize) -> [f32; 2] {
+        [-f16_at(block, 2); 2]
     }
 }
 
@@ -70,7 +81,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     headers.fill([0; 16]);
     for (i, block) in blocks.iter().enumerate() {
         let (header, second) = (&mut headers[i / 2], i % 2);
-        let bits = quants.put_five_bits(i, &five_bits(u32_at(block, 4), nibbles(block, 8)));
+        let bits = quants.put_five_bits(i, &five_bits(Plain, block, 4));
         header[4 * second..][..4].copy_from_slice(&bits.to_le_bytes());
         header[8 + 4 * second..][..4].copy_from_slice(&block[..4]);
     }

@@ -7,7 +7,8 @@
 //! A unit is two sub-blocks. Plane 0: [`Nibbles`] of 5 bits. Plane 1, for each block 13 u32: for each unit the other bit of each
 //! weight of its first sub-block, of its second one, and their two scales and two minimums, a byte each; then d and dmin.
 
-use super::block::{self, Block, Group, less, u32_at};
+use super::block::{self, Block, bytes_at, u32_at};
+use super::bytes::{Bytes, Plain};
 use super::encode::{Steps, each_block};
 use super::planes::{Nibbles, plane_row, planes_of, put_words, row_blocks};
 use super::q4_k::{Scales, encode_block, steps, sub_block};
@@ -34,17 +35,27 @@ struct Q5;
 
 impl Block<176, 256> for Q5 {
     const AFFINE: bool = true;
-    const UNSIGNED: bool = true;
+    const MOST: u8 = 31;
     type Header = Scales;
 
     #[inline(always)]
-    fn header(block: &[u8; 176]) -> Scales {
-        Scales::of(block)
+    fn header<V: Bytes>(v: V, block: &[u8; 176]) -> Scales {
+        Scales::of(v, block)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 176], header: &Scales, s: usize) -> Group {
-        Group { q: less(quants(block, s), 0), scale: [header.scale[s]; 2], minimum: [header.minimum[s]; 2] }
+    fn codes<V: Bytes>(v: V, block: &[u8; 176], s: usize) -> V::All {
+        quants(v, block, s)
+    }
+
+    #[inline(always)]
+    fn scale(_: &[u8; 176], header: &Scales, s: usize) -> [f32; 2] {
+        [header.scale[s]; 2]
+    }
+
+    #[inline(always)]
+    fn minimum(_: &[u8; 176], header: &Scales, s: usize) -> [f32; 2] {
+        [header.minimum[s]; 2]
     }
 }
 
@@ -69,7 +80,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
         let steps = steps(block);
         for unit in 0..4 {
             let [first, second] =
-                [2 * unit, 2 * unit + 1].map(|s| nibbles.put_five_bits(8 * i + s, &quants(block, s)));
+                [2 * unit, 2 * unit + 1].map(|s| nibbles.put_five_bits(8 * i + s, &quants(Plain, block, s)));
             put_words(&mut header[12 * unit..], &[first, second, u32_at(&steps, 4 * unit)]);
         }
         put_words(&mut header[48..], &[u32_at(block, 0)]);
@@ -78,10 +89,6 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
 
 /// The 32 quants of sub-block `s`, 0 to 31 each.
 #[inline(always)]
-fn quants(block: &[u8; 176], s: usize) -> [u8; 32] {
-    let mut quants = sub_block(block, 48, s);
-    for (q, byte) in quants.iter_mut().zip(&block[16..48]) {
-        *q |= (byte >> s & 1) << 4;
-    }
-    quants
+fn quants<V: Bytes>(v: V, block: &[u8], s: usize) -> V::All {
+    v.or(sub_block(v, block, 48, s), v.bits(v.load(bytes_at(block, 16)), s, 1, 4))
 }

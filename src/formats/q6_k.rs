@@ -8,7 +8,8 @@
 //! four, of groups 1 and 3 the low two and the high four, signed. Plane 0: [`Nibbles`]. Plane 1: a u32 for each group, see
 //! [`pack_pairs`]. Plane 2, for each block, five u32: the 16 scales, then d as f32.
 
-use super::block::{self, Block, Group, f16_at, less};
+use super::block::{self, Block, bytes_at, f16_at};
+use super::bytes::{Bytes, Plain};
 use super::encode::{LEAST_SCALE, each_block, furthest, nearest, put_f16, scale_of};
 use super::planes::{Nibbles, pack_pairs, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -38,26 +39,24 @@ struct Q6;
 
 impl Block<210, 256> for Q6 {
     const ONE_SCALE: bool = false;
-    type Header = ([f32; 16], [i8; 256]);
+    const OFFSET: u8 = 32;
+    const MOST: u8 = 63;
+    const AHEAD: bool = true;
+    type Header = [f32; 16];
 
     #[inline(always)]
-    fn header(block: &[u8; 210]) -> Self::Header {
-        let d = f16_at(block, 208);
-        let mut scales = [0.0; 16];
-        for (scale, s) in scales.iter_mut().zip(&block[192..]) {
-            *scale = d * f32::from(*s as i8);
-        }
-        let mut all = [0; 256];
-        for (run, all) in all.as_chunks_mut().0.iter_mut().enumerate() {
-            *all = less(quants(block, run), 32);
-        }
-        (scales, all)
+    fn header<V: Bytes>(v: V, block: &[u8; 210]) -> [f32; 16] {
+        v.times(v.f16(block, 208), bytemuck::cast_ref(bytes_at::<16>(block, 192)))
     }
 
     #[inline(always)]
-    fn group(_: &[u8; 210], (scales, quants): &Self::Header, run: usize) -> Group {
-        let q = quants.as_chunks().0[run];
-        Group { q, scale: [scales[2 * run], scales[2 * run + 1]], minimum: [0.0; 2] }
+    fn codes<V: Bytes>(v: V, block: &[u8; 210], run: usize) -> V::All {
+        quants(v, block, run)
+    }
+
+    #[inline(always)]
+    fn scale(_: &[u8; 210], scales: &[f32; 16], run: usize) -> [f32; 2] {
+        [scales[2 * run], scales[2 * run + 1]]
     }
 }
 
@@ -103,7 +102,7 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let scales = plane_row::<20>(scales, blocks.len());
     for (i, (block, scales)) in blocks.iter().zip(scales).enumerate() {
         for run in 0..8 {
-            let q = quants(block, run);
+            let q = quants(Plain, block, run);
             nibbles.put_signed(8 * i + run, &std::array::from_fn(|i| if i < 16 { q[i] } else { q[i] >> 2 }));
             let (even, odd) = (std::array::from_fn(|i| q[i] >> 4), std::array::from_fn(|i| q[i + 16]));
             pairs[16 * i + 2 * run] = pack_pairs(&even).to_le_bytes();
@@ -117,14 +116,9 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
 /// 32 quants of a block, 0 to 63 each. A half is four runs of 32: the low bits of runs 0 and 1 are the low halves of its 64 bytes,
 /// those of runs 2 and 3 the high halves; run r has bits 2r and 2r + 1 of its 32 bytes of high bits.
 #[inline(always)]
-fn quants(block: &[u8; 210], run: usize) -> [u8; 32] {
+fn quants<V: Bytes>(v: V, block: &[u8], run: usize) -> V::All {
     let (half, run) = (run / 4, run % 4);
-    let low = &block[64 * half + run % 2 * 32..][..32];
-    let high = &block[128 + 32 * half..][..32];
-    let (low_shift, high_shift) = (run / 2 * 4, run * 2);
-    let mut quants = [0; 32];
-    for i in 0..32 {
-        quants[i] = low[i] >> low_shift & 15 | (high[i] >> high_shift & 3) << 4;
-    }
-    quants
+    let low = v.load(bytes_at(block, 64 * half + run % 2 * 32));
+    let high = v.load(bytes_at(block, 128 + 32 * half));
+    v.or(v.bits(low, run / 2 * 4, 4, 0), v.bits(high, run * 2, 2, 4))
 }

@@ -5,7 +5,8 @@
 //! A unit is two blocks; a row of an odd number of them is padded with zeros. Plane 0: for each row the first 16 q of all
 //! units, then the second, third and fourth 16. Plane 1: the d of each block.
 
-use super::block::{self, Block, Group, f16_at};
+use super::block::{self, Block, bytes_at, f16_at};
+use super::bytes::Bytes;
 use super::encode::{each_block, furthest, inverse, put_f16};
 use super::planes::{plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
@@ -30,19 +31,21 @@ pub(super) static Q8_0: Format = Format {
 struct Q8;
 
 impl Block<34, 32> for Q8 {
+    const OFFSET: u8 = 128;
     const SCALE_AT: Option<usize> = Some(0);
     type Header = ();
 
     #[inline(always)]
-    fn header(_: &[u8; 34]) {}
+    fn header<V: Bytes>(_: V, _: &[u8; 34]) {}
 
     #[inline(always)]
-    fn group(block: &[u8; 34], _: &(), _: usize) -> Group {
-        let mut q = [0; 32];
-        for i in 0..32 {
-            q[i] = block[2 + i] as i8;
-        }
-        Group::scaled(f16_at(block, 0), q)
+    fn codes<V: Bytes>(v: V, block: &[u8; 34], _: usize) -> V::All {
+        v.raised(v.load(bytes_at(block, 2)), Self::OFFSET)
+    }
+
+    #[inline(always)]
+    fn scale(block: &[u8; 34], _: &(), _: usize) -> [f32; 2] {
+        [f16_at(block, 0); 2]
     }
 }
 

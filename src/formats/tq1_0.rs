@@ -4,7 +4,8 @@
 //!
 //! On the device it is TQ2_0: its kernels have no division.
 
-use super::block::{self, Block, Group, f16_at};
+use super::block::{self, Block};
+use super::bytes::Bytes;
 use super::planes::{pack_crossed, plane_row, planes_of, row_blocks};
 use super::{Format, Plane};
 
@@ -28,20 +29,24 @@ pub(super) static TQ1_0: Format = Format {
 struct Tq1;
 
 impl Block<54, 256> for Tq1 {
-    type Header = (f32, [u8; 256]);
+    const OFFSET: u8 = 1;
+    const MOST: u8 = 2;
+    const AHEAD: bool = true;
+    type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 54]) -> (f32, [u8; 256]) {
-        (f16_at(block, 52), trits(block))
+    fn header<V: Bytes>(v: V, block: &[u8; 54]) -> f32 {
+        v.f16(block, 52)
     }
 
     #[inline(always)]
-    fn group(_: &[u8; 54], (d, trits): &(f32, [u8; 256]), g: usize) -> Group {
-        let mut q = [0; 32];
-        for i in 0..32 {
-            q[i] = trits[32 * g + i] as i8 - 1;
-        }
-        Group::scaled(*d, q)
+    fn codes<V: Bytes>(v: V, block: &[u8; 54], g: usize) -> V::All {
+        v.gather(&trits(block, g))
+    }
+
+    #[inline(always)]
+    fn scale(_: &[u8; 54], d: &f32, _: usize) -> [f32; 2] {
+        [*d; 2]
     }
 }
 
@@ -50,29 +55,27 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
     let [quants, scales] = planes_of("TQ1_0", planes);
     let quants = plane_row::<16>(quants, 4 * blocks.len());
     for (i, (block, scale)) in blocks.iter().zip(plane_row::<2>(scales, blocks.len())).enumerate() {
-        for (unit, trits) in trits(block).as_chunks().0.iter().enumerate() {
-            quants[4 * i + unit] = pack_crossed(trits);
+        for unit in 0..4 {
+            let halves = [trits(block, 2 * unit), trits(block, 2 * unit + 1)];
+            quants[4 * i + unit] = pack_crossed(&std::array::from_fn(|i| halves[i / 32][i % 32]));
         }
         scale.copy_from_slice(&block[52..]);
     }
 }
 
-/// The 256 weights plus 1. A byte is a fraction of 256 with up to five digits to the base 3: 32 bytes hold weights 0–159, 16 bytes weights
-/// 160–239, 4 bytes weights 240–255, of which each run of 32, 16 or 4 weights is one digit of all its bytes.
+/// The weights of group `g` plus 1. A byte is a fraction of 256 with up to five digits to the base 3: 32 bytes hold weights 0–159, 16 bytes
+/// weights 160–239, 4 bytes weights 240–255, of which each run of 32, 16 or 4 weights is one digit of all its bytes.
 #[inline(always)]
-fn trits(block: &[u8; 54]) -> [u8; 256] {
-    let mut trits = [0; 256];
-    let mut out = 0;
-    for (start, bytes, digits) in [(0, 32, 5), (32, 16, 5), (48, 4, 4)] {
-        let mut power = 1u8;
-        for _ in 0..digits {
-            for i in 0..bytes {
-                let rest = block[start + i].wrapping_mul(power);
-                trits[out + i] = ((u16::from(rest) * 3) >> 8) as u8;
-            }
-            out += bytes;
-            power = power.wrapping_mul(3);
-        }
+fn trits(block: &[u8; 54], g: usize) -> [u8; 32] {
+    const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+    let digit = |byte: u8, digit: usize| ((u16::from(byte.wrapping_mul(POWERS[digit])) * 3) >> 8) as u8;
+    let mut trits = [0; 32];
+    for i in 0..16 {
+        (trits[i], trits[i + 16]) = match g {
+            0..5 => (digit(block[i], g), digit(block[i + 16], g)),
+            5 | 6 => (digit(block[32 + i], 2 * g - 10), digit(block[32 + i], 2 * g - 9)),
+            _ => (digit(block[32 + i], 4), digit(block[48 + i % 4], i / 4)),
+        };
     }
     trits
 }

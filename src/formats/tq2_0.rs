@@ -5,7 +5,8 @@
 //!
 //! A unit is 64 weights. Plane 0: 16 bytes for each unit, see [`pack_crossed`]. Plane 1: the d of each block.
 
-use super::block::{self, Block, Group, f16_at, less, pairs};
+use super::block::{self, Block, pairs};
+use super::bytes::Bytes;
 use super::planes::{pack_crossed, plane_row, planes_of, row_blocks};
 use super::q2_k::unit_pairs;
 use super::{Format, Plane};
@@ -30,16 +31,23 @@ pub(super) static TQ2_0: Format = Format {
 struct Tq2;
 
 impl Block<66, 256> for Tq2 {
+    const OFFSET: u8 = 1;
+    const MOST: u8 = 3;
     type Header = f32;
 
     #[inline(always)]
-    fn header(block: &[u8; 66]) -> f32 {
-        f16_at(block, 64)
+    fn header<V: Bytes>(v: V, block: &[u8; 66]) -> f32 {
+        v.f16(block, 64)
     }
 
     #[inline(always)]
-    fn group(block: &[u8; 66], d: &f32, run: usize) -> Group {
-        Group::scaled(*d, less(pairs(block, 0, run), 1))
+    fn codes<V: Bytes>(v: V, block: &[u8; 66], run: usize) -> V::All {
+        pairs(v, block, 0, run)
+    }
+
+    #[inline(always)]
+    fn scale(_: &[u8; 66], d: &f32, _: usize) -> [f32; 2] {
+        [*d; 2]
     }
 }
 

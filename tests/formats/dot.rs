@@ -1,14 +1,14 @@
 //! `dot`, which decodes in registers, against the weights of `decode`.
 
 use libtest_mimic::{Failed, Trial};
-use wgllm::formats::{ByteRow, FORMATS, Format, GROUP, Group, Groups, multiplies_bytes};
+use wgllm::formats::{ByteGroup, ByteProducts, ByteRow, FORMATS, Format, GROUP, Group, Groups};
 
 use crate::blocks::{Random, random_blocks};
 
 /// Blocks of a row; of F32, F16 and BF16, weights: around the edges of 16 sums and of two of them.
 const BLOCKS: &[usize] = &[1, 2, 3, 5, 15, 16, 17, 31, 32, 33, 64, 172];
 
-/// Two trials for each format, and one more for those with integers.
+/// Two trials for each format, and two more for those with integers.
 pub fn trials() -> Vec<Trial> {
     let trials = |format: &'static Format| {
         let name = format.name;
@@ -20,47 +20,64 @@ pub fn trials() -> Vec<Trial> {
     let mut all: Vec<Trial> = FORMATS.iter().flat_map(|&format| trials(format)).collect();
     for &format in FORMATS {
         let Some(groups) = format.groups else { continue };
-        let name = format!("{}_row_times_x_in_int8_is_the_sum_of_weights_times_x", format.name);
-        let trial = Trial::test(name, move || sum_in_int8(format, groups));
-        all.push(trial.with_ignored_flag(!multiplies_bytes()));
+        for with in [ByteProducts::Pairs, ByteProducts::Fours] {
+            let name =
+                format!("{}_rows_times_x_in_int8_by_{with:?}_are_the_sums_of_weights_times_x", format.name);
+            let trial = Trial::test(name, move || sums_in_int8(format, groups, with));
+            all.push(trial.with_ignored_flag(!with.are_here()));
+        }
     }
     all
 }
 
-/// Of numbers that are whole multiples of their scale, so that nothing is rounded but sums.
-fn sum_in_int8(format: &Format, groups: Groups) -> Result<(), Failed> {
+/// Of numbers that are whole multiples of their scale, so that nothing is rounded but sums; of numbers of rows around those that go side by side.
+fn sums_in_int8(format: &Format, groups: Groups, with: ByteProducts) -> Result<(), Failed> {
     let mut random = Random(5);
-    for &blocks in BLOCKS {
-        let (row, weights) = row(format, blocks);
-        let mut x = ByteRow::default();
-        let mut numbers = Vec::new();
-        for _ in 0..weights.len() / GROUP {
+    for (i, &blocks) in BLOCKS.iter().enumerate() {
+        let rows = 1 + i % 9;
+        let (matrix, weights) = row(format, rows * blocks);
+        let (mut x, mut numbers) = (Vec::new(), Vec::new());
+        for _ in 0..weights.len() / rows / GROUP {
             let scale = random.unit() + 0.1;
             let mut q = [0; GROUP];
             q.iter_mut().for_each(|q| *q = ((random.unit() - 0.5) * 254.0) as i8);
             q[0] = [127, -127][blocks % 2];
+            // Four of the largest codes by these are more than i16 holds.
+            q[4..8].fill([127, -127][i / 2 % 2]);
             let of: Vec<f32> = q.iter().map(|&q| f32::from(q) * scale).collect();
-            x.sums.push([of[..16].iter().sum(), of[16..].iter().sum()]);
+            x.push(ByteGroup { q, scale, sums: [of[..16].iter().sum(), of[16..].iter().sum()] });
             numbers.extend(of);
-            x.q.push(q);
-            x.scale.push(scale);
         }
+        let each = x.len();
+        // What was there before does not show.
+        let mut bytes = ByteRow::default();
+        bytes.fill([x[0]; 40].into_iter());
+        bytes.fill(x.into_iter());
+        let mut found = vec![f32::NAN; rows];
+        (groups.byte_dot)(with, &matrix, &bytes, &mut found);
         let empty = Group { q: [0; GROUP], scale: [0.0; 2], minimum: [0.0; 2] };
         let mut read = vec![empty; weights.len() / GROUP];
-        (groups.read)(&row, &mut read);
-        let (mut expected, mut size) = (0.0, 0.0);
-        for (i, (&w, &x)) in weights.iter().zip(&numbers).enumerate() {
-            let Group { q, scale, minimum } = &read[i / GROUP];
-            let half = i % GROUP / 16;
-            expected += f64::from(w) * f64::from(x);
-            size += f64::from((scale[half] * f32::from(q[i % GROUP])).abs() + minimum[half].abs())
-                * f64::from(x.abs());
-        }
-        // A product is part of a sum of a group, of one in two groups and of the end, and is rounded less than sixteen times besides.
-        let tolerance = size * (weights.len() / GROUP + 32) as f64 * 2f64.powi(-24);
-        let error = (f64::from((groups.byte_dot)(&row, &x)) - expected).abs();
-        if error.is_nan() || error > tolerance {
-            return Err(format!("{} weights: {error:e} off, at most {tolerance:e}", weights.len()).into());
+        (groups.read)(&matrix, &mut read);
+        for (r, found) in found.into_iter().enumerate() {
+            let (weights, read) = (&weights[r * numbers.len()..], &read[r * each..]);
+            let (mut expected, mut size) = (0.0, 0.0);
+            for (i, (&w, &x)) in weights.iter().zip(&numbers).enumerate() {
+                let Group { q, scale, minimum } = &read[i / GROUP];
+                let half = i % GROUP / 16;
+                expected += f64::from(w) * f64::from(x);
+                size += f64::from((scale[half] * f32::from(q[i % GROUP])).abs() + minimum[half].abs())
+                    * f64::from(x.abs());
+            }
+            // A product is part of a sum of a group, of one in two groups and of the end, and is rounded less than sixteen times besides.
+            let tolerance = size * (each + 32) as f64 * 2f64.powi(-24);
+            let error = (f64::from(found) - expected).abs();
+            if error.is_nan() || error > tolerance {
+                return Err(format!(
+                    "row {r} of {rows}, {} weights: {error:e} off, at most {tolerance:e}",
+                    numbers.len()
+                )
+                .into());
+            }
         }
     }
     Ok(())
