@@ -22,11 +22,6 @@ pub enum ByteProducts {
 }
 
 impl ByteProducts {
-    /// Those that this machine has and that are known here, the best ones last.
-    pub fn available() -> Vec<ByteProducts> {
-        [ByteProducts::Pairs, ByteProducts::Fours].into_iter().filter(|with| with.are_here()).collect()
-    }
-
     /// Whether this machine has them.
     pub fn are_here(self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -94,11 +89,19 @@ pub(super) fn byte_dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGH
     out: &mut [f32],
 ) {
     let (blocks, odd_bytes) = rows.as_chunks::<BYTES>();
-    let whole = odd_bytes.is_empty() && blocks.len() * (WEIGHTS / GROUP) == out.len() * x.groups;
-    assert!(whole, "byte_dot: {} bytes of weights for {} rows of {} groups", rows.len(), out.len(), x.groups);
-    assert!(with.are_here(), "this machine has no {with:?} of products of bytes");
+    let each = WEIGHTS / GROUP;
+    let whole = x.groups.is_multiple_of(each) && blocks.len() * each == out.len() * x.groups;
+    assert!(
+        whole && odd_bytes.is_empty(),
+        "byte_dot: {} bytes of weights for {} rows of {} groups",
+        rows.len(),
+        out.len(),
+        x.groups
+    );
     #[cfg(target_arch = "x86_64")]
     x86::dot::<B, BYTES, WEIGHTS>(with, blocks, x, out);
     #[cfg(target_arch = "aarch64")]
     neon::dot::<B, BYTES, WEIGHTS>(with, blocks, x, out);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    panic!("this machine has no {with:?} of products of bytes");
 }

@@ -68,14 +68,28 @@ fn repack(row: &[u8], _cols: usize, planes: &mut [&mut [u8]]) {
 #[inline(always)]
 fn trits(block: &[u8; 54], g: usize) -> [u8; 32] {
     const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
-    let digit = |byte: u8, digit: usize| ((u16::from(byte.wrapping_mul(POWERS[digit])) * 3) >> 8) as u8;
+    let digits = |trits: &mut [u8], bytes: &[u8], digit: usize| {
+        for (trit, byte) in trits.iter_mut().zip(bytes) {
+            *trit = ((u16::from(byte.wrapping_mul(POWERS[digit])) * 3) >> 8) as u8;
+        }
+    };
     let mut trits = [0; 32];
-    for i in 0..16 {
-        (trits[i], trits[i + 16]) = match g {
-            0..5 => (digit(block[i], g), digit(block[i + 16], g)),
-            5 | 6 => (digit(block[32 + i], 2 * g - 10), digit(block[32 + i], 2 * g - 9)),
-            _ => (digit(block[32 + i], 4), digit(block[48 + i % 4], i / 4)),
-        };
+    let (first, last) = trits.split_at_mut(16);
+    match g {
+        0..5 => {
+            digits(first, &block[..16], g);
+            digits(last, &block[16..32], g);
+        }
+        5 | 6 => {
+            digits(first, &block[32..48], 2 * g - 10);
+            digits(last, &block[32..48], 2 * g - 9);
+        }
+        _ => {
+            digits(first, &block[32..48], 4);
+            for (digit, trits) in last.chunks_exact_mut(4).enumerate() {
+                digits(trits, &block[48..52], digit);
+            }
+        }
     }
     trits
 }

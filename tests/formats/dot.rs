@@ -42,7 +42,7 @@ fn sums_in_int8(format: &Format, groups: Groups, with: ByteProducts) -> Result<(
             let mut q = [0; GROUP];
             q.iter_mut().for_each(|q| *q = ((random.unit() - 0.5) * 254.0) as i8);
             q[0] = [127, -127][blocks % 2];
-            // Four of the largest codes by these are more than i16 holds.
+            // Products of neighbours with the same sign, which some instructions add in i16.
             q[4..8].fill([127, -127][i / 2 % 2]);
             let of: Vec<f32> = q.iter().map(|&q| f32::from(q) * scale).collect();
             x.push(ByteGroup { q, scale, sums: [of[..16].iter().sum(), of[16..].iter().sum()] });

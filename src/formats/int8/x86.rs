@@ -28,14 +28,14 @@ pub(super) fn has(with: ByteProducts) -> bool {
     }
 }
 
-/// As `byte_dot`, on a machine that [`has`] the instructions.
+/// As `byte_dot`, on a machine that [`has`] the instructions: else it panics.
 pub(super) fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
     with: ByteProducts,
     blocks: &[[u8; BYTES]],
     x: &ByteRow,
     out: &mut [f32],
 ) {
-    assert!(has(with));
+    assert!(has(with), "this machine has no {with:?} of products of bytes");
     match with {
         // SAFETY: the machine has AVX2, FMA and F16C.
         ByteProducts::Pairs => unsafe { by_pairs::<B, BYTES, WEIGHTS>(blocks, x, out) },
@@ -128,6 +128,8 @@ unsafe fn products<P: Products>(
     }
 }
 
+/// As [`dot`].
+///
 /// # Safety
 /// The machine must have AVX2, FMA, F16C and the instructions of `P`.
 #[inline(always)]
@@ -182,6 +184,8 @@ unsafe fn by_rows<
     }
 }
 
+/// Sums of `R` rows. Blocks that are not eight groups are read from `last`, behind which are zeros.
+///
 /// # Safety
 /// The machine must have AVX2, FMA, F16C and the instructions of `P`.
 #[inline(always)]
@@ -197,10 +201,9 @@ unsafe fn side_by_side<
     x: &[Eight],
 ) -> [f32; R] {
     let (each, together) = (WEIGHTS / GROUP, EIGHT * GROUP / WEIGHTS);
-    // SAFETY: the caller's, of all that follows.
-    let v = unsafe { Avx2::new() };
-    let none = unsafe { _mm256_setzero_ps() };
-    let halves = black_box(unsafe { _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1) });
+    // SAFETY: the caller's. Compilers would make two shuffles of one whose places they know.
+    let (v, none, halves) =
+        unsafe { (Avx2::new(), _mm256_setzero_ps(), black_box(_mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1))) };
     // Sums of products side by side, which take turns, so that each waits for itself alone; and what minimums take off.
     let (mut sums, mut minimums) = ([[none; 2]; R], [none; R]);
     let mut scales = [[0.0; 2 * EIGHT]; R];
