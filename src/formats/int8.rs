@@ -54,6 +54,7 @@ pub struct ByteRow {
 
 /// Eight groups.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 #[repr(C, align(64))]
 struct Eight {
     q: [[i8; GROUP]; EIGHT],
