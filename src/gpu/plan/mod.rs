@@ -12,6 +12,7 @@ pub mod experts;
 pub mod groups;
 pub mod heads;
 pub mod kernels;
+pub mod lanes;
 pub mod lower;
 pub mod matmul;
 pub mod matmul_few;

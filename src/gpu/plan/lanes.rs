@@ -1,0 +1,33 @@
+//! Products and attention of many rows in registers alone, for programs that stand in for an adapter: `wgsl/matmul_lanes.wgsl`, `wgsl/attend_lanes.wgsl`.
+//!
+//! A workgroup is a subgroup, of which eight lanes load what all multiply. benches/README.md has the measurements.
+
+use crate::gpu::caps::Caps;
+use crate::gpu::plan::{Planner, RowClass};
+
+/// Lanes that load for all of a subgroup.
+const LOADING: u32 = 8;
+/// Rows of x of a workgroup, and rows of w of a lane.
+pub const MATMUL_ROWS: u32 = 16;
+pub const MATMUL_COLUMNS: u32 = 4;
+/// Rows of a lane in attention, and numbers of a head at most.
+pub const ATTEND_ROWS: u32 = 2;
+pub const LONGEST: usize = 256;
+
+/// Whether an adapter multiplies many rows so.
+pub fn used(caps: &Caps) -> bool {
+    let whole = caps.subgroups && caps.subgroup_size_fixed && caps.subgroup_size >= LOADING;
+    caps.policy.lanes && whole && caps.matrix.is_none()
+}
+
+/// Whether a step of this class is multiplied so.
+pub fn fits(s: &Planner<'_>) -> bool {
+    s.class == RowClass::Many && used(s.caps)
+}
+
+/// The numbers of such a kernel's workgroup.
+pub fn constants(caps: &Caps) -> Vec<(&'static str, f64)> {
+    let mut constants = vec![("WORKGROUP", caps.subgroup_size as f64)];
+    constants.extend(caps.subgroup_constant());
+    constants
+}
