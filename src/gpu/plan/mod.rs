@@ -47,7 +47,7 @@ pub enum RowClass {
     Many,
 }
 
-/// Rows up to which a step is not of many.
+/// Rows up to which a step is not of many, at most.
 pub const SEVERAL: usize = 64;
 
 impl RowClass {
