@@ -191,11 +191,6 @@ pub const GROUPS: &[Group] = &[
         variants: &[
             ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
             ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
-            (
-                "fast, plans for a program, bounds checked",
-                Precision::Fast,
-                Masks { checked: true, ..PROGRAM },
-            ),
         ],
         grouped: true,
     },
