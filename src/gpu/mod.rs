@@ -122,7 +122,8 @@ impl Gpu {
         };
         let mut launches = vec![plan(RowClass::One), plan(RowClass::Few), Vec::new(), Vec::new()];
         let few = if unfused { SEVERAL } else { plan::few(graph, &device.caps, &layout, config.precision) };
-        let room = Room::new(graph, config, outputs, few, &launches[RowClass::Few as usize]);
+        let several = plan::lanes::several(graph, &device.caps);
+        let room = Room::new(graph, config, outputs, [few, several], &launches[RowClass::Few as usize]);
         // A class that no step falls into has no launches.
         for (class, below) in [(RowClass::Several, RowClass::Few), (RowClass::Many, RowClass::Several)] {
             if room.rows(class) > room.rows(below) {

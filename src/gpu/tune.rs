@@ -258,7 +258,7 @@ impl Tuner {
         let most = if self.matrix { 24 } else { SEVERAL };
         let all = if self.software { &FEW_SOFTWARE[..] } else { &FEW };
         let rows: Vec<usize> = all.iter().copied().filter(|&rows| rows <= most.min(self.rows)).collect();
-        let by_matvecs = always(&self.best, SEVERAL);
+        let by_matvecs = Policy { lanes: None, ..always(&self.best, SEVERAL) };
         let (base, classes) = self.times(&by_matvecs, &rows).await?;
         let mut measured = Vec::new();
         let tiles = if self.software { &TILES[..TILES_SOFTWARE] } else { &TILES };

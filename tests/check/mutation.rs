@@ -19,11 +19,18 @@ const MUTATIONS: &[(&str, &str, &str, Tiny)] = &[
     ("layer_norm", "x[start + c] - mean", "x[start + c] - 0.99 * mean", Tiny::Gpt2Nodes),
     ("matmul", "c0 += DEPTH", "c0 += DEPTH + 1u - 1u + DEPTH", Tiny::LlamaNodes),
     ("matmul", "sum += bias", "sum -= bias", Tiny::Gpt2Nodes),
+    ("matmul_lanes", "r0 + at.local % 8u", "r0 + at.local % 4u", Tiny::LlamaNodes),
+    ("matmul_lanes", "sums[k] + biases", "sums[k] - biases", Tiny::Gpt2Nodes),
     ("matvec", "EPS);", "EPS + 1e-2);", Tiny::Llama),
     ("matvec", "lanes + lane;", "lanes + lane / 2u * 2u;", Tiny::Llama),
     ("matvec", "first_row + own_rows + k", "first_row + k", Tiny::Blocks),
     ("rope", "u * turn.x - v * turn.y", "u * turn.x + v * turn.y", Tiny::LlamaNodes),
     ("attend", "p0 + lane;", "p0 + lane + 1u;", Tiny::LlamaNodes),
+    ("attend_lanes", "let last = step[r].z;", "let last = step[r].z - 1u;", Tiny::LlamaNodes),
+    ("attend_lanes", "(p0 + i) < ends", "(p0 + i) <= ends", Tiny::LlamaNodes),
+    ("attend_lanes", "totals *= factors;", "", Tiny::LlamaNodes),
+    ("attend_lanes", "totals = vec2<f32>(1.0);", "totals = vec2<f32>(0.9);", Tiny::GptOssNodes),
+    ("attend_lanes", "last - last % max(CHUNK, 1u)", "0u", Tiny::Llama4Nodes),
     (
         "attend_decode",
         "return score_scale(position) * sum;",
@@ -212,14 +219,16 @@ fn trial(
 fn checked(target: &Target, kernel: &str, masks: Masks, tiny: Tiny, unfused: bool) -> Result<Report, Failed> {
     // Few rows do not come to these.
     let matrix = ["matmul_matrix", "matmul_few", "attend_matrix", "halves"].contains(&kernel);
-    let many = matrix || ["matmul", "recurrent_"].iter().any(|of_many| kernel.starts_with(of_many));
+    let lanes = kernel.ends_with("_lanes");
+    let many = matrix || lanes || ["matmul", "recurrent_"].iter().any(|of_many| kernel.starts_with(of_many));
     let rows = match kernel {
         "matmul_matrix" => 280,
         _ if many => 81,
         _ if tiny == Tiny::Blocks => 8,
         _ => 9,
     };
-    let masks = Masks { emulated_matrices: matrix, no_coop: kernel == "matmul_int8", ..masks };
+    let masks =
+        Masks { emulated_matrices: matrix, no_coop: kernel == "matmul_int8", as_hardware: !lanes, ..masks };
     let options = Options { masks, unfused, ..target.options(tiny.precision()) };
     run(Gguf::from_static("tiny", tiny.file().leak())?, &options, 160, rows)
 }

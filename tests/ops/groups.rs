@@ -36,6 +36,7 @@ const ALL: Masks = HARDWARE;
 const NO_SUBGROUPS: Masks = Masks { no_subgroups: true, ..ALL };
 const CHECKED: Masks = Masks { checked: true, ..ALL };
 const PARTS: Masks = Masks { max_binding: Some(1 << 20), ..ALL };
+const PROGRAM: Masks = Masks { as_hardware: false, ..ALL };
 const IN_TWO: Masks = Masks { max_binding: Some(2 << 20), ..CHECKED };
 
 /// Where neither precision nor subgroups make a difference.
@@ -46,10 +47,18 @@ const SUBGROUPS: &[Variant] = &[
     ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
     ("f32, bounds checked", Precision::F32, CHECKED),
 ];
+/// Where there are kernels for programs, too.
+const PROGRAMS: &[Variant] = &[
+    ("f32", Precision::F32, ALL),
+    ("f32, plans for a program", Precision::F32, PROGRAM),
+    ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
+    ("f32, bounds checked", Precision::F32, CHECKED),
+];
 /// Where both do.
 const EVERY: &[Variant] = &[
     ("f32", Precision::F32, ALL),
     ("fast", Precision::Fast, ALL),
+    ("fast, plans for a program, bounds checked", Precision::Fast, Masks { checked: true, ..PROGRAM }),
     ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
     ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
     ("fast, bounds checked", Precision::Fast, CHECKED),
@@ -75,7 +84,7 @@ pub const GROUPS: &[Group] = &[
         build: linear,
         steps: steps::by_rows,
         plan: PLAN,
-        variants: SUBGROUPS,
+        variants: PROGRAMS,
         grouped: false,
     },
     Group {
@@ -225,7 +234,7 @@ pub const KEPT: Group = Group {
     build: attention_of_blocks,
     steps: steps::sequences,
     plan: RuntimeConfig::new(300, 2, 270, Precision::F32),
-    variants: SUBGROUPS,
+    variants: PROGRAMS,
     grouped: false,
 };
 

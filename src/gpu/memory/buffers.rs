@@ -11,7 +11,7 @@ use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::memory::pool::Pool;
 use crate::gpu::memory::upload::Uploader;
 use crate::gpu::memory::weights::{Weights, weight};
-use crate::gpu::plan::{Launch, Operand, RowClass, SEVERAL};
+use crate::gpu::plan::{Launch, Operand, RowClass};
 use crate::gpu::plan::{attention, expert_matmul, kernels};
 use crate::graph::{Graph, Kind, Node, Rows, Step};
 use crate::memory::Snapshots;
@@ -56,12 +56,13 @@ pub struct Room {
 }
 
 impl Room {
-    /// For batches of `config`, of which `outputs` rows have logits at most; up to `few` rows are few. `launches` are those of few.
+    /// For batches of `config`, of which `outputs` rows have logits at most; up to `few` rows are few and up to `several` not many. `launches` are
+    /// those of few.
     pub fn new(
         graph: &Graph,
         config: RuntimeConfig,
         outputs: usize,
-        few: usize,
+        [few, several]: [usize; 2],
         launches: &[Launch],
     ) -> Room {
         let partials = launches.iter().flat_map(|l| &l.operands).filter_map(|(_, o)| match o {
@@ -71,7 +72,7 @@ impl Room {
             _ => None,
         });
         let each = partials.max().unwrap_or(0).max(1);
-        let several = SEVERAL.min(config.rows).min(PARTIALS / each).max(1);
+        let several = several.min(config.rows).min(PARTIALS / each).max(1);
         let rows = [1, few.min(several), several, config.rows];
         Room { rows, outputs: rows.map(|rows| rows.min(outputs)) }
     }

@@ -11,6 +11,7 @@ use crate::gpu::plan::copies::{Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent, RowRange};
 use crate::gpu::plan::groups::{Matmul, Then, eps, inputs, op, runs};
 use crate::gpu::plan::kernels::{activation, matvec_constants};
+use crate::gpu::plan::lanes;
 use crate::gpu::plan::lower::{biases, bundle, kind_of, read_copy};
 use crate::gpu::plan::matmul_few;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead};
@@ -127,7 +128,7 @@ pub fn fits(s: &Planner<'_>, m: &Matmul) -> bool {
         let kept = match s.caps.matrix {
             // Weights in f32 are not to be rounded.
             Some(_) => w.format.name != "F32",
-            None => kind_of(s, w, true) == CopyKind::I8,
+            None => !lanes::fits(s) && kind_of(s, w, true) == CopyKind::I8,
         };
         kept && bundle(s, m, run).is_some()
     };

@@ -12,6 +12,7 @@ pub mod experts;
 pub mod groups;
 pub mod heads;
 pub mod kernels;
+pub mod lanes;
 pub mod lower;
 pub mod matmul;
 pub mod matmul_few;
@@ -46,7 +47,7 @@ pub enum RowClass {
     Many,
 }
 
-/// Rows up to which a step is not of many.
+/// Rows up to which a step is not of many, at most.
 pub const SEVERAL: usize = 64;
 
 impl RowClass {

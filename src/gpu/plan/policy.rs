@@ -113,6 +113,9 @@ pub struct Policy {
     pub shares: [(u32, u32); 3],
     /// Workgroups that a dispatch of `matmul_matrix` should have, if there is a tile small enough: fewer leave processors idle.
     pub workgroups: u32,
+    /// Rows from which on a step has kernels that load each number once (`plan/lanes.rs`), if it ever has.
+    #[serde(default)]
+    pub lanes: Option<u32>,
 }
 
 const fn of(formats: FormatClass, large: bool, tile: Tile) -> FewTile {
@@ -178,12 +181,14 @@ impl Policy {
             short: 256,
             shares: [(2, 528), (4, 140), (8, 0)],
             workgroups: 120,
+            lanes: None,
         }
     };
 
     /// Of a program: there work counts, where on hardware waiting does.
     pub const SOFTWARE: Policy = Policy {
         invocations: 0,
+        lanes: Some(9),
         few: {
             use FormatClass::{Bits, Blocks, Bytes};
             Cow::Borrowed(&[

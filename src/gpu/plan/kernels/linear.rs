@@ -1,7 +1,8 @@
-//! `wgsl/{matvec,matmul}.wgsl`: a linear alone, by matvec where there are few rows, by matmul where there are many.
+//! `wgsl/{matvec,matmul,matmul_lanes}.wgsl`: a linear alone, by matvec where there are few rows, by matmul where there are many.
 
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::in_order;
+use crate::gpu::plan::lanes::{self, MATMUL_COLUMNS, MATMUL_ROWS};
 use crate::gpu::plan::matvec;
 use crate::gpu::plan::{Held, Launch, Operand, Planner, RowClass, parts};
 use crate::graph::{Node, Rows, Shape};
@@ -25,7 +26,7 @@ pub fn launches(s: &Planner<'_>, node: Node) -> Vec<Launch> {
             return (dispatch, in_order(&operands));
         }
         let operands = [Operand::Step, Operand::Value(x), bias, Operand::Value(node)];
-        (matmul(s.graph.shape(x), out, &held, with_bias), in_order(&operands))
+        (matmul(s, s.graph.shape(x), out, &held, with_bias), in_order(&operands))
     });
     if few {
         for launch in &mut launches {
@@ -36,8 +37,8 @@ pub fn launches(s: &Planner<'_>, node: Node) -> Vec<Launch> {
     launches
 }
 
-fn matmul(x: Shape, out: Shape, held: &Held, bias: bool) -> Dispatch {
-    let constants = vec![
+fn matmul(s: &Planner<'_>, x: Shape, out: Shape, held: &Held, bias: bool) -> Dispatch {
+    let mut constants = vec![
         ("COLS", x.cols as f64),
         ("STRIDE", x.stride() as f64),
         ("N", held.rows as f64),
@@ -47,8 +48,13 @@ fn matmul(x: Shape, out: Shape, held: &Held, bias: bool) -> Dispatch {
         ("OUTPUT_ROWS", (out.rows == Rows::Outputs) as u32 as f64),
         ("BIAS", bias as u32 as f64),
     ];
-    let extent = Extent::Tiles { rows: out.rows, tile: TILE, x: (held.rows as u32).div_ceil(TILE) };
-    Dispatch { kernel: "matmul", constants, extent }
+    let (mut kernel, mut tile, mut columns) = ("matmul", TILE, TILE);
+    if lanes::fits(s) {
+        (kernel, tile, columns) = ("matmul_lanes", MATMUL_ROWS, MATMUL_COLUMNS * s.caps.subgroup_size);
+        constants.extend(lanes::constants(s.caps));
+    }
+    let extent = Extent::Tiles { rows: out.rows, tile, x: (held.rows as u32).div_ceil(columns) };
+    Dispatch { kernel, constants, extent }
 }
 
 fn matvec(s: &Planner<'_>, x: Shape, out: Shape, held: &Held, bias: bool) -> Dispatch {

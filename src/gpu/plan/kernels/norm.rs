@@ -3,6 +3,7 @@
 use crate::gpu::link::Slots;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::kernels::{output_rows, single};
+use crate::gpu::plan::lanes;
 use crate::gpu::plan::{Launch, Operand, Planner};
 use crate::graph::{Node, Shape};
 use crate::ops::{GatedNorm, LayerNorm, RmsNorm};
@@ -71,11 +72,13 @@ pub fn layer_norm(s: &Planner<'_>, node: Node, op: &LayerNorm) -> Launch {
 }
 
 fn numbers(s: &Planner<'_>, out: Shape, cols: usize, eps: f32) -> Vec<(&'static str, f64)> {
+    // A program computes one subgroup after the other, and changes between them at every barrier.
+    let most = if lanes::fits(s) { 64 } else { 256 };
     vec![
         ("COLS", cols as f64),
         ("STRIDE", out.stride() as f64),
         ("EPS", eps as f64),
-        ("WORKGROUP", s.caps.invocations.min(256) as f64),
+        ("WORKGROUP", s.caps.invocations.min(most) as f64),
         output_rows(out),
     ]
 }
