@@ -389,6 +389,7 @@ pub fn step_words(step: &Step, stamp: u32, table: u32) -> Vec<[u32; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::plan::SEVERAL;
 
     #[test]
     fn as_many_rows_are_several_however_long_the_context() {
