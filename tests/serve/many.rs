@@ -1,6 +1,7 @@
 //! Many clients at once: what they share, what they must not share, and what is left when they go.
 
 use std::io::{BufReader, Write};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
@@ -61,7 +62,11 @@ fn ask_all(server: &Running, prompts: &[String], limit: usize) -> Result<Vec<Opt
 fn compare(target: &Target, plan: Plan, count: usize, limit: usize) -> Outcome {
     let prompts = prompts(count);
     let expected = alone(target, &prompts, limit)?;
+    let made = plan.buffers.clone();
     let server = Running::ready(target, plan)?;
+    // All buffers are there before anybody asks; a step tells how many they are.
+    ok(server.address, "/v1/completions", &json!({ "prompt": "Once", "max_tokens": 2 }))?;
+    let buffers = made.load(Relaxed);
     for _ in 0..2 {
         let found = ask_all(&server, &prompts, limit)?;
         for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
@@ -71,7 +76,7 @@ fn compare(target: &Target, plan: Plan, count: usize, limit: usize) -> Outcome {
         }
         server.idle()?;
     }
-    Ok(())
+    equal(made.load(Relaxed), buffers)
 }
 
 pub fn together(target: &Target) -> Outcome {
