@@ -42,10 +42,11 @@ def strict(kind, text):
 def streamed(path, body, kind):
     events = []
     for block in ask(path, {**body, "stream": True}).strip().split("\n\n"):
-        lines = dict(line.split(": ", 1) for line in block.split("\n"))
-        if lines["data"] != "[DONE]":
+        # Comments keep the connection open.
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
+        if lines.get("data", "[DONE]") != "[DONE]":
             events.append(strict(kind, lines["data"]))
-            assert lines.get("event") in (None, events[-1].type), block
+            assert "event" not in lines or lines["event"] == events[-1].type, block
     return events
 
 
