@@ -153,6 +153,34 @@ pub fn leaving() -> Outcome {
     server.idle()
 }
 
+/// Whoever generates does not wait for as long as a prompt takes, nor for as much of it as a step could hold.
+pub fn beside() -> Outcome {
+    let plan = Plan { context: 2048, batch: 512, ..Plan::default() };
+    let batches = plan.batches.clone();
+    let server = Running::ready(&Target::cpu(), plan)?;
+    let long = |n: usize| json!({ "prompt": format!("{n} {}", "word ".repeat(800)), "max_tokens": 1 });
+    let rows = |slots: usize| -> Result<Vec<usize>, Failed> {
+        let all = std::mem::take(&mut *batches.lock().map_err(|e| e.to_string())?);
+        Ok(all.into_iter().filter(|&(rows, of)| of == slots && rows > 1).map(|(rows, _)| rows).collect())
+    };
+    ok(server.address, "/v1/completions", &long(1))?;
+    let alone = rows(1)?;
+    equal(alone.iter().max(), Some(&512))?;
+    let mut stream = connect(server.address)?;
+    let body = json!({ "prompt": "Once", "max_tokens": 1000, "ignore_eos": true, "stream": true });
+    stream.write_all(&request("POST", "/v1/completions", &[], body.to_string().as_bytes()))?;
+    let mut from = BufReader::new(stream);
+    equal(head(&mut from)?.0, 200)?;
+    chunk(&mut from)?;
+    ok(server.address, "/v1/completions", &long(2))?;
+    let beside = rows(2)?;
+    must(beside.iter().all(|&rows| rows <= 129) && beside.len() >= 6, || {
+        format!("steps of {beside:?} rows")
+    })?;
+    drop(from);
+    server.idle()
+}
+
 pub fn full() -> Outcome {
     let capacity = Capacity { running: 1, waiting: 1 };
     let server = Running::ready(&Target::cpu(), Plan { capacity, ..Plan::default() })?;
