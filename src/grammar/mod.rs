@@ -235,10 +235,12 @@ fn plain(message: &str) -> String {
 /// Where an answer stands in its grammar.
 struct Answer(Parser);
 
-/// An error on the way. Where it is one of limits, which llguidance calls errors of its lexer and its parser, the schema or grammar is at fault.
+/// An error on the way. Where it is one of limits, the schema or grammar is at fault: llguidance calls these errors of its lexer or its parser, and so
+/// it does with a token that may not come.
 fn broken(what: &str, error: &str) -> Error {
     let kind = error.to_ascii_lowercase();
-    match kind.contains("lexer error") || kind.contains("parser error") {
+    let of_limits = ["lexer error", "parser error"].iter().any(|part| kind.contains(part));
+    match of_limits && !kind.contains("doesn't satisfy the grammar") {
         true => Error::Usage(format!("what the answer must keep to is too complex: {}", plain(error))),
         false => Error::Other(format!("{what}: {}", plain(error))),
     }
