@@ -48,11 +48,16 @@ impl RuntimeConfig {
     }
 }
 
+/// [`Limits::beside`] where a processor computes: as many rows cost no more each than a whole step's, and are soon over.
+pub const BESIDE: usize = 128;
+
 /// The most that one batch may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Rows of a step.
     pub rows: usize,
+    /// Rows of prompts in a step for whose end sequences wait that generate.
+    pub beside: usize,
     /// Output rows of a step.
     pub outputs: usize,
     /// Rows of a batch of several steps.

@@ -6,7 +6,7 @@ use std::path::Path;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error with the data in it: the name, what was expected, what was found, what to do.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The command line asks for something that does not make sense.
     #[error("{0}")]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::backend::{Backend, RuntimeConfig};
 use crate::blocking::block_on;
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lookup::Drafts;
 use crate::sampler::{Sampling, no_token};
 use crate::scheduler::{Event, Request, Scheduler};
@@ -211,8 +211,8 @@ impl<'a> Session<'a> {
                     finished = Some(Err(no_token()));
                     true
                 }
-                Event::Failed(what) => {
-                    finished = Some(Err(Error::Other(what)));
+                Event::Failed(error) => {
+                    finished = Some(Err(error));
                     true
                 }
             };

@@ -18,7 +18,7 @@ pub use lanes::Instructions;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConfig};
+use crate::backend::{BESIDE, Backend, DeviceInfo, Limits, Memory, Placement, RuntimeConfig};
 use crate::batch::{Batch, BatchRow, Collected, Input, Then, Ticket};
 use crate::blocking::Waiting;
 use crate::constraint::TokenMask;
@@ -301,7 +301,7 @@ impl Backend for Cpu {
 
     fn limits(&self) -> Limits {
         let (rows, snapshots) = (self.config.rows, self.snapshots.len());
-        Limits { rows, outputs: rows, repeated: 1, steps: 1, ahead: 1, snapshots }
+        Limits { rows, beside: rows.min(BESIDE), outputs: rows, repeated: 1, steps: 1, ahead: 1, snapshots }
     }
 
     fn set_slot(&mut self, slot: u32, sampling: &Sampling, recent: &[u32]) -> Result<()> {

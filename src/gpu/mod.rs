@@ -17,7 +17,9 @@ mod tuned;
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig};
+use crate::backend::{
+    BESIDE, Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig,
+};
 use crate::batch::{Batch, Collected, Ticket};
 use crate::blocking::{Waiting, block_on};
 use crate::constraint::TokenMask;
@@ -288,6 +290,7 @@ impl Backend for Gpu {
     fn limits(&self) -> Limits {
         Limits {
             rows: self.config.rows,
+            beside: if self.device.caps.software { self.config.rows.min(BESIDE) } else { self.config.rows },
             outputs: self.outputs,
             repeated: self.buffers.room.outputs(RowClass::Several),
             steps: submission::STEPS,

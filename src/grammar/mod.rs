@@ -27,6 +27,9 @@ const MOST_DEPTH: usize = 64;
 /// Bytes of a token at most: a longer one is never part of what is constrained.
 const MOST_TOKEN: usize = 200;
 
+/// What may come next at most, in parts of rules: an object has four for each member that may be missing, and others allow 5,000 of these.
+const MOST_CHOICES: usize = 20_000;
+
 /// What may be said.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Language {
@@ -140,7 +143,8 @@ impl Grammars {
         let tokens: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let made = ParserFactory::new_simple(&tokens);
         let mut factory = made.map_err(|e| Error::Model(format!("the vocabulary takes no grammar: {e}")))?;
-        factory.quiet().limits_mut().verbose_errors = false;
+        let limits = factory.quiet().limits_mut();
+        (limits.verbose_errors, limits.max_items_in_row) = (false, MOST_CHOICES);
         Ok(Grammars { factory, tokens })
     }
 
@@ -201,12 +205,29 @@ impl Grammars {
     }
 }
 
+/// What messages of llguidance's begin with that speak of its own options and states, and what is said in their place.
+const IN_OTHER_WORDS: [(&str, &str); 4] = [
+    ("panic: ", "cannot be understood: "),
+    (
+        "Only absolute $ref's (#/...) are supported without 'referencing' feature; ref ",
+        "$ref must begin with #/ and is ",
+    ),
+    (
+        "oneOf constraints are not supported. Enable 'coerce_one_of' option to approximate oneOf with anyOf",
+        "oneOf is for schemas of which a value can be valid by one alone: give anyOf",
+    ),
+    ("NoExtensionBias", NOTHING),
+];
+
+const NOTHING: &str = "lets no token come";
+
 /// What a message of llguidance's says, without its state.
 fn plain(message: &str) -> String {
     let message = message.split("\n<").next().unwrap_or_default().trim();
-    match message.strip_prefix("panic: ") {
-        Some(what) => format!("cannot be understood: {what}"),
-        None if message.is_empty() => "lets no token come".into(),
+    let ours = |(theirs, ours): &(&str, &str)| Some(format!("{ours}{}", message.strip_prefix(theirs)?));
+    match IN_OTHER_WORDS.iter().find_map(ours) {
+        Some(told) => told,
+        None if message.is_empty() => NOTHING.into(),
         None => message.into(),
     }
 }
@@ -214,19 +235,28 @@ fn plain(message: &str) -> String {
 /// Where an answer stands in its grammar.
 struct Answer(Parser);
 
+/// An error on the way. Where it is one of limits, the schema or grammar is at fault: llguidance calls these errors of its lexer or its parser, and so
+/// it does with a token that may not come.
+fn broken(what: &str, error: &str) -> Error {
+    let kind = error.to_ascii_lowercase();
+    let of_limits = ["lexer error", "parser error"].iter().any(|part| kind.contains(part));
+    match of_limits && !kind.contains("doesn't satisfy the grammar") {
+        true => Error::Usage(format!("what the answer must keep to is too complex: {}", plain(error))),
+        false => Error::Other(format!("{what}: {}", plain(error))),
+    }
+}
+
 impl Matcher for Answer {
     fn mask(&mut self) -> Result<TokenMask> {
-        let mask = self.0.compute_mask_or_eos();
-        let mask =
-            mask.map_err(|e| Error::Other(format!("the grammar cannot go on: {}", plain(&e.to_string()))))?;
-        Ok(TokenMask::from_words(mask.as_slice()))
+        match self.0.compute_mask_or_eos() {
+            Ok(mask) => Ok(TokenMask::from_words(mask.as_slice())),
+            Err(error) => Err(broken("the grammar cannot go on", &error.to_string())),
+        }
     }
 
     fn push(&mut self, token: u32) -> Result<()> {
         let taken = self.0.consume_token(token);
-        taken.map_err(|e| {
-            Error::Other(format!("token {token} is not in the grammar: {}", plain(&e.to_string())))
-        })
+        taken.map_err(|e| broken(&format!("token {token} is not in the grammar"), &e.to_string()))
     }
 
     fn is_complete(&self) -> bool {

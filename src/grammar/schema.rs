@@ -15,6 +15,10 @@ const SPACE: &str = r"\x20|\n{1,2}[\x20\t]{0,20}";
 /// Where llguidance reads its options.
 const OPTIONS: &str = "x-guidance";
 
+/// Keywords that count.
+const COUNTS: [&str; 6] =
+    ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
+
 /// How long a fault is looked for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -29,9 +33,29 @@ pub fn with_options(schema: &Value) -> Value {
     let mut members = members.clone();
     members.shift_remove(OPTIONS);
     let mut schema = Value::Object(members);
+    count(&mut schema);
     let options = JsonCompileOptions { whitespace_pattern: Some(SPACE.into()), ..Default::default() };
     options.apply_to(&mut schema);
     schema
+}
+
+/// Writes whole numbers that count something without a point, as they are read.
+fn count(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            for (key, member) in members {
+                match member
+                    .as_f64()
+                    .filter(|n| COUNTS.contains(&key.as_str()) && n.fract() == 0.0 && *n >= 0.0)
+                {
+                    Some(n) if n < 9e15 => *member = (n as u64).into(),
+                    _ => count(member),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(count),
+        _ => {}
+    }
 }
 
 /// A parser of a schema, or its fault; `parser` makes one, or says what is wrong.

@@ -75,12 +75,14 @@ impl Scheduler<'_> {
                 self.add_decode(slot as u32, steps, &drafts[slot], &mut batch, &mut flight)?;
             }
         }
+        let beside = if count > 0 { batch.rows.len() + self.limits.beside } else { self.limits.rows };
+        let most = beside.min(self.limits.rows);
         for &slot in &slots {
             if waiting(&self.slots[slot])
-                && batch.rows.len() < self.limits.rows
+                && batch.rows.len() < most
                 && batch.outputs.len() < self.limits.outputs
             {
-                self.add_prompt(slot as u32, &mut batch, &mut flight)?;
+                self.add_prompt(slot as u32, most, &mut batch, &mut flight)?;
             }
         }
         self.turn = (self.turn + 1) % self.slots.len();
@@ -176,11 +178,12 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    fn add_prompt(&mut self, slot: u32, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
+    /// As much of a slot's prompt as makes `most` rows of the batch.
+    fn add_prompt(&mut self, slot: u32, most: usize, batch: &mut Batch, flight: &mut Flight) -> Result<()> {
         self.rewind(slot)?;
         let s = &self.slots[slot as usize];
         let from = s.submitted;
-        let mut to = s.tokens.len().min(from + self.limits.rows - batch.rows.len());
+        let mut to = s.tokens.len().min(from + most - batch.rows.len());
         // States are kept in front of a prompt's last token, which is computed again where it is asked once more.
         let last = s.tokens.len() - 1;
         if self.limits.snapshots > 0 && s.active.as_ref().is_some_and(|a| a.limit > 0) {

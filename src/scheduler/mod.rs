@@ -56,7 +56,7 @@ pub enum Event {
     /// Every logit was NaN, so that there is no next token ([`sampler::no_token`]); the slot takes another request.
     NoToken,
     /// The constraint cannot go on, and why; the slot takes another request.
-    Failed(String),
+    Failed(Error),
 }
 
 /// What is appended to a sequence, and what is wanted behind it.
@@ -104,7 +104,7 @@ struct Active {
     /// Where the sequence stands in what it keeps to.
     matcher: Option<Box<dyn Matcher>>,
     /// Why that cannot go on.
-    broken: Option<String>,
+    broken: Option<Error>,
 }
 
 impl Active {
@@ -113,7 +113,7 @@ impl Active {
         match self.matcher.as_mut()?.mask() {
             Ok(mask) => Some(mask),
             Err(error) => {
-                self.broken = Some(error.to_string());
+                self.broken = Some(error);
                 None
             }
         }
@@ -260,7 +260,7 @@ impl<'a> Scheduler<'a> {
         let mut matcher = sampling.constraint.as_ref().map(Constraint::start);
         if let Some(matcher) = &mut matcher {
             let taken = s.tokens[prompt..].iter().try_for_each(|&token| matcher.push(token));
-            broken = taken.err().map(|error| error.to_string());
+            broken = taken.err();
         }
         s.active =
             Some(Active { sampling, limit, drawn: 0, handed: 0, prompt, told: false, matcher, broken });
@@ -416,7 +416,7 @@ impl<'a> Scheduler<'a> {
             match on_event(slot, Event::Token(token)) {
                 false => Event::Finished(Finish::Stopped),
                 true => match active.matcher.as_mut().map(|matcher| (matcher.push(token), matcher)) {
-                    Some((Err(error), _)) => Event::Failed(error.to_string()),
+                    Some((Err(error), _)) => Event::Failed(error),
                     Some((Ok(()), matcher)) if matcher.is_complete() => Event::Finished(Finish::Complete),
                     _ => return,
                 },

@@ -44,8 +44,8 @@ pub trait Form: Sized + Send + Sync + 'static {
         failure.json()
     }
 
-    /// The last event of an answer that is broken off.
-    fn error_event(failure: &Failure) -> String;
+    /// The last event of an answer that is broken off behind `sent` events.
+    fn error_event(failure: &Failure, sent: usize) -> String;
 }
 
 /// Answers a request.
@@ -79,7 +79,8 @@ impl Asking {
     /// What is wanted of a conversation.
     pub async fn conversation(&self, asked: Asked, params: Params) -> Result<Wanted, Failure> {
         let (calls, one_call) = (asked.calls, asked.structure.one_call);
-        Ok(Wanted { prompts: vec![self.prompt(asked).await?], params, calls, one_call })
+        let must_call = asked.structure.required.is_some();
+        Ok(Wanted { prompts: vec![self.prompt(asked).await?], params, calls, one_call, must_call })
     }
 
     /// Renders and encodes a conversation, away from the thread that answers.

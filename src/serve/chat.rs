@@ -338,7 +338,7 @@ impl Form for Chat {
         Ok(())
     }
 
-    fn error_event(failure: &Failure) -> String {
+    fn error_event(failure: &Failure, _: usize) -> String {
         sse::openai_error(failure)
     }
 }

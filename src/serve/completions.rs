@@ -125,8 +125,8 @@ impl Form for Completion {
         let of = served.clone();
         let encode = move || {
             let constraint = structure.constraint(&of, None)?;
-            let encode = |source: Source| {
-                let (tokens, text) = source.encode("prompt", &of)?;
+            let encode = |(name, source): (String, Source)| {
+                let (tokens, text) = source.encode(&name, &of)?;
                 Ok((Prompt { tokens, rendered: None, constraint: constraint.clone() }, text))
             };
             sources.into_iter().map(encode).collect::<Result<Vec<_>, Failure>>()
@@ -140,7 +140,7 @@ impl Form for Completion {
         let echoes: Vec<String> = (0..prompts.len() * each).map(echo).collect();
         let (id, created, model) = (fresh_id("cmpl-", 24), now(), served.name.clone());
         let form = Completion { id, created, model, include_usage, echoes };
-        Ok((form, Wanted { prompts, params, calls: None, one_call: false }))
+        Ok((form, Wanted { prompts, params, calls: None, one_call: false, must_call: false }))
     }
 
     async fn whole(&self, mut generation: Generation<'_>) -> Result<Value, Failure> {
@@ -193,7 +193,7 @@ impl Form for Completion {
         Ok(())
     }
 
-    fn error_event(failure: &Failure) -> String {
+    fn error_event(failure: &Failure, _: usize) -> String {
         sse::openai_error(failure)
     }
 }

@@ -38,6 +38,7 @@ pub enum Effort {
     Medium,
     High,
     Xhigh,
+    Max,
 }
 
 /// Who speaks.
@@ -79,7 +80,13 @@ enum ChatContent {
 #[serde(tag = "type", rename_all = "lowercase")]
 #[allow(dead_code)]
 enum ChatPart {
-    Text { text: String },
+    Text {
+        text: String,
+    },
+    /// Of the assistant, as it came.
+    Refusal {
+        refusal: String,
+    },
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -236,6 +243,12 @@ fn message(name: &str, mut item: Value, served: &Served) -> Result<Message, Fail
     }
     if held.content.is_none() && held.role != Role::Assistant && held.tool_calls.is_none() {
         return Err(Failure::field(format!("{name}.content"), "is required: a string"));
+    }
+    // To a template, what was said in refusal was said.
+    for part in item.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
+        if part["type"] == "refusal" {
+            *part = json!({ "type": "text", "text": part["refusal"].take() });
+        }
     }
     serde_json::from_value(item).map_err(no_message)
 }

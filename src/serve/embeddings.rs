@@ -82,7 +82,7 @@ pub async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result
     }
     let sources = given.input.sources("input", served.tokenizer.vocab_size())?;
     let of = served.clone();
-    let encode = move || sources.into_iter().map(|source| source.encode("input", &of)).collect();
+    let encode = move || sources.into_iter().map(|(name, source)| source.encode(&name, &of)).collect();
     let encoded: Vec<(Vec<u32>, String)> = app.compute(encode).await?;
     if let Some((tokens, _)) = encoded.iter().find(|(tokens, _)| tokens.len() > served.context) {
         return Err(Failure::too_long(tokens.len(), served.context));

@@ -109,6 +109,12 @@ impl Failure {
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
     }
 
+    /// The body is packed in a way that is not read.
+    pub fn coding(coding: &str) -> Failure {
+        let message = format!("the body has content-encoding {coding:?}, expected none");
+        Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", message)
+    }
+
     /// The client took too long, or the answer does.
     pub fn timeout(status: StatusCode, message: impl Into<String>) -> Failure {
         Failure::new(status, "timeout_error", message)

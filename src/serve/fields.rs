@@ -28,6 +28,9 @@ impl Fields {
         limit: usize,
         time: Duration,
     ) -> Result<Fields, Failure> {
+        if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+            return Err(Failure::coding(&String::from_utf8_lossy(coding.as_bytes())));
+        }
         let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         let wasted = limit.saturating_mul(WASTED);
         if let Some(length) = length.filter(|&length| length > limit as u64) {
@@ -54,6 +57,8 @@ impl Fields {
 
     /// Reads an object.
     pub fn parse(body: &[u8]) -> Result<Fields, Failure> {
+        // Some systems mark UTF-8 in front.
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(Failure::request("the body is empty, expected a JSON object"));
         }
@@ -106,10 +111,12 @@ impl Fields {
         }
     }
 
-    /// Refuses a field that asks for what is not there.
+    /// Refuses a field that asks for what is not there; `false`, 0 and an empty text ask for nothing.
     pub fn refuse(&mut self, name: &str, what: &str) -> Result<(), Failure> {
         match self.any(name) {
             None | Some(Value::Bool(false)) => Ok(()),
+            Some(Value::String(text)) if text.is_empty() => Ok(()),
+            Some(Value::Number(number)) if number.as_f64() == Some(0.0) => Ok(()),
             Some(_) => Err(Failure::unsupported(name, what)),
         }
     }

@@ -42,7 +42,7 @@ pub async fn pass(State(app): State<Arc<App>>, mut request: Request, next: Next)
     } else if !OPEN.contains(&&*path) && !has_key(&settings.keys, request.headers()) {
         Failure::key().at(&path)
     } else {
-        caught(next.run(request)).await
+        caught(next.run(request), &path).await
     };
     if let (Some(origin), true) = (origin, allowed == Some(true) && !settings.origins.is_empty()) {
         let headers = response.headers_mut();
@@ -100,14 +100,13 @@ fn has_key(keys: &[String], headers: &HeaderMap) -> bool {
 }
 
 /// The response, or an error where its handler panics.
-async fn caught(run: impl Future<Output = Response<Body>>) -> Response<Body> {
+async fn caught(run: impl Future<Output = Response<Body>>, path: &str) -> Response<Body> {
     let mut run = pin!(run);
     std::future::poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)));
         polled.unwrap_or_else(|_| {
             Poll::Ready(
-                Failure::internal("the request failed in an unknown way; others are not concerned")
-                    .into_response(),
+                Failure::internal("the request failed in an unknown way; others are not concerned").at(path),
             )
         })
     })

@@ -34,6 +34,8 @@ pub struct Wanted {
     pub calls: Option<CallFormat>,
     /// Ends behind the first call.
     pub one_call: bool,
+    /// There must be a call.
+    pub must_call: bool,
 }
 
 /// Something of a choice.
@@ -123,6 +125,11 @@ impl Started {
         }
         if let Some(prompt) = wanted.prompts.iter().find(|p| p.tokens.len() > served.context) {
             return Err(Failure::too_long(prompt.tokens.len(), served.context));
+        }
+        let vocab = served.tokenizer.vocab_size();
+        if let Some((id, _)) = wanted.params.sampling.bias.iter().find(|(id, _)| *id as usize >= vocab) {
+            let what = format!("is beyond the vocabulary, which has {vocab} tokens");
+            return Err(Failure::field(format!("logit_bias.{id}"), what));
         }
         let order = |choice: usize| {
             let prompt = &wanted.prompts[choice / choices];
@@ -302,7 +309,10 @@ impl<'s> Generation<'s> {
         let pieces = self.choices[n].reply.finish();
         self.pieces(n, pieces);
         let said = self.choices[n].calls.finish();
-        self.said(n, said);
+        // Where there must be a call, what is left is the beginning of one.
+        if !self.started.wanted.must_call {
+            self.said(n, said);
+        }
         let called = self.choices[n].called > 0 && reason == Reason::Stop;
         self.end(n, if called { Reason::Calls } else { reason });
     }

@@ -41,6 +41,10 @@ pub struct Models {
     /// `list`.
     object: &'static str,
     data: Vec<Model>,
+    /// False.
+    has_more: bool,
+    first_id: String,
+    last_id: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -52,6 +56,12 @@ pub struct Model {
     created: u64,
     owned_by: &'static str,
     meta: ModelMeta,
+    /// `model`: what follows is for Anthropic's clients.
+    r#type: &'static str,
+    display_name: String,
+    created_at: String,
+    /// `active`.
+    lifecycle: &'static str,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -158,13 +168,20 @@ fn card(app: &App, served: &Served) -> Model {
             n_ctx_train: served.trained_context,
             size: served.bytes,
         },
+        r#type: "model",
+        display_name: served.name.clone(),
+        created_at: chrono::DateTime::from_timestamp_secs(app.created as i64)
+            .unwrap_or_default()
+            .to_rfc3339(),
+        lifecycle: "active",
     }
 }
 
 /// `GET /v1/models`.
 pub async fn models(State(app): State<Arc<App>>) -> Answer {
     let served = app.served()?;
-    ok(&Models { object: "list", data: vec![card(&app, &served)] })
+    let (first_id, last_id) = (served.name.clone(), served.name.clone());
+    ok(&Models { object: "list", data: vec![card(&app, &served)], has_more: false, first_id, last_id })
 }
 
 /// `GET /v1/models/NAME`.

@@ -435,7 +435,7 @@ impl Form for Answer {
         failure.anthropic()
     }
 
-    fn error_event(failure: &Failure) -> String {
+    fn error_event(failure: &Failure, _: usize) -> String {
         format!("event: error\ndata: {}\n\n", failure.anthropic())
     }
 }

@@ -198,9 +198,9 @@ impl Server {
         routes()
             .into_iter()
             .fold(Router::new(), route)
-            .fallback(async |uri: Uri| Failure::path(uri.path()))
+            .fallback(async |uri: Uri| Failure::path(uri.path()).at(uri.path()))
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
-                Failure::method(method.as_str(), uri.path())
+                Failure::method(method.as_str(), uri.path()).at(uri.path())
             })
             .layer(axum::middleware::from_fn_with_state(app.clone(), gate::pass))
             .with_state(app)

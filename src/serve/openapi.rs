@@ -22,6 +22,7 @@ const OF_BODIES: &[(u16, &str)] = &[
     (400, "A field makes no sense or asks for what is not there, and is named"),
     (408, "The body did not come in time"),
     (413, "The body is too large"),
+    (415, "The body is packed"),
     (429, "The queue is full"),
     (504, "The answer took too long"),
 ];

@@ -239,12 +239,16 @@ fn hold_number(schema: &Value, whole: bool, name: &str, value: &mut Value) -> Re
         };
         return Err(Failure::field(name, format!("is {value}, expected {what}{range}")));
     }
-    if whole && value.is_f64() {
+    if whole {
         // All whole numbers up to here are themselves in f64.
-        if number.abs() >= 9e15 {
+        let is_signed = least.as_f64().is_none_or(|least| least < 0.0);
+        let is_read = if value.is_f64() { number.abs() < 9e15 } else { value.is_i64() || !is_signed };
+        if !is_read {
             return Err(Failure::field(name, format!("is {value}, which is too large")));
         }
-        *value = (number as i64).into();
+        if value.is_f64() {
+            *value = (number as i64).into();
+        }
     }
     Ok(())
 }

@@ -39,19 +39,17 @@ pub enum Source {
 }
 
 impl Input {
-    /// Each of them. `name` is the field's, `vocab` how many tokens there are.
-    pub fn sources(self, name: &str, vocab: usize) -> Result<Vec<Source>, Failure> {
+    /// Each of them, with what an error calls it. `name` is the field's, `vocab` how many tokens there are.
+    pub fn sources(self, name: &str, vocab: usize) -> Result<Vec<(String, Source)>, Failure> {
         let sources = match self {
-            Input::Text(text) => vec![Source::Text(text)],
-            Input::Tokens(ids) => vec![Source::Tokens(ids)],
+            Input::Text(text) => vec![(name.into(), Source::Text(text))],
+            Input::Tokens(ids) => vec![(name.into(), Source::Tokens(ids))],
             Input::Many(Inputs(many)) => {
-                for (i, source) in many.iter().enumerate() {
-                    source.check(&format!("{name}[{i}]"), vocab)?;
-                }
-                return Ok(many);
+                let named = |(i, source)| (format!("{name}[{i}]"), source);
+                many.into_iter().enumerate().map(named).collect()
             }
         };
-        sources[0].check(name, vocab)?;
+        sources.iter().try_for_each(|(name, source)| source.check(name, vocab))?;
         Ok(sources)
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,11 +23,19 @@ const WAITING: usize = 64;
 /// Silence after which a comment is sent: balancers close what is silent for long.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Where events are sent.
+/// Where events are sent, and how many were.
 #[derive(Clone)]
-pub struct Events(Sender<Bytes>);
+pub struct Events {
+    sender: Sender<Bytes>,
+    sent: Arc<AtomicUsize>,
+}
 
 impl Events {
+    /// How many events were sent so far.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Sends an event without a name. That nobody reads any more shows elsewhere: whoever sends is dropped then.
     pub async fn send(&self, data: &impl Serialize) {
         // What is sent has texts for keys, and such JSON can always be written.
@@ -46,15 +54,17 @@ impl Events {
     }
 
     async fn text(&self, text: String) {
-        let _ = self.0.send(text.into()).await;
+        let _ = self.sender.send(text.into()).await;
+        self.sent.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A response whose events `run` sends. It is dropped when the client goes away. An error becomes an event by `on_error`, the last one.
+/// A response whose events `run` sends. It is dropped when the client goes away. An error becomes an event by `on_error`, the last one, which is told how many
+/// were in front of it.
 pub fn respond<Run>(
     entry: Arc<Entry>,
     run: impl FnOnce(Events) -> Run,
-    on_error: impl FnOnce(&Failure) -> String + Send + 'static,
+    on_error: impl FnOnce(&Failure, usize) -> String + Send + 'static,
 ) -> Response<Body>
 where
     Run: Future<Output = Result<(), Failure>> + Send + 'static,
@@ -62,7 +72,8 @@ where
     let (sender, receiver) = channel(WAITING);
     let whole = Arc::new(AtomicBool::new(false));
     let body = Stream { receiver, whole: whole.clone() };
-    let run = run(Events(sender.clone()));
+    let events = Events { sender: sender.clone(), sent: Arc::default() };
+    let run = run(events.clone());
     tokio::spawn(async move {
         tokio::pin!(run);
         let mut silence = tokio::time::interval(SILENCE);
@@ -76,7 +87,7 @@ where
                         Ok(()) => entry.complete(),
                         Err(failure) => {
                             entry.error(&failure.message);
-                            let _ = sender.send(on_error(&failure).into()).await;
+                            let _ = sender.send(on_error(&failure, events.sent()).into()).await;
                         }
                     }
                     whole.store(true, Ordering::Release);

@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::job::{Job, Sink, Update};
-use crate::error::Error;
 use crate::logprobs::Logprobs;
 use crate::sampler::no_token;
 use crate::scheduler::{Event, Scheduler};
@@ -63,9 +62,9 @@ impl Running {
                 self.ended = true;
                 self.tell(Update::Failed(no_token()))
             }
-            Event::Failed(what) => {
+            Event::Failed(error) => {
                 self.ended = true;
-                self.tell(Update::Failed(Error::Other(what)))
+                self.tell(Update::Failed(error))
             }
         }
     }

@@ -19,6 +19,7 @@ mod gguf_file;
 mod json_schema;
 mod mistakes;
 mod schemas;
+mod suite;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
 mod vocabularies;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     ];
     let mut trials: Vec<Trial> = on_cpu.iter().map(|&(name, run)| Trial::test(name, run)).collect();
     trials.extend(vocabularies::trials());
+    trials.extend(suite::trials());
     let devices = adapters();
     if devices.is_empty() {
         trials.push(none_here("constraints on an adapter"));

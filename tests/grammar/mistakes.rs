@@ -2,6 +2,7 @@
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
+use wgllm::Error;
 use wgllm::gguf::Gguf;
 use wgllm::grammar::{Grammars, Language};
 use wgllm::tokenizer::Tokenizer;
@@ -9,7 +10,8 @@ use wgllm::tokenizer::Tokenizer;
 use crate::demands::{contains, must};
 use crate::{Outcome, byte_model};
 
-fn grammars() -> Result<Grammars, Failed> {
+/// Of a vocabulary of bytes.
+pub fn grammars() -> Result<Grammars, Failed> {
     let file = byte_model::file(&[], 64).bytes();
     let tokenizer = Tokenizer::of(&Gguf::from_static("bytes", file.leak())?)?.ok_or("no tokenizer")?;
     Ok(Grammars::new(&tokenizer)?)
@@ -34,7 +36,9 @@ pub fn schemas() -> Outcome {
         (inside(json!({ "type": "string", "pattern": "(" })), vec!["(at /properties/a~1b/items)"]),
         (inside(json!({ "not": { "type": "string" } })), vec!["not", "(at /properties/a~1b/items)"]),
         (inside(json!({ "$ref": "#/$defs/none" })), vec!["none"]),
-        (inside(json!({ "$ref": "https://example.com/schema" })), vec!["https://example.com/schema"]),
+        (inside(json!({ "$ref": "https://example.com/schema" })), vec!["https://example.com/schema", "#/"]),
+        (json!({ "$ref": "#" }), vec!["no token"]),
+        (json!({ "type": "array", "minItems": 1.5 }), vec!["minItems"]),
         (json!({ "$ref": "#/$defs/x", "$defs": { "x": { "enum": 7 } } }), vec!["enum", "(at /$defs/x)"]),
         (json!({ "type": "integer", "minimum": 5, "maximum": 4 }), vec!["5", "4"]),
         (json!({ "oneOf": [{ "type": "integer" }, { "type": "number" }] }), vec!["oneOf"]),
@@ -54,8 +58,26 @@ pub fn schemas() -> Outcome {
         json!({}),
         json!({ "title": "T", "x-guidance": { "lenient": true } }),
         json!({ "examples": [1] }),
+        json!({ "anyOf": [{ "type": "array", "minItems": 1.0, "maxItems": 2e0 }] }),
     ] {
         grammars.check(&Language::JsonSchema(schema))?;
+    }
+    // What shows only on the way to be too much is the schema's fault, too.
+    let multiple =
+        json!({ "type": "integer", "minimum": 0, "maximum": 1_000_000_000_000_u64, "multipleOf": 99_991 });
+    let mut matcher = grammars.constraint(&Language::JsonSchema(multiple).into(), None)?.start();
+    let broken = "123456789012".bytes().find_map(|byte| {
+        let masked = matcher.mask().map(drop);
+        masked.and_then(|()| matcher.push(u32::from(byte))).err()
+    });
+    must(matches!(&broken, Some(Error::Usage(what)) if what.contains("complex")), || format!("{broken:?}"))?;
+    // Three thousand members, any of which may be missing.
+    let member = |n: usize| (format!("p{n}"), json!({ "type": "boolean" }));
+    let many = json!({ "type": "object", "properties": serde_json::Map::from_iter((0..3000).map(member)) });
+    let mut matcher = grammars.constraint(&Language::JsonSchema(many).into(), None)?.start();
+    for byte in b"{\"p7\":true,\"p2999\":false}" {
+        must(matcher.mask()?.allows(u32::from(*byte)), || format!("no {:?}", char::from(*byte)))?;
+        matcher.push(u32::from(*byte))?;
     }
     // As deep as a request's JSON may be.
     let mut deep = json!({ "type": "string" });

@@ -44,6 +44,7 @@ pub fn fields() -> Outcome {
         ("repeat_penalty", json!(0)),
         ("seed", json!("x")),
         ("seed", json!(1.5)),
+        ("seed", json!(9_223_372_036_854_775_808_u64)),
         ("max_tokens", json!(0)),
         ("max_tokens", json!(-2)),
         ("max_tokens", json!(1e30)),
@@ -62,6 +63,7 @@ pub fn fields() -> Outcome {
         ("logit_bias", json!([])),
         ("logit_bias", json!({ "x": 1 })),
         ("logit_bias", json!({ "1": 101 })),
+        ("logit_bias", json!({ "1000000": 1 })),
         ("logit_bias", json!({ "1": "a" })),
         ("response_format", json!({ "type": "xml" })),
         ("response_format", json!({})),
@@ -146,6 +148,7 @@ pub fn deep() -> Outcome {
         (TEXT, json!({ "prompt": [["a"]] }), "prompt[0][0]"),
         (TEXT, json!({ "prompt": [7, 1_000_000] }), "prompt[1]"),
         (TEXT, json!({ "prompt": [5_000_000_000_u64] }), "prompt[0]"),
+        (TEXT, json!({ "prompt": ["a", []] }), "prompt[1]"),
         (TEXT, json!({ "prompt": "a", "logit_bias": { "7": 101 } }), "logit_bias.7"),
         (
             "/v1/responses",
@@ -169,6 +172,12 @@ pub fn deep() -> Outcome {
     // A whole number may be written with a point, and `null` is the same as nothing.
     let body = json!({ "prompt": "Once", "max_tokens": 2.0, "n": 2.0, "top_k": null, "stop": null });
     equal(ok(server.address, TEXT, &body)?["choices"].as_array().map(Vec::len), Some(2))?;
+    // What asks for nothing is no mistake, nor is what assistants said in refusal.
+    let body = json!({ "prompt": "Once", "max_tokens": 2, "suffix": "", "seed": i64::MAX, "logit_bias": {} });
+    ok(server.address, TEXT, &body)?;
+    let said = json!([{ "role": "assistant", "content": [{ "type": "refusal", "refusal": "I will not" }] }]);
+    let rendered = ok(server.address, "/apply-template", &json!({ "messages": said }))?;
+    must(rendered["prompt"].as_str().is_some_and(|p| p.contains("I will not")), || rendered.to_string())?;
     goes_on(&server)
 }
 
@@ -225,6 +234,13 @@ pub fn bodies() -> Outcome {
         let _ = stream.read_to_end(&mut answer);
         must(!answer.starts_with(b"HTTP/1.1 200"), || String::from_utf8_lossy(&answer).into_owned())?;
     }
+    // Packed, it is not read; marked as UTF-8, it is.
+    let body =
+        [b"\xef\xbb\xbf", json!({ "prompt": "Once", "max_tokens": 2 }).to_string().as_bytes()].concat();
+    for (coding, status) in [("gzip", 415), ("identity", 200)] {
+        let headers = [("content-encoding", coding)];
+        equal(exchange(server.address, &request("POST", TEXT, &headers, &body))?.status, status)?;
+    }
     // A body that ends too early.
     let mut stream = connect(server.address)?;
     stream
@@ -263,8 +279,17 @@ pub fn paths() -> Outcome {
         equal(response.status, 404)?;
         equal(&response.json()?["error"]["type"], &json!("not_found_error"))?;
     }
-    equal(get(server.address, CHAT)?.status, 405)?;
+    let wrong = get(server.address, CHAT)?;
+    must(wrong.status == 405 && wrong.headers.contains("allow: post"), || format!("{wrong:?}"))?;
     equal(post(server.address, "/v1/models", &json!({}))?.status, 405)?;
+    // Anthropic's clients have their own form of errors.
+    for (path, status) in [("/v1/messages", 405), ("/v1/messages/nothing", 404)] {
+        let response = get(server.address, path)?;
+        equal(response.status, status)?;
+        equal(&response.json()?["type"], &json!("error"))?;
+    }
+    let models = get(server.address, "/v1/models")?.json()?;
+    equal(&models["data"][0]["display_name"], &models["first_id"])?;
     goes_on(&server)
 }
 

@@ -1,6 +1,6 @@
 //! Devices that go away and steps that panic: what is under way goes on or is told, and the server goes on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -55,7 +55,11 @@ pub struct Faulty {
     pub at: usize,
     /// Buffers that the device has made so far.
     pub buffers: Arc<AtomicU64>,
+    pub batches: Batches,
 }
+
+/// Of each batch its rows, and of how many slots they are.
+pub type Batches = Arc<Mutex<Vec<(usize, usize)>>>;
 
 impl Change for Faulty {
     fn slot_is_set(&mut self) {
@@ -63,7 +67,9 @@ impl Change for Faulty {
         self.at = 0;
     }
 
-    fn submits(&mut self, _: &Batch) -> Result<()> {
+    fn submits(&mut self, batch: &Batch) -> Result<()> {
+        let slots: BTreeSet<u32> = batch.rows.iter().map(|row| row.slot).collect();
+        self.batches.lock().expect("nobody panics here").push((batch.rows.len(), slots.len()));
         match self.faults.next() {
             Some(Fault::Lost) => Err(Error::Lost("the device was taken away".into())),
             Some(Fault::Panic) => panic!("a step went wrong on purpose"),

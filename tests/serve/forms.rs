@@ -100,10 +100,13 @@ pub fn responses() -> Outcome {
     equal(&whole["status"], &json!("incomplete"))?;
     equal(&whole["incomplete_details"]["reason"], &json!("max_output_tokens"))?;
     equal(&whole["usage"]["output_tokens"], &json!(10))?;
+    equal(&whole["usage"]["input_tokens_details"]["cache_write_tokens"], &json!(0))?;
+    equal(&whole["output"][0]["status"], &json!("incomplete"))?;
     let text = whole["output"][0]["content"][0]["text"].as_str().ok_or("no text")?;
     let mut streamed = asked.clone();
     streamed["stream"] = true.into();
     let events = named(&post(server.address, "/v1/responses", &streamed)?)?;
+    equal(&events[events.len() - 2].1["item"]["status"], &json!("incomplete"))?;
     let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
     equal(
         &names[..4],
@@ -135,6 +138,11 @@ pub fn responses() -> Outcome {
     let plain =
         ok(server.address, "/v1/responses", &json!({ "input": "Once upon a time", "temperature": 0 }))?;
     equal(&plain["status"], &json!("completed"))?;
+    equal(&plain["output"][0]["status"], &json!("completed"))?;
+    // What was said in refusal is taken back, and what asks for nothing is no mistake.
+    let refused = json!([{ "role": "assistant", "content": [{ "type": "refusal", "refusal": "No" }] }]);
+    let nothing = json!({ "input": refused, "max_output_tokens": 1, "top_logprobs": 0, "background": false, "include": [] });
+    ok(server.address, "/v1/responses", &nothing)?;
     for (name, value) in [
         ("input", json!(null)),
         ("input", json!([])),
@@ -143,6 +151,8 @@ pub fn responses() -> Outcome {
         ("previous_response_id", json!("resp_1")),
         ("background", json!(true)),
         ("truncation", json!("auto")),
+        ("include", json!(["message.output_text.logprobs"])),
+        ("top_logprobs", json!(2)),
         ("tool_choice", json!({ "type": "function", "name": "g" })),
         ("text", json!({ "format": { "type": "xml" } })),
         ("reasoning", json!({ "effort": "utmost" })),

@@ -35,8 +35,8 @@ pub fn clients(target: &Target) -> Outcome {
     let expected = alone_by(&model, target, &prompts, LIMIT)?;
     let capacity = Capacity { running: 8, waiting: 48 };
     let made = Arc::<AtomicU64>::default();
-    let buffers = made.clone();
-    let server = Running::ready(target, Plan { capacity, context: 1024, buffers, model, ..Plan::default() })?;
+    let plan = Plan { capacity, context: 1024, buffers: made.clone(), model, ..Plan::default() };
+    let server = Running::ready(target, plan)?;
     let counts = Counts::default();
     let round = |length: Duration| -> Outcome {
         let end = Instant::now() + length;
@@ -50,9 +50,12 @@ pub fn clients(target: &Target) -> Outcome {
         })?;
         server.idle()
     };
-    // What is kept between requests is there after a while; from then on nothing may be added.
+    // All buffers are there before anybody asks; a step tells how many they are.
+    post(server.address, "/v1/completions", &json!({ "prompt": "Once", "max_tokens": 2 }))?;
+    let buffers = made.load(Relaxed);
+    // What the host keeps between requests is there after a while; from then on nothing may be added.
     round(Duration::from_secs(seconds) / 4)?;
-    let (before, buffers) = (resident(), made.load(Relaxed));
+    let before = resident();
     round(Duration::from_secs(seconds) * 3 / 4)?;
     let status = server.server.worker().status();
     must(status.running() == 0 && status.waiting() == 0 && status.taken() == 0, || "slots are taken".into())?;

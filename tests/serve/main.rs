@@ -91,6 +91,7 @@ fn main() -> ExitCode {
         ("a shared beginning is computed once", many::prefixes),
         ("a client that leaves frees its place", many::leaving),
         ("a full queue is 429", many::full),
+        ("who generates waits for a part of another's prompt alone", many::beside),
         ("memory stays flat", many::flat),
         ("mistakes are 400 and named", errors::fields),
         ("a mistake deep in a request is named where it is", errors::deep),

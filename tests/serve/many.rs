@@ -1,6 +1,7 @@
 //! Many clients at once: what they share, what they must not share, and what is left when they go.
 
 use std::io::{BufReader, Write};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
@@ -61,7 +62,11 @@ fn ask_all(server: &Running, prompts: &[String], limit: usize) -> Result<Vec<Opt
 fn compare(target: &Target, plan: Plan, count: usize, limit: usize) -> Outcome {
     let prompts = prompts(count);
     let expected = alone(target, &prompts, limit)?;
+    let made = plan.buffers.clone();
     let server = Running::ready(target, plan)?;
+    // All buffers are there before anybody asks; a step tells how many they are.
+    ok(server.address, "/v1/completions", &json!({ "prompt": "Once", "max_tokens": 2 }))?;
+    let buffers = made.load(Relaxed);
     for _ in 0..2 {
         let found = ask_all(&server, &prompts, limit)?;
         for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
@@ -71,7 +76,7 @@ fn compare(target: &Target, plan: Plan, count: usize, limit: usize) -> Outcome {
         }
         server.idle()?;
     }
-    Ok(())
+    equal(made.load(Relaxed), buffers)
 }
 
 pub fn together(target: &Target) -> Outcome {
@@ -145,6 +150,34 @@ pub fn leaving() -> Outcome {
     drop(second);
     server.wait("one left", || Ok(status.taken() == 1))?;
     drop(first);
+    server.idle()
+}
+
+/// Whoever generates does not wait for as long as a prompt takes, nor for as much of it as a step could hold.
+pub fn beside() -> Outcome {
+    let plan = Plan { context: 2048, batch: 512, ..Plan::default() };
+    let batches = plan.batches.clone();
+    let server = Running::ready(&Target::cpu(), plan)?;
+    let long = |n: usize| json!({ "prompt": format!("{n} {}", "word ".repeat(800)), "max_tokens": 1 });
+    let rows = |slots: usize| -> Result<Vec<usize>, Failed> {
+        let all = std::mem::take(&mut *batches.lock().map_err(|e| e.to_string())?);
+        Ok(all.into_iter().filter(|&(rows, of)| of == slots && rows > 1).map(|(rows, _)| rows).collect())
+    };
+    ok(server.address, "/v1/completions", &long(1))?;
+    let alone = rows(1)?;
+    equal(alone.iter().max(), Some(&512))?;
+    let mut stream = connect(server.address)?;
+    let body = json!({ "prompt": "Once", "max_tokens": 1000, "ignore_eos": true, "stream": true });
+    stream.write_all(&request("POST", "/v1/completions", &[], body.to_string().as_bytes()))?;
+    let mut from = BufReader::new(stream);
+    equal(head(&mut from)?.0, 200)?;
+    chunk(&mut from)?;
+    ok(server.address, "/v1/completions", &long(2))?;
+    let beside = rows(2)?;
+    must(beside.iter().all(|&rows| rows <= 129) && beside.len() >= 6, || {
+        format!("steps of {beside:?} rows")
+    })?;
+    drop(from);
     server.idle()
 }
 

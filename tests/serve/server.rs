@@ -19,7 +19,7 @@ use wgllm::tokenizer::Encode;
 use wgllm::worker::{Capacity, Opened, Worker};
 
 use crate::adapters::Target;
-use crate::faults::{Faults, Faulty};
+use crate::faults::{Batches, Faults, Faulty};
 use crate::wrapped::Wrapped;
 use crate::{byte_model, client};
 
@@ -46,6 +46,10 @@ pub struct Plan {
     pub template: String,
     /// Control tokens of a model whose other tokens are bytes; none: the model that the repository carries.
     pub bytes: Option<&'static [&'static str]>,
+    /// Rows of a step.
+    pub batch: usize,
+    /// Is told of each batch how many rows it has, and of how many slots.
+    pub batches: Batches,
     /// Is told how many buffers the device has made so far.
     pub buffers: Arc<AtomicU64>,
 }
@@ -64,6 +68,8 @@ impl Default for Plan {
             script: "",
             template: TEMPLATE.into(),
             bytes: None,
+            batch: 64,
+            batches: Batches::default(),
             buffers: Arc::default(),
         }
     }
@@ -83,7 +89,7 @@ impl Running {
             context: Some(plan.context),
             slots: plan.capacity.slots(),
             shared: true,
-            batch: 64,
+            batch: plan.batch,
             head: plan.head,
             ..target.options(Precision::F32)
         };
@@ -105,8 +111,9 @@ impl Running {
             }
             let _ = filled.set(Arc::new(Served::new(&mut engine, Some("story"), Some(&plan.template))?));
             let vocab = engine.model.vocab_size;
-            let (faults, buffers) = (plan.faults.clone(), plan.buffers.clone());
-            let change = Faulty { faults, script, at: 0, buffers };
+            let (faults, buffers, batches) =
+                (plan.faults.clone(), plan.buffers.clone(), plan.batches.clone());
+            let change = Faulty { faults, script, at: 0, buffers, batches };
             let backend = Box::new(Wrapped { inner: engine.backend, change });
             Ok(Opened { backend, plan: engine.plan, vocab, lookup: 0 })
         };

@@ -205,6 +205,11 @@ pub fn required() -> Outcome {
             let stream = with(body.clone(), json!({ "stream": true }));
             equal(streamed_calls(&post(address, CHAT, &stream)?)?, found)?;
         }
+        // One that is cut before it has a name is nothing, and no text.
+        let cut = with(body.clone(), json!({ "tool_choice": "required", "max_tokens": 2 }));
+        let whole = ok(address, CHAT, &cut)?;
+        equal(&whole["choices"][0]["finish_reason"], &json!("length"))?;
+        equal(&whole["choices"][0]["message"]["content"], &json!(""))?;
         // Several calls, as far as they go.
         let body = with(body, json!({ "tool_choice": "required", "parallel_tool_calls": true }));
         must(!calls(&ok(address, CHAT, &body)?["choices"][0]["message"]).is_empty(), || "no call".into())?;

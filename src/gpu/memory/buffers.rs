@@ -1,7 +1,6 @@
 //! Everything on the device besides weights: activations from the pool, caches, tables, steps, and where results come back.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
 use crate::backend::RuntimeConfig;
 use crate::error::{Error, Result};
@@ -33,8 +32,8 @@ pub struct Buffers {
     tables: HashMap<Node, wgpu::Buffer>,
     steps: Vec<wgpu::Buffer>,
     pages: wgpu::Buffer,
-    /// Through which a page is copied: wgpu copies between two buffers only. Made when the first one is, and kept.
-    between: OnceLock<wgpu::Buffer>,
+    /// Through which a page is copied: wgpu copies between two buffers only. None where there are no caches.
+    between: Option<wgpu::Buffer>,
     /// How many rows each class has room for.
     pub room: Room,
     nothing: wgpu::Buffer,
@@ -149,7 +148,7 @@ impl Buffers {
             snapshots: Vec::new(),
             tables: HashMap::new(),
             steps: RowClass::ALL.into_iter().map(step).collect::<Result<_>>()?,
-            between: OnceLock::new(),
+            between: None,
             pages: device.buffer("pages", (plan.slots * plan.table()) as u64 * 4, STORAGE)?,
             room,
             nothing: device.buffer("nothing", 64, STORAGE)?,
@@ -195,6 +194,8 @@ impl Buffers {
             buffers.tables.insert(node, buffer);
         }
         buffers.new_snapshots(device, graph, plan.slots)?;
+        let page = buffers.caches.values().map(|cache| cache.size() / plan.pages as u64).max();
+        buffers.between = page.map(|bytes| buffers.new_scratch(device, "page", bytes)).transpose()?;
         Ok(buffers)
     }
 
@@ -332,18 +333,10 @@ impl Buffers {
 
     /// Copies one page of every cache to another; each cache has `pages`.
     pub fn copy_page(&self, device: &Device, pages: usize, from: u32, to: u32) -> Result<()> {
-        let bytes = |cache: &wgpu::Buffer| cache.size() / pages as u64;
-        let between = match self.between.get() {
-            Some(between) => between,
-            None => {
-                let largest = self.caches.values().map(bytes).max().unwrap_or(0);
-                let made = device.buffer("page", largest, STORAGE)?;
-                self.between.get_or_init(|| made)
-            }
-        };
+        let Some(between) = &self.between else { return Ok(()) };
         let mut encoder = device.device.create_command_encoder(&Default::default());
         for cache in self.caches.values() {
-            let bytes = bytes(cache);
+            let bytes = cache.size() / pages as u64;
             encoder.copy_buffer_to_buffer(cache, from as u64 * bytes, between, 0, bytes);
             encoder.copy_buffer_to_buffer(between, 0, cache, to as u64 * bytes, bytes);
         }

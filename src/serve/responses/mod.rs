@@ -18,13 +18,18 @@ pub use request::ResponsesRequest;
 use request::{Echo, described, read};
 pub use response::ResponseTold;
 use response::{
-    Incomplete, InputDetails, OutputDetails, ReasoningTold, ResponseUsage, TextFormat, item, item_id,
+    Incomplete, InputDetails, OutputDetails, ReasoningTold, ResponseUsage, Status, TextFormat, item, item_id,
     text_part,
 };
 
-/// What asks for something that is not there.
-const UNSUPPORTED: &[&str] =
-    &["previous_response_id", "conversation", "background", "prompt", "top_logprobs"];
+/// What asks for something that is not there, and what to do.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("previous_response_id", "is not supported: give the whole conversation in 'input'"),
+    ("conversation", "is not supported: give the whole conversation in 'input'"),
+    ("prompt", "is not supported: give the whole conversation in 'input'"),
+    ("background", "is not supported: nothing is kept for later"),
+    ("top_logprobs", "is not supported here: ask /v1/chat/completions"),
+];
 
 /// What is the same in all of an answer.
 pub struct Answer {
@@ -42,8 +47,15 @@ impl Form for Answer {
         if params.choices > 1 {
             return Err(Failure::unsupported("n", "is not supported here"));
         }
-        for name in UNSUPPORTED {
-            fields.refuse(name, "is not supported: give the whole conversation in 'input'")?;
+        for (name, what) in UNSUPPORTED {
+            fields.refuse(name, what)?;
+        }
+        // Everything else that can be included is of what is never there.
+        if own.include.iter().flatten().any(|what| what == "message.output_text.logprobs") {
+            return Err(Failure::unsupported(
+                "include",
+                "of log probabilities is not supported here: ask /v1/chat/completions",
+            ));
         }
         let format = own.text.and_then(|mut text| text.shift_remove("format")).filter(|f| !f.is_null());
         let structure = format.clone().map_or(Ok(None), |format| flat_format("text.format", format))?;
@@ -76,11 +88,10 @@ impl Form for Answer {
     }
 
     async fn streamed(&self, mut generation: Generation<'_>, events: &sse::Events) -> Result<(), Failure> {
-        let (mut blocks, mut ids, mut number) = (Blocks::default(), Vec::<String>::new(), 0);
-        let mut send = async |name: &str, mut event: Value| {
+        let (mut blocks, mut ids) = (Blocks::default(), Vec::<String>::new());
+        let send = async |name: &str, mut event: Value| {
             event["type"] = name.into();
-            event["sequence_number"] = number.into();
-            number += 1;
+            event["sequence_number"] = events.sent().into();
             events.send_named(name, &event).await;
         };
         let response = self.response(&blocks, &ids, None);
@@ -103,7 +114,7 @@ impl Form for Answer {
                 };
                 match (change, &blocks.all[n]) {
                     (Change::Begin(_), block) => {
-                        let item = item(block, &ids[n], true);
+                        let item = item(block, &ids[n], Status::Open);
                         send("response.output_item.added", json!({ "output_index": n, "item": item })).await;
                         if let Block::Text(_) = block {
                             send("response.content_part.added", part_at(json!({ "part": text_part("") })))
@@ -142,7 +153,7 @@ impl Form for Answer {
                                 send("response.function_call_arguments.done", at(event)).await;
                             }
                         }
-                        let item = item(block, &ids[n], false);
+                        let item = item(block, &ids[n], Status::of(&blocks, n));
                         send("response.output_item.done", json!({ "output_index": n, "item": item })).await;
                     }
                 }
@@ -157,9 +168,10 @@ impl Form for Answer {
         Ok(())
     }
 
-    fn error_event(failure: &Failure) -> String {
+    fn error_event(failure: &Failure, sent: usize) -> String {
         let mut event = failure.json()["error"].take();
         event["type"] = "error".into();
+        event["sequence_number"] = sent.into();
         format!("event: error\ndata: {event}\n\n")
     }
 }
@@ -175,12 +187,12 @@ impl Answer {
         };
         let usage = used.map(|used| ResponseUsage {
             input_tokens: used.prompt,
-            input_tokens_details: InputDetails { cached_tokens: used.cached },
+            input_tokens_details: InputDetails { cached_tokens: used.cached, cache_write_tokens: 0 },
             output_tokens: used.completion,
             output_tokens_details: OutputDetails { reasoning_tokens: used.reasoning },
             total_tokens: used.prompt + used.completion,
         });
-        let echo = &self.echo;
+        let (echo, output) = (&self.echo, blocks.all.iter().zip(ids).enumerate());
         ResponseTold {
             id: self.id.clone(),
             object: "response",
@@ -192,7 +204,7 @@ impl Answer {
             instructions: echo.instructions.clone(),
             max_output_tokens: echo.limit,
             model: self.model.clone(),
-            output: blocks.all.iter().zip(ids).map(|(block, id)| item(block, id, false)).collect(),
+            output: output.map(|(n, (block, id))| item(block, id, Status::of(blocks, n))).collect(),
             parallel_tool_calls: echo.parallel,
             previous_response_id: Never,
             reasoning: ReasoningTold { effort: echo.effort, summary: Never },

@@ -27,6 +27,8 @@ pub struct ResponsesRequest {
     #[schema(value_type = Option<Object>)]
     pub text: Option<Map<String, Value>>,
     pub reasoning: Option<Reasoning>,
+    /// What the answer is to hold besides.
+    pub include: Option<Vec<String>>,
     /// Repeated in the answer.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
@@ -136,18 +138,31 @@ pub enum Texts {
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = ResponsesTextGiven)]
-pub struct TextPart {
-    #[allow(dead_code)]
-    r#type: TextTag,
-    text: String,
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TextPart {
+    InputText {
+        text: String,
+    },
+    /// Of the assistant.
+    OutputText {
+        text: String,
+    },
+    /// Of the assistant, as it came.
+    Refusal {
+        refusal: String,
+    },
+    Text {
+        text: String,
+    },
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TextTag {
-    InputText,
-    OutputText,
-    Text,
+impl TextPart {
+    fn text(self) -> String {
+        match self {
+            TextPart::InputText { text } | TextPart::OutputText { text } | TextPart::Text { text } => text,
+            TextPart::Refusal { refusal } => refusal,
+        }
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -184,7 +199,7 @@ impl Texts {
     fn joined(self) -> String {
         match self {
             Texts::Text(text) => text,
-            Texts::Parts(parts) => parts.into_iter().map(|part| part.text).collect(),
+            Texts::Parts(parts) => parts.into_iter().map(TextPart::text).collect(),
         }
     }
 }

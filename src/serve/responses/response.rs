@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::serve::blocks::Block;
+use crate::serve::blocks::{Block, Blocks};
 use crate::serve::conversation::Effort;
+use crate::serve::generation::Reason;
 use crate::serve::params::fresh_id;
 use crate::serve::schema::Never;
 
@@ -124,6 +125,8 @@ pub struct ResponseUsage {
 pub struct InputDetails {
     /// Those that were computed before.
     pub cached_tokens: usize,
+    /// 0: what is kept costs nothing.
+    pub cache_write_tokens: usize,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -140,9 +143,34 @@ pub fn item_id(block: &Block) -> String {
     fresh_id(prefix, 24)
 }
 
-/// A block as an item; without its content while it is `open`.
-pub fn item(block: &Block, id: &str, open: bool) -> ItemTold {
-    let status = if open { "in_progress" } else { "completed" };
+/// How far an item is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Status {
+    /// More of it comes.
+    Open,
+    Whole,
+    /// It is the last one of an answer that was cut.
+    Cut,
+}
+
+impl Status {
+    /// That of a block that has ended.
+    pub fn of(blocks: &Blocks, n: usize) -> Status {
+        match blocks.reason == Some(Reason::Length) && n + 1 == blocks.all.len() {
+            true => Status::Cut,
+            false => Status::Whole,
+        }
+    }
+}
+
+/// A block as an item; without its content while it is open.
+pub fn item(block: &Block, id: &str, status: Status) -> ItemTold {
+    let open = status == Status::Open;
+    let status = match status {
+        Status::Open => "in_progress",
+        Status::Whole => "completed",
+        Status::Cut => "incomplete",
+    };
     let id = id.to_owned();
     let content = |part: PartTold| if open { Vec::new() } else { vec![part] };
     match block {
