@@ -4,6 +4,7 @@
 
 #[path = "../common/adapters.rs"]
 mod adapters;
+mod altered;
 mod asserts;
 mod checkpoint;
 #[path = "../common/fixtures.rs"]

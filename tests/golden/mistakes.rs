@@ -13,6 +13,7 @@ use wgllm::models::Model;
 use wgllm::ops::{Activation, AttentionShape, Gate, Op, Pairing, Unary};
 
 use crate::Outcome;
+use crate::altered::{ALTERED, altered};
 use crate::fixtures::{entries, fixtures, ids, json, npy, unknown};
 
 /// How far from the fixture's number one may be: it has four digits, and computed in float32.
@@ -199,6 +200,17 @@ const MISTAKES: &[(&str, Mistake)] = &[
             _ => y,
         }
     }),
+    // A gate that says nothing lets half through.
+    ("no output gate in attention", |g, of| match of.is("gated_attend") {
+        true => g.scale(of.inputs[1], 0.5),
+        false => of.add(g),
+    }),
+    ("no SiLU after the convolution", |g, mut of| {
+        if let Op::ShortConv(op) = &mut of.op {
+            op.act = None;
+        }
+        of.add(g)
+    }),
     ("groups ignored", |g, of| routes(g, of, |op, _| (op.groups, op.groups_used) = (1, 1))),
 ];
 
@@ -280,11 +292,16 @@ pub fn trials() -> Vec<Trial> {
         for (name, moves) in expected["sensitivity"].as_object().into_iter().flatten() {
             let Some(moves) = moves[0].as_f64() else { continue };
             let mistake = MISTAKES.iter().find(|(known, _)| known == name).map(|(_, mistake)| *mistake);
+            let weights = ALTERED.iter().find(|(known, ..)| known == name);
             let (what, path) = (format!("{model} notices: {name}"), path.clone());
             let moves = if OTHERWISE.contains(&(&model, name)) { None } else { Some(moves) };
-            trials.push(match mistake {
-                Some(mistake) => Trial::test(what, move || notices(&path, mistake, moves)),
-                None => Trial::test(format!("{what} (no such mistake is written down)"), || Ok(()))
+            trials.push(match (mistake, weights) {
+                (Some(mistake), _) => Trial::test(what, move || notices(&path, mistake, moves)),
+                (None, Some(&(_, ends, change))) => {
+                    let as_is: Mistake = |g, of| of.add(g);
+                    Trial::test(what, move || differs(&path, altered(&path, ends, change)?, as_is, moves))
+                }
+                (None, None) => Trial::test(format!("{what} (no such mistake is written down)"), || Ok(()))
                     .with_ignored_flag(true),
             });
         }
@@ -294,10 +311,14 @@ pub fn trials() -> Vec<Trial> {
 
 /// `moves`: by how much logits are apart, where that is known.
 fn notices(path: &Path, mistake: Mistake, moves: Option<f64>) -> Outcome {
+    differs(path, Arc::new(Gguf::open(path)?), mistake, moves)
+}
+
+/// The same of a file that may have other weights than the one at `path`.
+fn differs(path: &Path, file: Arc<Gguf>, mistake: Mistake, moves: Option<f64>) -> Outcome {
     let expected = json(&path.with_file_name("expected.json"))?;
     let prompt = ids(&expected["prompt"]["ids"])?;
     let (golden, _) = npy(&path.with_file_name("logits.npy"))?;
-    let file = Arc::new(Gguf::open(path)?);
     let model = Model::from_gguf(&file, None)?;
     let model = Arc::new(Model { graph: with(mistake, &model.graph), ..model });
     let plan = RuntimeConfig::new(prompt.len(), 1, prompt.len(), Precision::F32);
