@@ -64,6 +64,9 @@ pub(super) trait Block<const BYTES: usize, const WEIGHTS: usize> {
     const AHEAD: bool = false;
     /// Whether `dot` is faster where codes go through memory: of some, compilers make vectors of many parts.
     const STORED: bool = false;
+    /// Whether codes come one by one from a grid: beside that products cost nothing, and those that all of x86's machines have will do.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    const LOOKED_UP: bool = false;
     /// What is read once for all groups of a block.
     type Header;
 

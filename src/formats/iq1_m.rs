@@ -33,6 +33,7 @@ pub(super) static IQ1_M: Format = Format {
 struct Iq1;
 
 impl Block<56, 256> for Iq1 {
+    const LOOKED_UP: bool = true;
     const ONE_SCALE: bool = false;
     const OFFSET: u8 = 9;
     const MOST: u8 = 18;

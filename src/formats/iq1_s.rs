@@ -33,6 +33,7 @@ pub(super) static IQ1_S: Format = Format {
 struct Iq1;
 
 impl Block<50, 256> for Iq1 {
+    const LOOKED_UP: bool = true;
     const OFFSET: u8 = 9;
     const MOST: u8 = 18;
     type Header = f32;

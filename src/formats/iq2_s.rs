@@ -35,6 +35,7 @@ pub(super) static IQ2_S: Format = Format {
 struct Iq2;
 
 impl Block<82, 256> for Iq2 {
+    const LOOKED_UP: bool = true;
     const ONE_SCALE: bool = false;
     const OFFSET: u8 = 64;
     const MOST: u8 = 128;

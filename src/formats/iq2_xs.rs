@@ -32,6 +32,7 @@ pub(super) static IQ2_XS: Format = Format {
 struct Iq2;
 
 impl Block<74, 256> for Iq2 {
+    const LOOKED_UP: bool = true;
     const ONE_SCALE: bool = false;
     const OFFSET: u8 = 64;
     const MOST: u8 = 128;

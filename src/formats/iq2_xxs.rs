@@ -31,6 +31,7 @@ pub(super) static IQ2_XXS: Format = Format {
 struct Iq2;
 
 impl Block<66, 256> for Iq2 {
+    const LOOKED_UP: bool = true;
     const OFFSET: u8 = 64;
     const MOST: u8 = 128;
     type Header = f32;

@@ -34,6 +34,7 @@ pub(super) static IQ3_S: Format = Format {
 struct Iq3;
 
 impl Block<110, 256> for Iq3 {
+    const LOOKED_UP: bool = true;
     const OFFSET: u8 = 64;
     const MOST: u8 = 128;
     const STORED: bool = true;

@@ -32,6 +32,7 @@ pub(super) static IQ3_XXS: Format = Format {
 struct Iq3;
 
 impl Block<98, 256> for Iq3 {
+    const LOOKED_UP: bool = true;
     const OFFSET: u8 = 64;
     const MOST: u8 = 128;
     const STORED: bool = true;

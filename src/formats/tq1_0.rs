@@ -29,6 +29,7 @@ pub(super) static TQ1_0: Format = Format {
 struct Tq1;
 
 impl Block<54, 256> for Tq1 {
+    const LOOKED_UP: bool = true;
     const OFFSET: u8 = 1;
     const MOST: u8 = 2;
     const AHEAD: bool = true;

@@ -37,6 +37,8 @@ pub(super) fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: u
 ) {
     assert!(has(with), "this machine has no {with:?} of products of bytes");
     match with {
+        // SAFETY: a machine with VNNI has AVX2, FMA and F16C.
+        _ if B::LOOKED_UP => unsafe { by_pairs::<B, BYTES, WEIGHTS>(blocks, x, out) },
         // SAFETY: the machine has AVX2, FMA and F16C.
         ByteProducts::Pairs => unsafe { by_pairs::<B, BYTES, WEIGHTS>(blocks, x, out) },
         // SAFETY: the machine has these and VNNI.
