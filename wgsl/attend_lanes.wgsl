@@ -196,7 +196,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
             let count = min(PAGE, last + 1u - p0);
             var best = largest;
             for (var i = 0u; i < count; i++) {
-                let seen = slots == vec2<u32>(slot) & vec2<u32>(p0 + i) >= firsts & vec2<u32>(p0 + i) < ends;
+                let seen = (slots == vec2<u32>(slot)) & (vec2<u32>(p0 + i) >= firsts) & (vec2<u32>(p0 + i) < ends);
                 let found = page_scores[i] * scales;
                 let score = select(vec2<f32>(LEAST), vec2<f32>(bounded(found.x), bounded(found.y)), seen);
                 page_scores[i] = score;

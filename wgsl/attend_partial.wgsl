@@ -61,6 +61,7 @@ var<private> key_fours: array<KeyNumbers, AHEAD>;
 var<private> key_factors: array<f32, AHEAD>;
 var<private> value_fours: array<ValueNumbers, AHEAD>;
 var<private> asked_scale: ValueElement;
+var<private> nothing: ValueNumbers;   // zeros, which naga has two words for in HLSL where they are written as a value
 
 // The page of a position, or another where there is none for it.
 fn page_at(position: u32, slot: u32, last: u32) -> u32 {
@@ -224,7 +225,7 @@ fn run(group: vec3<u32>, at: Invocation) {
         if (begins + TURN > end) {
             for (var k = 0u; k < OF_TURN; k++) {
                 if (begins + k * LINES + line >= end) {
-                    value_fours[k] = ValueNumbers();
+                    value_fours[k] = nothing;
                 }
             }
         }
