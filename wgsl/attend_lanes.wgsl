@@ -6,8 +6,8 @@
 // (Milakov & Gimelshein 2018, arXiv 1805.02867): a new largest score rescales what was summed before.
 
 import package::keys::key_fetch;
-import package::lib::eight::Eight;
 import package::lib::eight::of_eight;
+import package::lib::eight_values::Eight;
 import package::lib::grid::flat;
 import package::lib::invocation::Invocation;
 import package::lib::kv_layout::page_of;

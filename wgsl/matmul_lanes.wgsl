@@ -4,8 +4,8 @@
 // any other, so that a load costs as much as a hundred products. Here a subgroup loads each number once: a lane has four rows of w to itself, whose
 // weights it decodes once for 16 rows of x; of these each of eight lanes loads one, and then another, and hands its numbers to all.
 
-import package::lib::eight::Eight;
 import package::lib::eight::of_eight;
+import package::lib::eight_values::Eight;
 import package::lib::invocation::Invocation;
 import package::lib::row::row_units;
 import package::lib::row::within_row;

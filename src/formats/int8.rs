@@ -99,10 +99,15 @@ pub(super) fn byte_dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGH
         out.len(),
         x.groups
     );
+    assert!(with.are_here(), "this machine has no {with:?} of products of bytes");
     #[cfg(target_arch = "x86_64")]
-    x86::dot::<B, BYTES, WEIGHTS>(with, blocks, x, out);
+    // SAFETY: the machine has these instructions.
+    unsafe {
+        x86::dot::<B, BYTES, WEIGHTS>(with, blocks, x, out)
+    };
     #[cfg(target_arch = "aarch64")]
-    neon::dot::<B, BYTES, WEIGHTS>(with, blocks, x, out);
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    panic!("this machine has no {with:?} of products of bytes");
+    // SAFETY: the machine has these instructions.
+    unsafe {
+        neon::dot::<B, BYTES, WEIGHTS>(with, blocks, x, out)
+    };
 }

@@ -1,15 +1,6 @@
 // What eight lanes have, for all lanes, by workgroup memory: for adapters without subgroups, whose workgroups are one subgroup here.
 
-struct Eight {
-    v0: vec4<f32>,
-    v1: vec4<f32>,
-    v2: vec4<f32>,
-    v3: vec4<f32>,
-    v4: vec4<f32>,
-    v5: vec4<f32>,
-    v6: vec4<f32>,
-    v7: vec4<f32>,
-}
+import package::lib::eight_values::Eight;
 
 var<workgroup> eight_held: array<vec4<f32>, 8>;
 

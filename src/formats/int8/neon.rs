@@ -15,14 +15,16 @@ pub(super) fn has(with: ByteProducts) -> bool {
     }
 }
 
-/// As `byte_dot`, on a machine that [`has`] the instructions: else it panics.
-pub(super) fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
+/// As `byte_dot`.
+///
+/// # Safety
+/// The machine must be one that [`has`] the instructions.
+pub(super) unsafe fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
     with: ByteProducts,
     blocks: &[[u8; BYTES]],
     x: &ByteRow,
     out: &mut [f32],
 ) {
-    assert!(has(with), "this machine has no {with:?} of products of bytes");
     let row = x.groups * GROUP / WEIGHTS;
     for (r, y) in out.iter_mut().enumerate() {
         let blocks = &blocks[r * row..(r + 1) * row];

@@ -28,14 +28,16 @@ pub(super) fn has(with: ByteProducts) -> bool {
     }
 }
 
-/// As `byte_dot`, on a machine that [`has`] the instructions: else it panics.
-pub(super) fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
+/// As `byte_dot`.
+///
+/// # Safety
+/// The machine must be one that [`has`] the instructions.
+pub(super) unsafe fn dot<B: Block<BYTES, WEIGHTS>, const BYTES: usize, const WEIGHTS: usize>(
     with: ByteProducts,
     blocks: &[[u8; BYTES]],
     x: &ByteRow,
     out: &mut [f32],
 ) {
-    assert!(has(with), "this machine has no {with:?} of products of bytes");
     match with {
         // SAFETY: a machine with VNNI has AVX2, FMA and F16C.
         _ if B::LOOKED_UP => unsafe { by_pairs::<B, BYTES, WEIGHTS>(blocks, x, out) },

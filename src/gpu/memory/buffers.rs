@@ -66,7 +66,7 @@ impl Room {
     ) -> Room {
         let partials = launches.iter().flat_map(|l| &l.operands).filter_map(|(_, o)| match o {
             Operand::Partials(node) => {
-                Some(partial_bytes(RowClass::Several, attends(graph, *node), config.context))
+                Some(partial_bytes(RowClass::Several, attention::shape_of(graph, *node), config.context))
             }
             _ => None,
         });
@@ -100,11 +100,6 @@ fn partial_bytes(class: RowClass, shape: &AttentionShape, context: usize) -> usi
     shape.heads * (shape.head_dim + 4) * 4 * attention::most_spans(class, shape, context)
 }
 
-fn attends(graph: &Graph, attend: Node) -> &AttentionShape {
-    let Some((Op::Attend(op), _)) = graph.entry(attend).op() else { panic!("attention is an attend") };
-    &op.0
-}
-
 impl Buffers {
     /// Allocates what the dispatches of both classes need.
     pub async fn new(
@@ -120,7 +115,7 @@ impl Buffers {
             let bytes = match operand {
                 Operand::Value(node) => rows(node) * graph.shape(node).stride() * 4,
                 Operand::Partials(node) => {
-                    rows(node) * partial_bytes(class, attends(graph, node), plan.context)
+                    rows(node) * partial_bytes(class, attention::shape_of(graph, node), plan.context)
                 }
                 Operand::Chunks(node) => kernels::chunk_bytes(graph, node, rows(node)),
                 Operand::ActivationCopy(copy) => {

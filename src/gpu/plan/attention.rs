@@ -7,7 +7,7 @@ use crate::gpu::plan::groups::{Attention, op};
 use crate::gpu::plan::lower::writes_copy;
 use crate::gpu::plan::projections::joined;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
-use crate::graph::Node;
+use crate::graph::{Graph, Node};
 use crate::memory::PAGE;
 use crate::ops::{AttentionShape, Op, Temperature};
 
@@ -53,11 +53,17 @@ pub fn takes_projections(s: &Planner<'_>, node: Node) -> bool {
         && longest_short(s, op.0.head_dim as u32, true) > 0
 }
 
+/// How the heads of such a node attend.
+pub fn shape_of(graph: &Graph, node: Node) -> &AttentionShape {
+    let Some(Op::Attend(op)) = op(graph, node) else { panic!("attention is an attend") };
+    &op.0
+}
+
 /// The workgroups of what is only there for longer sequences, `each` for a row.
 pub fn long(s: &Planner<'_>, node: Node, each: u32) -> Extent {
-    let Some(Op::Attend(op)) = op(s.graph, node) else { panic!("attention is an attend") };
-    let from = longest_short(s, op.0.head_dim as u32, true);
-    Extent::Spans { x: each, span: 0, shape: op.0, from, below: u32::MAX }
+    let shape = shape_of(s.graph, node);
+    let from = longest_short(s, shape.head_dim as u32, true);
+    Extent::Spans { x: each, span: 0, shape: *shape, from, below: u32::MAX }
 }
 
 /// Positions of what one dispatch attends to; 0: it always takes two. `projected`: it makes its queries, too.
