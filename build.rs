@@ -1,4 +1,5 @@
 //! Collects `wgsl/**/*.wgsl` into one table, so that a kernel is added by adding its file; comments and indentation stay behind.
+//! Where nothing unwinds, tables for that stay behind as well.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,24 @@ fn main() -> io::Result<()> {
         let _ = writeln!(table, "    ({stem:?}, {:?}),", bare(&text));
     }
     table.push_str("];\n");
-    fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("wgsl.rs"), table)
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("wgsl.rs"), table)?;
+    without_unwind_tables(&out)
+}
+
+/// Of a binary that aborts on panics, tables for unwinding would be a tenth: the standard library comes with its own, all that is inlined from it asks
+/// for more, and no flag of the compiler leaves them out. Cargo does not tell a build script whether panics abort, but of the profiles here
+/// the one that is for size is the one that does (`main.rs` holds it to that).
+fn without_unwind_tables(out: &Path) -> io::Result<()> {
+    println!("cargo::rustc-check-cfg=cfg(without_unwind_tables)");
+    let is = |name, value| env::var_os(name).is_some_and(|found| found == value);
+    if is("CARGO_CFG_TARGET_OS", "linux") && is("OPT_LEVEL", "z") {
+        let script = out.join("without_unwind_tables.ld");
+        fs::write(&script, "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AFTER .text;\n")?;
+        println!("cargo::rustc-cfg=without_unwind_tables");
+        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", script.display());
+    }
+    Ok(())
 }
 
 /// What a compiler reads of a text: a third of a kernel is for people. Line numbers stay, and WGSL has no strings that could hold slashes.

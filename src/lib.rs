@@ -38,19 +38,13 @@ pub mod checkpoint;
 pub mod constraint;
 pub mod cpu;
 pub mod engine;
-pub mod error;
-pub mod formats;
-pub mod gguf;
 pub mod gpu;
 #[cfg(feature = "grammar")]
 pub mod grammar;
-pub mod graph;
 pub mod hub;
 pub mod logprobs;
 pub mod lookup;
-pub mod memory;
 pub mod models;
-pub mod ops;
 pub mod perplexity;
 pub mod quantize;
 pub mod recommended;
@@ -64,4 +58,4 @@ pub mod stops;
 pub mod tokenizer;
 pub mod worker;
 
-pub use error::{Error, Result};
+pub use wgllm_graph::{Error, Result, error, formats, gguf, graph, memory, ops};

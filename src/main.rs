@@ -7,6 +7,11 @@ use std::process::ExitCode;
 
 mod cli;
 
+#[cfg(all(without_unwind_tables, not(panic = "abort")))]
+compile_error!(
+    "a profile with `opt-level = \"z\"` needs `panic = \"abort\"`, since its binaries have no tables to unwind by"
+);
+
 fn main() -> ExitCode {
     keep_wayland_quiet();
     match cli::run(std::env::args_os()) {

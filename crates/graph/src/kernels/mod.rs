@@ -1,18 +1,28 @@
 //! Which ops have a kernel of the CPU's own; all others are computed by their references.
 
+mod attention;
+mod exp;
+mod experts;
+mod gate;
+mod int8;
+mod lanes;
+mod linear;
+mod recurrent;
+mod tile;
+
+pub use lanes::Instructions;
+
 use std::ops::Range;
 use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use super::attention::attention;
-use super::experts::{expert_linear, group_linear};
-use super::gate::gate;
-use super::int8;
-use super::lanes::Instructions;
-use super::linear::{Scratch, linear};
-use super::recurrent::{delta_rule, ssd};
-use crate::backend::Precision;
+use self::attention::attention;
+use self::experts::{expert_linear, group_linear};
+use self::gate::gate;
+use self::linear::{Scratch, linear};
+use self::recurrent::{delta_rule, ssd};
+use crate::Precision;
 use crate::graph::Step;
 use crate::ops::{Gate, Op, Value};
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::int8;
 use super::lanes::{Instructions, Kernel, LANES, Lanes};
 use super::tile::{Matrix, ROWS, tiles};
-use crate::backend::Precision;
+use crate::Precision;
 use crate::formats::ByteRow;
 use crate::ops::WeightRows;
 

@@ -14,7 +14,7 @@ mod f16;
 mod f32_;
 mod q8_0;
 
-use crate::backend::Precision;
+use crate::Precision;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Holds, Kind};
 

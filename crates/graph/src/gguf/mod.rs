@@ -162,7 +162,7 @@ impl Gguf {
 }
 
 /// A key or a name from a file as messages show it: in one line, without control characters, cut after 80 characters.
-pub(crate) fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let mut shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
     if name.chars().nth(80).is_some() {
         shown.push('…');

@@ -23,7 +23,7 @@ pub enum Error {
     /// The device went away while it worked.
     #[error("{0}")]
     Lost(String),
-    /// Whoever asked for it gave up (see [`crate::cancel::Cancel`]).
+    /// Whoever asked for it gave up.
     #[error("interrupted")]
     Interrupted,
     /// Anything else, such as a file that cannot be written.

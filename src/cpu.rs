@@ -1,19 +1,7 @@
 //! Runs a graph on the host, node by node: by the kernels of this folder, or by each op's own reference, which is what they are
 //! held to.
 
-mod attention;
-mod exp;
-mod experts;
-mod gate;
-mod int8;
-mod kernels;
-mod lanes;
-mod linear;
-mod recurrent;
-mod tile;
-
-pub use kernels::Kernels;
-pub use lanes::Instructions;
+pub use wgllm_graph::kernels::{Instructions, Kernels};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
