@@ -9,8 +9,17 @@
 //! what is called `cache_load` there is `key_load` for keys and `value_load` for values ([`ROLES`]).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 include!(concat!(env!("OUT_DIR"), "/wgsl.rs"));
+
+/// All of `wgsl/`, as the build script put it together: of each file `PLACES` says where it stands.
+static TEXT: LazyLock<String> = LazyLock::new(|| {
+    let deflated = include_bytes!(concat!(env!("OUT_DIR"), "/wgsl.zlib"));
+    let text =
+        miniz_oxide::inflate::decompress_to_vec_zlib(deflated).expect("what the build script deflated");
+    String::from_utf8(text).expect("what the build script read as text")
+});
 
 /// What the slots stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,17 +70,17 @@ impl Slots {
 
 /// The source of a file in `wgsl/`, by its path without the ending.
 pub fn source(stem: &str) -> Option<&'static str> {
-    SOURCES.iter().find(|(name, _)| *name == stem).map(|(_, text)| *text)
+    PLACES.iter().find(|(name, _)| *name == stem).map(|(_, place)| &TEXT[place.clone()])
 }
 
 /// The stems of all kernels: files of `wgsl/` itself.
 pub fn kernels() -> impl Iterator<Item = &'static str> {
-    SOURCES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/'))
+    PLACES.iter().map(|(name, _)| *name).filter(|name| !name.contains('/'))
 }
 
 /// The stems of a folder of `wgsl/`: all that a slot may stand for.
 pub fn stems(folder: &str) -> impl Iterator<Item = &'static str> {
-    SOURCES.iter().filter_map(move |(name, _)| name.strip_prefix(folder)?.strip_prefix('/'))
+    PLACES.iter().filter_map(move |(name, _)| name.strip_prefix(folder)?.strip_prefix('/'))
 }
 
 /// Whether a file of `wgsl/`, by its path without the ending, itself imports from the given slot.
