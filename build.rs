@@ -1,66 +1,23 @@
-//! Collects `wgsl/**/*.wgsl`, so that a kernel is added by adding its file: one text without comments and indentation, deflated to a fifth, and a
-//! table of what stands where in it. Where nothing unwinds, tables for that stay behind as well.
+//! Leaves out of the users' binary what only unwinding reads.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::{env, fs, io};
 
-fn main() -> io::Result<()> {
-    println!("cargo::rerun-if-changed=wgsl");
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("wgsl");
-    let mut files = Vec::new();
-    collect(&root, &mut files)?;
-    files.sort();
-    let (mut table, mut all) =
-        (String::from("const PLACES: &[(&str, std::ops::Range<usize>)] = &[\n"), String::new());
-    for file in files {
-        let stem = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
-        let stem = stem.to_string_lossy().replace('\\', "/");
-        let start = all.len();
-        all.push_str(&bare(&fs::read_to_string(&file)?));
-        let _ = writeln!(table, "    ({stem:?}, {start}..{}),", all.len());
-    }
-    table.push_str("];\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("wgsl.rs"), table)?;
-    fs::write(out.join("wgsl.zlib"), miniz_oxide::deflate::compress_to_vec_zlib(all.as_bytes(), 10))?;
-    without_unwind_tables(&out)
-}
-
 /// Of a binary that aborts on panics, tables for unwinding would be a tenth: the standard library comes with its own, all that is inlined from it asks
-/// for more, and no flag of the compiler leaves them out. Cargo does not tell a build script whether panics abort, but of the profiles here
-/// the one that is for size is the one that does (`main.rs` holds it to that).
-fn without_unwind_tables(out: &Path) -> io::Result<()> {
+/// for more, and no flag of the compiler leaves them out. Cargo tells a build script neither whether panics abort nor which profile it is for,
+/// but for the folder that it may write to.
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(without_unwind_tables)");
-    let is = |name, value| env::var_os(name).is_some_and(|found| found == value);
-    if is("CARGO_CFG_TARGET_OS", "linux") && is("OPT_LEVEL", "z") {
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let is_dist = out.iter().any(|part| part == "dist");
+    if is_dist && env::var_os("CARGO_CFG_TARGET_OS").as_deref() == Some(OsStr::new("linux")) {
         let script = out.join("without_unwind_tables.ld");
         fs::write(&script, "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AFTER .text;\n")?;
+        // `main.rs` refuses to be compiled by this if panics unwind.
         println!("cargo::rustc-cfg=without_unwind_tables");
         println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", script.display());
-    }
-    Ok(())
-}
-
-/// What a compiler reads of a text: a third of a kernel is for people. Line numbers stay, and WGSL has no strings that could hold slashes.
-fn bare(text: &str) -> String {
-    let mut bare = String::with_capacity(text.len());
-    for line in text.lines() {
-        let (code, _) = line.split_once("//").unwrap_or((line, ""));
-        bare.push_str(code.trim());
-        bare.push('\n');
-    }
-    bare
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|e| e == "wgsl") {
-            files.push(path);
-        }
     }
     Ok(())
 }
