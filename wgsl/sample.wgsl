@@ -1,6 +1,6 @@
 // token[output] = argmax over the tokens kept of logit / temperature + noise(seed, position, token)
 //
-// One workgroup per row; src/sampler.rs is the reference and says what is kept. Most tokens are out of the running by what
+// One workgroup per row; crates/engine/src/sampler.rs is the reference and says what is kept. Most tokens are out of the running by what
 // sample_part.wgsl found of each part of the row. Where no more than CANDIDATES are left, each is compared with each in workgroup
 // memory; otherwise the thresholds are found by passes over the row, two bits of the key each. Sums have a fixed order.
 import package::lib::emit::emit_token;

@@ -1,6 +1,6 @@
 // Hands an output's token on: to the step that runs next, to its slot's last and recent tokens, and to the ids that the host reads.
 //
-// One invocation per output calls. The kernel declares step, recent, ids and last; src/gpu/sampler.rs says what they hold.
+// One invocation per output calls. The kernel declares step, recent, ids and last; crates/engine/src/gpu/run/sampler.rs says what they hold.
 
 const NO_TOKEN: u32 = 0xffffffffu; // what the host finds where every logit is NaN; the next step runs on with token 0
 const STEPS: u32 = 32u;            // steps of a submission, whose stamps begin at a multiple of this

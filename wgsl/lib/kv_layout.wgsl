@@ -1,4 +1,4 @@
-// Where keys and values are in their caches; src/gpu/memory/kv_layout.rs has the same for the host.
+// Where keys and values are in their caches; crates/engine/src/gpu/memory/kv_layout.rs has the same for the host.
 //
 // Positions come in pages, which a slot has in the order of its table. A page has `units` units of each position. Those of values follow
 // each other. The keys of a page are a block in which the same unit of all positions follow each other: an invocation for each position

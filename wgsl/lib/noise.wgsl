@@ -1,4 +1,4 @@
-// −ln(−ln u), where 1 − u is a uniform number of 32 bits that the seed, the position and the token decide: src/sampler.rs has it in f64.
+// −ln(−ln u), where 1 − u is a uniform number of 32 bits that the seed, the position and the token decide: crates/engine/src/sampler.rs has it in f64.
 
 fn gumbel(seed: vec2<u32>, position: u32, token: u32) -> f32 {
     let h = noise_hash(vec4<u32>(seed, position, token));

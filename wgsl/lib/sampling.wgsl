@@ -1,4 +1,4 @@
-// How tokens are chosen: `Sampling::words` in src/sampler.rs.
+// How tokens are chosen: `Sampling::words` in crates/engine/src/sampler.rs.
 
 struct Sampling {
     temperature: f32,
