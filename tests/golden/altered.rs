@@ -1,16 +1,21 @@
-//! Mistakes that are the same as other weights: what is left out is zero or one, what is mixed up has changed places.
+//! Mistakes that are the same as other weights: what is left out is zero or one, what is mixed up has changed places, and what is computed
+//! otherwise has factors that the file does not have.
 
+use std::f64::consts::TAU;
 use std::path::Path;
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
-use wgllm::gguf::{Gguf, Tensor};
+use wgllm::gguf::{Gguf, NewTensor, Tensor, Writer};
+
+/// ggml's number of the type.
+const F32: u32 = 0;
 
 /// Changes numbers of a tensor of f32.
-pub type Change = fn(&mut [f32], &Tensor);
+type Change = fn(&mut [f32], &Tensor);
 
 /// What the fixtures call a mistake, the ends of the names of the tensors, and how they are changed.
-pub const ALTERED: &[(&str, &[&str], Change)] = &[
+const ALTERED: &[(&str, &[&str], Change)] = &[
     ("no D skip", &["ssm_d"], |w, _| w.fill(0.0)),
     ("no dt bias", &["ssm_dt.bias"], |w, _| w.fill(0.0)),
     ("no decay", &["ssm_a"], |w, _| w.fill(0.0)),
@@ -43,28 +48,107 @@ pub const ALTERED: &[(&str, &[&str], Change)] = &[
             query.swap_with_slice(gate);
         }
     }),
+    // Heads of values in the order of a checkpoint, where those of a head of keys are neighbours, with all that is theirs.
+    (
+        "value heads paired with the wrong key heads",
+        &[
+            "attn_qkv.weight",
+            "ssm_conv1d.weight",
+            "attn_gate.weight",
+            "ssm_alpha.weight",
+            "ssm_beta.weight",
+            "ssm_a",
+            "ssm_dt.bias",
+            "ssm_out.weight",
+        ],
+        |w, tensor| match tensor.name.as_str() {
+            // Queries and keys are the first half of the rows.
+            name if name.ends_with("attn_qkv.weight") || name.ends_with("ssm_conv1d.weight") => {
+                assert_eq!(tensor.dims[1] as usize, 2 * VALUES, "the fixtures have other heads");
+                let half = w.len() / 2;
+                in_other_order(&mut w[half..]);
+            }
+            name if name.ends_with("ssm_out.weight") => w.chunks_exact_mut(VALUES).for_each(in_other_order),
+            _ => in_other_order(w),
+        },
+    ),
 ];
 
 /// Of the fixtures' Qwen 3.5.
 const HEADS: usize = 4;
 const HEAD_DIM: usize = 32;
+/// The numbers of its four heads of values.
+const VALUES: usize = 64;
 
-/// The file with such a mistake in it.
-pub fn altered(path: &Path, ends: &[&str], change: Change) -> Result<Arc<Gguf>, Failed> {
-    let bytes: &'static [u8] = std::fs::read(path)?.leak();
-    let file = Gguf::from_static("fixture", bytes)?;
-    let mut changed = bytes.to_vec();
-    let mut count = 0;
-    for tensor in file.tensors().iter().filter(|t| ends.iter().any(|end| t.name.ends_with(end))) {
-        let data = file.data(tensor);
-        let at = data.as_ptr() as usize - bytes.as_ptr() as usize;
-        let mut numbers: Vec<f32> = bytemuck::pod_collect_to_vec(data);
-        change(&mut numbers, tensor);
-        changed[at..at + data.len()].copy_from_slice(bytemuck::cast_slice(&numbers));
-        count += 1;
+/// Of four equal parts, two for each head of keys, the two in the middle change places: 0 1 0 1 becomes 0 0 1 1.
+fn in_other_order(heads: &mut [f32]) {
+    let quarter = heads.len() / 4;
+    let (a, b) = heads[quarter..3 * quarter].split_at_mut(quarter);
+    a.swap_with_slice(b);
+}
+
+/// What the fixtures call a mistake, a tensor that it needs, and what is in it.
+const ADDED: &[(&str, &str, fn(&Gguf) -> wgllm::error::Result<Vec<f32>>)] =
+    &[("yarn not truncated", "rope_freqs.weight", yarn_factors)];
+
+/// What YaRN divides gpt-oss' frequencies by where its range is not of whole frequencies.      Peng et al. 2023, arXiv 2309.00071
+fn yarn_factors(file: &Gguf) -> wgllm::error::Result<Vec<f32>> {
+    let keys = file.metadata();
+    let number = |name: &str| keys.need_f32(&format!("gpt-oss.rope.{name}")).map(f64::from);
+    let rotary = f64::from(keys.need_u32("gpt-oss.attention.key_length")?);
+    let original = f64::from(keys.need_u32("gpt-oss.rope.scaling.original_context_length")?);
+    let (base, factor) = (number("freq_base")?, number("scaling.factor")?);
+    let (fast, slow) = (number("scaling.yarn_beta_fast")?, number("scaling.yarn_beta_slow")?);
+    let pair_of = |turns: f64| rotary * (original / (turns * TAU)).ln() / (2.0 * base.ln());
+    let (low, high) = (pair_of(fast).max(0.0), pair_of(slow).min(rotary - 1.0));
+    let of_pair = |pair: u32| {
+        let scaled = ((f64::from(pair) - low) / (high - low)).clamp(0.0, 1.0);
+        (1.0 / (scaled / factor + 1.0 - scaled)) as f32
+    };
+    Ok((0..rotary as u32 / 2).map(of_pair).collect())
+}
+
+/// Whether a mistake is among these.
+pub fn knows(mistake: &str) -> bool {
+    ALTERED.iter().any(|(known, ..)| *known == mistake) || ADDED.iter().any(|(known, ..)| *known == mistake)
+}
+
+/// The file with such a mistake in it; as it is where the mistake is none of weights.
+pub fn file(path: &Path, mistake: &str) -> Result<Arc<Gguf>, Failed> {
+    let file = Gguf::open(path)?;
+    if !knows(mistake) {
+        return Ok(Arc::new(file));
     }
-    if count == 0 {
-        return Err(format!("no tensor is called {ends:?}").into());
+    let mut data: Vec<Vec<u8>> = file.tensors().iter().map(|tensor| file.data(tensor).to_vec()).collect();
+    for (_, ends, change) in ALTERED.iter().filter(|(known, ..)| *known == mistake) {
+        let altered = |tensor: &Tensor| ends.iter().any(|end| tensor.name.ends_with(end));
+        let mut count = 0;
+        for (tensor, data) in file.tensors().iter().zip(&mut data).filter(|(tensor, _)| altered(tensor)) {
+            let mut numbers: Vec<f32> = bytemuck::pod_collect_to_vec(data);
+            change(&mut numbers, tensor);
+            *data = bytemuck::cast_slice(&numbers).to_vec();
+            count += 1;
+        }
+        if count == 0 {
+            return Err(format!("no tensor is called {ends:?}").into());
+        }
     }
-    Ok(Arc::new(Gguf::from_static("fixture", changed.leak())?))
+    let mut tensors: Vec<(&str, Vec<u64>, u32)> =
+        file.tensors().iter().map(|t| (t.name.as_str(), t.dims.clone(), t.kind.id)).collect();
+    for (_, name, numbers) in ADDED.iter().filter(|(known, ..)| *known == mistake) {
+        let numbers = numbers(&file)?;
+        tensors.push((name, vec![numbers.len() as u64], F32));
+        data.push(bytemuck::cast_slice(&numbers).to_vec());
+    }
+    let table: Vec<NewTensor> = tensors
+        .iter()
+        .zip(&data)
+        .map(|((name, dims, kind), data)| NewTensor { name, dims, kind: *kind, bytes: data.len() as u64 })
+        .collect();
+    let keys: Vec<_> = file.metadata().iter().collect();
+    let mut writer = Writer::begin(Vec::new(), &keys, &table, file.alignment())?;
+    for data in &data {
+        writer.tensor(data)?;
+    }
+    Ok(Arc::new(Gguf::from_static("fixture", writer.finish()?.leak())?))
 }

@@ -13,11 +13,13 @@ mod forced;
 #[path = "../common/gguf_file.rs"]
 mod gguf_file;
 mod kv;
+mod left_out;
 mod mistakes;
 mod models;
 mod q4_k_m;
 mod quant;
 mod real;
+mod rebuilt;
 mod stories;
 
 use std::path::Path;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         trials.extend(found(&targets));
     }
     trials.extend(mistakes::trials());
+    trials.extend(left_out::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -2,19 +2,14 @@
 //! that. So each feature is one that the golden logits notice.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use wgllm::backend::{Backend, Precision, RuntimeConfig};
-use wgllm::cpu::Cpu;
-use wgllm::gguf::Gguf;
-use wgllm::graph::{Graph, Kind, Node, Row, Step};
-use wgllm::models::Model;
-use wgllm::ops::{Activation, AttentionShape, Gate, Op, Pairing, Unary};
+use wgllm::graph::{Graph, Node};
+use wgllm::ops::{Activation, Gate, Op, Pairing, RopeShape, Unary};
 
-use crate::Outcome;
-use crate::altered::{ALTERED, altered};
-use crate::fixtures::{entries, fixtures, ids, json, npy, unknown};
+use crate::fixtures::{entries, fixtures, json, unknown};
+use crate::rebuilt::{Golden, NOTICED, Of};
+use crate::{Outcome, altered};
 
 /// How far from the fixture's number one may be: it has four digits, and computed in float32.
 const NEAR: f64 = 5e-3;
@@ -29,18 +24,9 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("gemma3", "no sliding window"),
     ("llama3-rope", "rope base x1.5"),
 ];
-/// What is noticed: ten times the tolerance of logits.
-const NOTICED: f64 = 1e-2;
 
-/// A node as it is about to be added: its label, its op, its inputs.
-struct Of<'a> {
-    /// In the graph without a mistake.
-    graph: &'a Graph,
-    node: Node,
-    label: &'a str,
-    op: Op,
-    inputs: Vec<Node>,
-}
+/// How steep a SiLU is that stands for max(x, 0): it is that within 0.28 / `STEEP`.
+const STEEP: f32 = (1 << 20) as f32;
 
 /// Adds a node with a mistake to a graph, or the node as it is; what stands for it from then on.
 type Mistake = fn(&mut Graph, Of<'_>) -> Node;
@@ -187,18 +173,53 @@ const MISTAKES: &[(&str, Mistake)] = &[
         false => of.add(g),
     }),
     ("rope on every layer", |g, of| {
-        let (original, node) = (of.graph, of.node);
-        let queries = |user: &Node| matches!(original.entry(*user).op(), Some((Op::Attend(_), inputs)) if inputs[0] == node);
-        let keys = |user: &Node| original.entry(*user).label.ends_with("store_k");
-        let placed = original.users(node).iter().any(|user| queries(user) || keys(user));
-        let turned = matches!(of.op, Op::Rope(_));
-        let mut ropes = original.nodes().filter_map(|(_, entry)| entry.op());
+        let mut ropes = of.graph.nodes().filter_map(|(_, entry)| entry.op());
         let rope = ropes.find_map(|(op, _)| if let Op::Rope(rope) = op { Some(rope.0) } else { None });
-        let y = of.add(g);
-        match rope {
-            Some(rope) if placed && !turned => g.rope(y, None, rope),
-            _ => y,
+        turned(g, of, rope)
+    }),
+    ("rope in the attention layers", |g, of| {
+        let mut ops = of.graph.nodes().filter_map(|(_, entry)| entry.op());
+        let heads = ops.find_map(|(op, _)| if let Op::Attend(op) = op { Some(op.0.head_dim) } else { None });
+        turned(g, of, heads.map(|head_dim| RopeShape::new(head_dim, 1e4, Pairing::Neighbours)))
+    }),
+    ("long factors instead of short", |g, mut of| {
+        if let Op::Rope(_) = of.op {
+            of.inputs[1] = of.weight(g, "rope_factors_long.weight");
         }
+        of.add(g)
+    }),
+    // Its factors are in the file, see `altered`.
+    ("yarn not truncated", |g, of| ropes(g, of, |op| (op.0.yarn, op.0.scale) = (None, 1.0))),
+    ("relu instead of relu squared", |g, of| match of.op {
+        Op::Unary(Unary { act: Activation::SquaredRelu }) => {
+            let x = g.scale(of.inputs[0], STEEP);
+            let y = g.unary(Activation::Silu, x);
+            g.scale(y, 1.0 / STEEP)
+        }
+        _ => of.add(g),
+    }),
+    // The one norm that there is again, of what attention has been added to.
+    ("sequential instead of parallel block", |g, mut of| {
+        if of.is("ffn_gate") || of.is("ffn_up") {
+            let x = of.made(g, "attn_residual");
+            of.inputs[0] = of.normed(g, "attn_norm", x);
+        }
+        of.add(g)
+    }),
+    ("parallel residual flipped", |g, mut of| {
+        if of.is("ffn_norm") {
+            of.inputs[0] = of.made(g, "attn_residual");
+        }
+        of.add(g)
+    }),
+    ("pre-norms instead of post-norms", |g, mut of| {
+        let norm = match of.name() {
+            "attn_q" | "attn_k" | "attn_v" => "post_attention_norm",
+            "ffn_gate" | "ffn_up" => "post_ffw_norm",
+            _ => return without(g, of, &["post_attention_norm", "post_ffw_norm"]),
+        };
+        of.inputs[0] = of.normed(g, norm, of.inputs[0]);
+        of.add(g)
     }),
     // A gate that says nothing lets half through.
     ("no output gate in attention", |g, of| match of.is("gated_attend") {
@@ -213,18 +234,6 @@ const MISTAKES: &[(&str, Mistake)] = &[
     }),
     ("groups ignored", |g, of| routes(g, of, |op, _| (op.groups, op.groups_used) = (1, 1))),
 ];
-
-impl Of<'_> {
-    /// Whether this is the node of a layer, or of none, that is called `name`.
-    fn is(&self, name: &str) -> bool {
-        self.label == name || (self.label.starts_with("blk.") && self.label.rsplit('.').next() == Some(name))
-    }
-
-    fn add(self, g: &mut Graph) -> Node {
-        let node = g.op(self.op, &self.inputs);
-        g.name(node, self.label)
-    }
-}
 
 fn unscaled(op: &mut wgllm::ops::Rope) {
     (op.0.yarn, op.0.scale, op.0.magnitude) = (None, 1.0, 1.0);
@@ -267,6 +276,20 @@ fn acts(g: &mut Graph, mut of: Of<'_>, from: Activation, to: Activation) -> Node
     of.add(g)
 }
 
+/// Queries and keys that are not turned by their positions are.
+fn turned(g: &mut Graph, of: Of<'_>, rope: Option<RopeShape>) -> Node {
+    let (original, node) = (of.graph, of.node);
+    let queries = |user: &Node| matches!(original.entry(*user).op(), Some((Op::Attend(_), inputs)) if inputs[0] == node);
+    let keys = |user: &Node| original.entry(*user).label.ends_with("store_k");
+    let placed = original.users(node).iter().any(|user| queries(user) || keys(user));
+    let turned = matches!(of.op, Op::Rope(_));
+    let y = of.add(g);
+    match rope {
+        Some(rope) if placed && !turned => g.rope(y, None, rope),
+        _ => y,
+    }
+}
+
 /// What a node is made from stands for it.
 fn without(g: &mut Graph, of: Of<'_>, names: &[&str]) -> Node {
     if names.iter().any(|name| of.is(name)) { of.inputs[0] } else { of.add(g) }
@@ -279,7 +302,7 @@ fn without_bias(g: &mut Graph, mut of: Of<'_>, names: &[&str]) -> Node {
     of.add(g)
 }
 
-/// A trial for each mistake of each model; one that is ignored where the mistake is none of those above.
+/// A trial for each mistake of each model; one that is ignored where the mistake is neither among these nor one of weights.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for folder in entries(&fixtures().join("models")) {
@@ -291,17 +314,15 @@ pub fn trials() -> Vec<Trial> {
         let model = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for (name, moves) in expected["sensitivity"].as_object().into_iter().flatten() {
             let Some(moves) = moves[0].as_f64() else { continue };
-            let mistake = MISTAKES.iter().find(|(known, _)| known == name).map(|(_, mistake)| *mistake);
-            let weights = ALTERED.iter().find(|(known, ..)| known == name);
             let (what, path) = (format!("{model} notices: {name}"), path.clone());
             let moves = if OTHERWISE.contains(&(&model, name)) { None } else { Some(moves) };
-            trials.push(match (mistake, weights) {
-                (Some(mistake), _) => Trial::test(what, move || notices(&path, mistake, moves)),
-                (None, Some(&(_, ends, change))) => {
-                    let as_is: Mistake = |g, of| of.add(g);
-                    Trial::test(what, move || differs(&path, altered(&path, ends, change)?, as_is, moves))
+            let mistake = MISTAKES.iter().find(|(known, _)| known == name).map(|(_, mistake)| *mistake);
+            trials.push(match mistake.is_some() || altered::knows(name) {
+                true => {
+                    let (name, as_is): (String, Mistake) = (name.clone(), |g, of| of.add(g));
+                    Trial::test(what, move || notices(&path, &name, mistake.unwrap_or(as_is), moves))
                 }
-                (None, None) => Trial::test(format!("{what} (no such mistake is written down)"), || Ok(()))
+                false => Trial::test(format!("{what} (no such mistake is written down)"), || Ok(()))
                     .with_ignored_flag(true),
             });
         }
@@ -310,23 +331,8 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// `moves`: by how much logits are apart, where that is known.
-fn notices(path: &Path, mistake: Mistake, moves: Option<f64>) -> Outcome {
-    differs(path, Arc::new(Gguf::open(path)?), mistake, moves)
-}
-
-/// The same of a file that may have other weights than the one at `path`.
-fn differs(path: &Path, file: Arc<Gguf>, mistake: Mistake, moves: Option<f64>) -> Outcome {
-    let expected = json(&path.with_file_name("expected.json"))?;
-    let prompt = ids(&expected["prompt"]["ids"])?;
-    let (golden, _) = npy(&path.with_file_name("logits.npy"))?;
-    let model = Model::from_gguf(&file, None)?;
-    let model = Arc::new(Model { graph: with(mistake, &model.graph), ..model });
-    let plan = RuntimeConfig::new(prompt.len(), 1, prompt.len(), Precision::F32);
-    let row = |(position, &token): (usize, &u32)| Row { token, slot: 0, position: position as u32 };
-    let rows: Vec<Row> = prompt.iter().enumerate().map(row).collect();
-    let outputs = (0..rows.len() as u32).collect();
-    let found = Cpu::new(file, model, plan)?.step(&Step { rows, outputs })?;
-    let apart = found.iter().zip(&golden).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+fn notices(path: &Path, name: &str, mistake: Mistake, moves: Option<f64>) -> Outcome {
+    let apart = Golden::read(path)?.apart(&altered::file(path, name)?, mistake)?;
     match moves {
         Some(moves) if (apart - moves).abs() > NEAR * moves.max(1.0) => {
             Err(format!("logits are {apart} apart, expected {moves}").into())
@@ -336,25 +342,4 @@ fn differs(path: &Path, file: Arc<Gguf>, mistake: Mistake, moves: Option<f64>) -
         }
         _ => Ok(()),
     }
-}
-
-/// The same graph with a mistake.
-fn with(mistake: Mistake, graph: &Graph) -> Graph {
-    let mut g = Graph::new();
-    let mut made: Vec<Node> = Vec::new();
-    for (node, entry) in graph.nodes() {
-        made.push(match &entry.kind {
-            Kind::Weight(weight) => g.weight(weight.clone()),
-            Kind::Cache(cache) => {
-                let heads = entry.shape.cols / cache.head_dim;
-                g.cache(&entry.label, cache.holds, AttentionShape::new(heads, heads, cache.head_dim))
-            }
-            Kind::State(state) => g.state(&entry.label, state.kind),
-            Kind::Op { op, inputs } => {
-                let inputs = inputs.iter().map(|input| made[input.0]).collect();
-                mistake(&mut g, Of { graph, node, label: &entry.label, op: op.clone(), inputs })
-            }
-        });
-    }
-    g
 }
