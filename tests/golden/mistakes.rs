@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use libtest_mimic::Trial;
-use wgllm::graph::{Graph, Node};
+use wgllm::graph::{Entry, Graph, Node};
 use wgllm::ops::{Activation, Gate, Op, Pairing, RopeShape, Unary};
 
 use crate::fixtures::{entries, fixtures, json, unknown};
-use crate::rebuilt::{Golden, NOTICED, Of};
+use crate::rebuilt::{Golden, NOTICED, Of, name};
 use crate::{Outcome, altered};
 
 /// How far from the fixture's number one may be: it has four digits, and computed in float32.
@@ -29,7 +29,7 @@ const OTHERWISE: &[(&str, &str)] = &[
 const STEEP: f32 = (1 << 20) as f32;
 
 /// Adds a node with a mistake to a graph, or the node as it is; what stands for it from then on.
-type Mistake = fn(&mut Graph, Of<'_>) -> Node;
+pub type Mistake = fn(&mut Graph, Of<'_>) -> Node;
 
 /// The mistakes that are known here, by the names that the fixtures give them.
 const MISTAKES: &[(&str, Mistake)] = &[
@@ -198,29 +198,14 @@ const MISTAKES: &[(&str, Mistake)] = &[
         }
         _ => of.add(g),
     }),
-    // The one norm that there is again, of what attention has been added to.
-    ("sequential instead of parallel block", |g, mut of| {
-        if of.is("ffn_gate") || of.is("ffn_up") {
-            let x = of.made(g, "attn_residual");
-            of.inputs[0] = of.normed(g, "attn_norm", x);
-        }
-        of.add(g)
-    }),
+    ("sequential instead of parallel block", behind),
     ("parallel residual flipped", |g, mut of| {
         if of.is("ffn_norm") {
             of.inputs[0] = of.made(g, "attn_residual");
         }
         of.add(g)
     }),
-    ("pre-norms instead of post-norms", |g, mut of| {
-        let norm = match of.name() {
-            "attn_q" | "attn_k" | "attn_v" => "post_attention_norm",
-            "ffn_gate" | "ffn_up" => "post_ffw_norm",
-            _ => return without(g, of, &["post_attention_norm", "post_ffw_norm"]),
-        };
-        of.inputs[0] = of.normed(g, norm, of.inputs[0]);
-        of.add(g)
-    }),
+    ("pre-norms instead of post-norms", in_front),
     // A gate that says nothing lets half through.
     ("no output gate in attention", |g, of| match of.is("gated_attend") {
         true => g.scale(of.inputs[1], 0.5),
@@ -234,6 +219,90 @@ const MISTAKES: &[(&str, Mistake)] = &[
     }),
     ("groups ignored", |g, of| routes(g, of, |op, _| (op.groups, op.groups_used) = (1, 1))),
 ];
+
+/// What one relative does and another does not, whatever a model's fixture says of it. Most change only some models' graphs.
+pub const RELATIVES: &[(&str, Mistake)] = &[
+    ("heads normalised on the other side of their rotation", other_side),
+    ("a feed-forward beside attention", |g, mut of| {
+        if let Op::RmsNorm(_) | Op::LayerNorm(_) | Op::Linear(_) = of.op {
+            let read = g.entry(of.inputs[0]);
+            if let (Some((Op::Add(_), inputs)), "attn_residual") = (read.op(), name(&read.label)) {
+                of.inputs[0] = inputs[0];
+            }
+        }
+        of.add(g)
+    }),
+    ("a feed-forward behind attention", behind),
+    ("norms in front", in_front),
+    ("keys and values of another layer", |g, mut of| {
+        if let Op::Attend(_) = of.op {
+            for input in &mut of.inputs[1..3] {
+                *input = another_cache(g, *input, of.label);
+            }
+        }
+        of.add(g)
+    }),
+];
+
+/// What attention and the feed-forward beside it read: the one norm again, now of what attention has been added to.
+fn behind(g: &mut Graph, mut of: Of<'_>) -> Node {
+    if matches!(of.name(), "ffn_gate" | "ffn_up") && name(&g.entry(of.inputs[0]).label) == "attn_norm" {
+        let x = of.made(g, "attn_residual");
+        of.inputs[0] = of.under(g, "attn_norm", x);
+    }
+    of.add(g)
+}
+
+/// Norms that are behind attention and feed-forward, and nowhere else, in front of them.
+fn in_front(g: &mut Graph, mut of: Of<'_>) -> Node {
+    if of.graph.nodes().any(|(_, entry)| name(&entry.label) == "attn_norm") {
+        return of.add(g);
+    }
+    let norm = match of.name() {
+        "attn_q" | "attn_k" | "attn_v" => "post_attention_norm",
+        "ffn_gate" | "ffn_up" => "post_ffw_norm",
+        _ => return without(g, of, &["post_attention_norm", "post_ffw_norm"]),
+    };
+    of.inputs[0] = of.under(g, norm, of.inputs[0]);
+    of.add(g)
+}
+
+/// Of a norm and a rotation of the same heads, the first one second.
+fn other_side(g: &mut Graph, of: Of<'_>) -> Node {
+    let other = match of.name() {
+        "rope_q" => "attn_q_norm",
+        "rope_k" => "attn_k_norm",
+        "attn_q_norm" => "rope_q",
+        "attn_k_norm" => "rope_k",
+        _ => return of.add(g),
+    };
+    let called = |node: &Node| name(&of.graph.entry(*node).label) == other;
+    let (_, inputs) = of.graph.entry(of.node).op().expect("what is added is computed");
+    if of.graph.users(of.node).iter().any(called) {
+        return of.inputs[0];
+    }
+    match called(&inputs[0]) {
+        true => {
+            let y = g.op(of.op.clone(), &of.inputs);
+            of.under(g, other, y)
+        }
+        false => of.add(g),
+    }
+}
+
+/// Another cache like one that is not of the layer of `label`.
+fn another_cache(g: &Graph, node: Node, label: &str) -> Node {
+    let (entry, layer) = (g.entry(node), label.trim_end_matches("attend"));
+    let holds = g.cache_of(node).map(|cache| cache.holds);
+    let like = |(other, found): &(Node, &Entry)| {
+        let same = found.shape == entry.shape && g.cache_of(*other).map(|cache| cache.holds) == holds;
+        *other != node && same
+    };
+    match entry.label.starts_with(layer) {
+        true => node,
+        false => g.nodes().find(like).map_or(node, |(other, _)| other),
+    }
+}
 
 fn unscaled(op: &mut wgllm::ops::Rope) {
     (op.0.yarn, op.0.scale, op.0.magnitude) = (None, 1.0, 1.0);

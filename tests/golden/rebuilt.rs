@@ -54,11 +54,11 @@ impl Of<'_> {
         made.unwrap_or_else(|| panic!("{label} is not in front of {}", self.label)).0
     }
 
-    /// `x` under the norm of the same layer that is called `name`, wherever that stands.
-    pub fn normed(&self, g: &mut Graph, name: &str, x: Node) -> Node {
+    /// What the op of the same layer that is called `name`, wherever that stands, makes of `x`.
+    pub fn under(&self, g: &mut Graph, name: &str, x: Node) -> Node {
         let label = self.beside(name);
-        let norm = self.graph.nodes().find(|(_, entry)| entry.label == label);
-        let (op, inputs) = norm.and_then(|(_, entry)| entry.op()).unwrap_or_else(|| panic!("no {label}"));
+        let found = self.graph.nodes().find(|(_, entry)| entry.label == label);
+        let (op, inputs) = found.and_then(|(_, entry)| entry.op()).unwrap_or_else(|| panic!("no {label}"));
         let weights = inputs[1..].iter().map(|&weight| self.weight(g, &self.graph.entry(weight).label));
         let inputs: Vec<Node> = std::iter::once(x).chain(weights).collect();
         g.op(op.clone(), &inputs)

@@ -91,6 +91,7 @@ pub fn trials() -> Vec<Trial> {
         })
         .collect();
     trials.push(Trial::test("layers::windows have a base of their own", bases));
+    trials.push(Trial::test("layers::llama4 has chunks and a growth of scores as published", published));
     trials.push(Trial::test("layers::gemma3 has the scale and the cap of its file", scale));
     trials.push(Trial::test("layers::experts in every second layer", || {
         let model = read(with_experts())?;
@@ -109,6 +110,22 @@ fn bases() -> Outcome {
         _ => None,
     });
     same(&found, &[300.0, 300.0, 5000.0, 5000.0, 300.0, 300.0, 5000.0, 5000.0])
+}
+
+/// What Llama 4's files do not say, and what no sequence of the golden data is long enough for: scores grow from position 8191 on.
+fn published() -> Outcome {
+    let mut file = llama4(&four(), 0);
+    file.unset("llama4.attention.chunk_size");
+    let found = ops(&read(file)?, |op| match op {
+        Op::Attend(attend) => {
+            let growth = attend.0.temperature.map(|t| [8190, 8191, 16383].map(|position| t.at(position)));
+            Some((attend.0.chunk, growth))
+        }
+        _ => None,
+    });
+    let grown = |steps: f64| 1.0 + f64::from(0.1f32) * (1.0 + steps).ln();
+    let near = (8192, None);
+    same(&found, &[near, near, near, (0, Some([0.0, 1.0, 2.0].map(grown)))])
 }
 
 fn scale() -> Outcome {
