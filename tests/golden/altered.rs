@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
+use wgllm::error::Result;
 use wgllm::gguf::{Gguf, NewTensor, Tensor, Writer};
 
 /// ggml's number of the type.
@@ -13,6 +14,9 @@ const F32: u32 = 0;
 
 /// Changes numbers of a tensor of f32.
 type Change = fn(&mut [f32], &Tensor);
+
+/// Makes numbers of what a file says.
+type Make = fn(&Gguf) -> Result<Vec<f32>>;
 
 /// What the fixtures call a mistake, the ends of the names of the tensors, and how they are changed.
 const ALTERED: &[(&str, &[&str], Change)] = &[
@@ -88,11 +92,27 @@ fn in_other_order(heads: &mut [f32]) {
 }
 
 /// What the fixtures call a mistake, a tensor that it needs, and what is in it.
-const ADDED: &[(&str, &str, fn(&Gguf) -> wgllm::error::Result<Vec<f32>>)] =
-    &[("yarn not truncated", "rope_freqs.weight", yarn_factors)];
+const MADE: &[(&str, &str, Make)] = &[
+    ("yarn not truncated", "rope_freqs.weight", yarn_factors),
+    ("rope base x1.5, and factors as of that", "rope_freqs.weight", llama3_factors),
+];
+
+/// What Llama 3.1 divides the frequencies of such a base by, with the bounds that both fixtures have: those that turn more than four times in
+/// 128 positions by 1, those that turn less than once by 8.      Llama's `apply_scaling`
+fn llama3_factors(file: &Gguf) -> Result<Vec<f32>> {
+    let architecture = file.metadata().need_str("general.architecture")?;
+    let base = 1.5 * f64::from(file.metadata().need_f32(&format!("{architecture}.rope.freq_base"))?);
+    let pairs = file.tensor("rope_freqs.weight").map_or(0, |tensor| tensor.dims[0]);
+    let of_pair = |pair: u64| {
+        let turns = 128.0 / (TAU * base.powf(pair as f64 / pairs as f64));
+        let kept = ((turns - 1.0) / 3.0).clamp(0.0, 1.0);
+        (1.0 / ((1.0 - kept) / 8.0 + kept)) as f32
+    };
+    Ok((0..pairs).map(of_pair).collect())
+}
 
 /// What YaRN divides gpt-oss' frequencies by where its range is not of whole frequencies.      Peng et al. 2023, arXiv 2309.00071
-fn yarn_factors(file: &Gguf) -> wgllm::error::Result<Vec<f32>> {
+fn yarn_factors(file: &Gguf) -> Result<Vec<f32>> {
     let keys = file.metadata();
     let number = |name: &str| keys.need_f32(&format!("gpt-oss.rope.{name}")).map(f64::from);
     let rotary = f64::from(keys.need_u32("gpt-oss.attention.key_length")?);
@@ -110,11 +130,11 @@ fn yarn_factors(file: &Gguf) -> wgllm::error::Result<Vec<f32>> {
 
 /// Whether a mistake is among these.
 pub fn knows(mistake: &str) -> bool {
-    ALTERED.iter().any(|(known, ..)| *known == mistake) || ADDED.iter().any(|(known, ..)| *known == mistake)
+    ALTERED.iter().any(|(known, ..)| *known == mistake) || MADE.iter().any(|(known, ..)| *known == mistake)
 }
 
 /// The file with such a mistake in it; as it is where the mistake is none of weights.
-pub fn file(path: &Path, mistake: &str) -> Result<Arc<Gguf>, Failed> {
+pub fn file(path: &Path, mistake: &str) -> std::result::Result<Arc<Gguf>, Failed> {
     let file = Gguf::open(path)?;
     if !knows(mistake) {
         return Ok(Arc::new(file));
@@ -135,10 +155,16 @@ pub fn file(path: &Path, mistake: &str) -> Result<Arc<Gguf>, Failed> {
     }
     let mut tensors: Vec<(&str, Vec<u64>, u32)> =
         file.tensors().iter().map(|t| (t.name.as_str(), t.dims.clone(), t.kind.id)).collect();
-    for (_, name, numbers) in ADDED.iter().filter(|(known, ..)| *known == mistake) {
+    for (_, name, numbers) in MADE.iter().filter(|(known, ..)| *known == mistake) {
         let numbers = numbers(&file)?;
-        tensors.push((name, vec![numbers.len() as u64], F32));
-        data.push(bytemuck::cast_slice(&numbers).to_vec());
+        let made = bytemuck::cast_slice(&numbers).to_vec();
+        match tensors.iter().position(|(known, ..)| known == name) {
+            Some(at) => data[at] = made,
+            None => {
+                tensors.push((name, vec![numbers.len() as u64], F32));
+                data.push(made);
+            }
+        }
     }
     let table: Vec<NewTensor> = tensors
         .iter()

@@ -145,7 +145,14 @@ fn changes(op: &Op, inputs: &[Node], shape: impl Fn(Node) -> Shape) -> Vec<(&'st
                 None => c.op("an activation", ShortConv { act: Some(Activation::Silu), ..conv.clone() }),
             }
         }
-        Op::DeltaRule(_) => c.swapped("decay and share swapped", op, 1, 2),
+        Op::DeltaRule(_) => {
+            c.swapped("decay and share swapped", op, 1, 2);
+            c.swapped("weights of decay swapped", op, 3, 4);
+        }
+        Op::Ssd(_) => {
+            c.swapped("weights of decay swapped", op, 2, 3);
+            c.swapped("what goes through and a bias swapped", op, 3, 4);
+        }
         Op::GatedNorm(norm) => {
             c.input("left out", 0);
             let gate_first = !norm.gate_first;
