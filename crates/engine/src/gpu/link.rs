@@ -9,7 +9,8 @@
 //! what is called `cache_load` there is `key_load` for keys and `value_load` for values ([`ROLES`]).
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
 
 include!(concat!(env!("OUT_DIR"), "/wgsl.rs"));
 
@@ -108,6 +109,33 @@ pub fn bindings(text: &str) -> Vec<(u32, u32, bool)> {
         Some((group.parse().ok()?, binding.parse().ok()?, !rest.contains("read_write")))
     };
     text.lines().filter_map(binding).collect()
+}
+
+/// A kernel with all that it imports, and what its text says of it.
+pub struct Linked {
+    /// What [`link`] makes.
+    pub text: String,
+    /// What [`required`] finds in it.
+    pub numbers: Vec<String>,
+    /// What [`bindings`] finds in it.
+    pub bindings: Vec<(u32, u32, bool)>,
+}
+
+/// All that was linked, by kernels and slots.
+type Made = HashMap<(&'static str, Slots), Arc<Linked>>;
+
+/// [`Linked`], made once for each kernel and what its slots stand for: a plan has a thousand launches of a hundred of them.
+pub fn linked(kernel: &'static str, slots: Slots) -> Result<Arc<Linked>, String> {
+    static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(linked) = made.get(&(kernel, slots)) {
+        return Ok(linked.clone());
+    }
+    let text = link(kernel, slots)?;
+    let (numbers, bindings) = (required(&text).map(String::from).collect(), bindings(&text));
+    let linked = Arc::new(Linked { text, numbers, bindings });
+    made.insert((kernel, slots), linked.clone());
+    Ok(linked)
 }
 
 /// One WGSL text of a kernel and all that it imports. An unknown name is a mistake in this crate, told as text.

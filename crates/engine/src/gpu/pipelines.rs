@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::gpu::device::Device;
-use crate::gpu::link::{Slots, bindings, link, required};
+use crate::gpu::link::{Slots, linked};
 use crate::replace::Replacement;
 
 /// What tells pipelines apart.
@@ -30,17 +30,17 @@ impl Key {
     /// A key. Fails where a number that the kernel takes is not given, one is given that it does not take, or one is given twice:
     /// a misspelt number would be silently another.
     pub fn new(kernel: &'static str, slots: Slots, constants: &[(&'static str, f64)]) -> Result<Key> {
-        let text = link(kernel, slots).map_err(Error::Other)?;
+        let linked = linked(kernel, slots).map_err(Error::Other)?;
         let mut kept: Vec<_> = constants.iter().map(|&(n, v)| (n, v.to_bits())).collect();
         kept.sort_unstable();
         if let Some(twice) = kept.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Error::Other(format!("kernel {kernel}: the plan gives {} twice", twice[0].0)));
         }
         let given = |name: &str| constants.iter().any(|(n, _)| *n == name);
-        if let Some(missing) = required(&text).find(|name| !given(name)) {
+        if let Some(missing) = linked.numbers.iter().find(|name| !given(name)) {
             return Err(Error::Other(format!("kernel {kernel}: the plan does not set {missing}")));
         }
-        if let Some((surplus, _)) = constants.iter().find(|(n, _)| !required(&text).any(|r| r == *n)) {
+        if let Some((surplus, _)) = constants.iter().find(|(n, _)| !linked.numbers.iter().any(|r| r == n)) {
             return Err(Error::Other(format!("kernel {kernel}: it takes no {surplus}, which the plan sets")));
         }
         Ok(Key { kernel, slots, constants: kept })
@@ -110,7 +110,7 @@ fn make_all(device: &Device, cache: &DiskCache, keys: &[Key]) -> Result<HashMap<
 }
 
 fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
-    let mut text = link(key.kernel, key.slots).map_err(Error::Other)?;
+    let mut text = linked(key.kernel, key.slots).map_err(Error::Other)?.text.clone();
     if let Some((kernel, from, to)) = device.mutation
         && kernel == key.kernel
         && text.contains(from)
@@ -162,8 +162,7 @@ fn pipeline(
 
 /// The layout of what a kernel declares, used or not: wgpu's own would leave out what is not.
 fn layout(device: &Device, key: &Key) -> Result<wgpu::PipelineLayout> {
-    let text = link(key.kernel, key.slots).map_err(Error::Other)?;
-    let mut bindings = bindings(&text);
+    let mut bindings = linked(key.kernel, key.slots).map_err(Error::Other)?.bindings.clone();
     bindings.sort_unstable();
     let count = bindings.last().map_or(0, |&(group, ..)| group + 1);
     let groups: Vec<wgpu::BindGroupLayout> = (0..count)
@@ -303,6 +302,7 @@ fn cache_folder() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::link::{link, required};
 
     const SLOTS: Slots = Slots { keys: Some("f32"), values: Some("f32"), ..Slots::NONE };
     const NUMBERS: [(&str, f64); 4] =

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::backend::Precision;
 use crate::error::{Error, Result};
 use crate::gpu::caps::Caps;
-use crate::gpu::link::{bindings, link};
+use crate::gpu::link::linked;
 use crate::gpu::memory::weights::Layout;
 use crate::gpu::plan::policy::Policy;
 use crate::gpu::plan::{Launch, Operand, Planner, RowClass, groups, plan};
@@ -37,8 +37,9 @@ pub fn of_blocks(model: &Model, precision: Precision) -> Result<Vec<usize>> {
     let matrices: Vec<Node> = weights.map(|(node, _)| node).collect();
     let layout = Layout::new(graph, &matrices, &groups::weight_groups(graph, &groups), CAPS.binding)?;
     let (class, in_order, kv) = (RowClass::One, true, Kv::of(precision));
-    let context = 4096;
-    let planner = Planner { graph, layout: &layout, caps: &CAPS, class, in_order, context, precision, kv };
+    let (context, short) = (4096, 0);
+    let planner =
+        Planner { graph, layout: &layout, caps: &CAPS, class, in_order, context, short, precision, kv };
     let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
     let mut launches = plan(&planner, &groups, false);
     launches.retain(|l| l.dispatch.extent.workgroups(&step).iter().all(|&n| n > 0));
@@ -74,9 +75,8 @@ fn depths(launches: &[Launch]) -> Result<Vec<usize>> {
     let mut read: HashMap<Operand, usize> = HashMap::new();
     let mut depths = Vec::new();
     for launch in launches {
-        let text = link(launch.dispatch.kernel, launch.slots).map_err(Error::Other)?;
-        let bindings = bindings(&text);
-        let writes = |binding: u32| bindings.contains(&(0, binding, false));
+        let linked = linked(launch.dispatch.kernel, launch.slots).map_err(Error::Other)?;
+        let writes = |binding: u32| linked.bindings.contains(&(0, binding, false));
         let waits = launch.operands.iter().map(|&(binding, operand)| {
             let reads = if writes(binding) { read.get(&operand) } else { None };
             written.get(&operand).max(reads).copied().unwrap_or(0)
