@@ -332,7 +332,7 @@ fn shapes(s: &Planner<'_>, format: &Format, [cols, rows, first]: [usize; 3]) -> 
     constants.push(("AHEAD", ahead(matrix, format, [cols, rows]) as f64));
     constants.extend(tile.constants(caps, matrix));
     let each = (rows as u32).div_ceil(tile.columns);
-    let within = if short.is_some() { longer } else { RowRange::ALL };
+    let within = if short.is_empty() { RowRange::ALL } else { longer };
     let extent = Extent::RowTiles { rows: Rows::Step, tile: tile.rows, each, within };
     short.into_iter().chain([Dispatch { kernel: "matmul_matrix", constants, extent }]).collect()
 }

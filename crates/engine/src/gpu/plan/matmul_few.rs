@@ -70,12 +70,27 @@ pub fn shapes(caps: &Caps, [cols, n, first]: [usize; 3], rows: Rows) -> Vec<Disp
     tiles.iter().enumerate().map(of).collect()
 }
 
-/// The dispatch for those steps of many rows that are `within` a range.
-pub fn short(caps: &Caps, [cols, n, first]: [usize; 3], within: RowRange) -> Option<Dispatch> {
-    let matrix = caps.matrix?;
-    let tile = |&rows: &u32| Tile::choose(caps, matrix, rows, n as u32);
-    let tile = ROWS.iter().rev().find_map(tile)?;
-    Some(shape(caps, matrix, tile, [cols, n, first], Rows::Step, within))
+/// Up to how many rows a step counts as so many tiles of rows: each is as many workgroups more, so that fewer subgroups need share the columns of one.
+const ROW_TILES: [(u32, u32); 3] = [(128, 2), (320, 4), (u32::MAX, 8)];
+
+/// The dispatches for those steps of many rows that are `within` a range, of which one runs; none where no tile fits.
+pub fn short(caps: &Caps, [cols, n, first]: [usize; 3], within: RowRange) -> Vec<Dispatch> {
+    let Some(matrix) = caps.matrix else { return Vec::new() };
+    let mut all: Vec<(Tile, RowRange)> = Vec::new();
+    for (to, row_tiles) in ROW_TILES {
+        let (from, to) = (all.last().map_or(within.from, |(_, range)| range.to + 1), to.min(within.to));
+        let tile = |&rows: &u32| Tile::choose(caps, matrix, rows, row_tiles * n as u32);
+        let Some(tile) = ROWS.iter().rev().find_map(tile).filter(|_| from <= to) else { break };
+        match all.last_mut() {
+            Some((last, range)) if *last == tile => range.to = to,
+            _ => all.push((tile, RowRange { from, to })),
+        }
+        if to == within.to {
+            break;
+        }
+    }
+    let of = |(tile, within)| shape(caps, matrix, tile, [cols, n, first], Rows::Step, within);
+    all.into_iter().map(of).collect()
 }
 
 fn shape(
@@ -140,6 +155,19 @@ mod tests {
                     let running = groups.iter().filter(|&&n| n > 0).count();
                     assert_eq!(running, 1, "{count} rows in {bytes} bytes, {matrix:?}: {groups:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn one_dispatch_runs_for_every_number_of_many_rows_within() {
+        for n in [1024, 4096, 28672] {
+            let all = short(&caps(Matrix::Sixteen, 48 << 10), [4096, n, 0], RowRange { from: 0, to: 512 });
+            for count in [1, 65, 127, 128, 129, 320, 321, 512, 513] {
+                let rows = vec![Row { token: 0, slot: 0, position: 0 }; count];
+                let step = Step { rows, outputs: Vec::new() };
+                let running = all.iter().filter(|d| d.extent.workgroups(&step)[0] > 0).count();
+                assert_eq!(running, (count <= 512) as usize, "{count} rows by {n}");
             }
         }
     }
