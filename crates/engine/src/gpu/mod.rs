@@ -113,12 +113,11 @@ impl Gpu {
             Layout::new(graph, &matrices, &groups::weight_groups(graph, &groups), device.caps.binding)?;
         let outputs =
             (LOGITS.min(device.caps.binding as usize) / (model.vocab_size * 4)).clamp(1, config.rows);
-        let short = plan::short(graph, &device.caps, &layout);
         let plan = |class| {
             let (caps, in_order) = (&device.caps, config.slots == 1);
             let RuntimeConfig { precision, kv, context, .. } = config;
             plan::plan(
-                &Planner { graph, layout: &layout, caps, class, in_order, context, short, precision, kv },
+                &Planner { graph, layout: &layout, caps, class, in_order, context, precision, kv },
                 &groups,
                 unfused,
             )

@@ -12,7 +12,6 @@ use crate::batch::Batch;
 use crate::blocking::block_on;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::formats::Format;
 use crate::gguf::Gguf;
 use crate::gpu::Gpu;
 use crate::gpu::caps::Matrix;
@@ -143,7 +142,7 @@ pub async fn tune_async(
         say("a few rows on matrix units");
         tuner.crossing(&whole).await?;
         say("prompts on matrix units");
-        tuner.prompts(&whole).await?;
+        tuner.prompts().await?;
     } else if !tuner.software {
         say("prompts");
         tuner.in_floats(Steps::Many, &[128]).await?;
@@ -296,17 +295,13 @@ impl Tuner {
         self.in_floats(Steps::Few, &[2, 8]).await
     }
 
-    /// What a plan goes by: the format of most weights, and the bytes of a matrix on average.
-    fn average(&self, whole: &Model) -> Result<Option<(&'static Format, usize)>> {
-        let Some(device) = &self.device else { return Ok(None) };
-        let (graph, groups) = (&whole.graph, groups::groups(&whole.graph));
-        let (matrices, bundles) = (weight_nodes(whole).0, groups::weight_groups(graph, &groups));
-        Ok(average(graph, &Layout::new(graph, &matrices, &bundles, device.caps.binding)?))
-    }
-
     /// From how many rows on matrix units are faster than matvecs.
     async fn crossing(&mut self, whole: &Model) -> Result<()> {
-        let Some((format, bytes)) = self.average(whole)? else { return Ok(()) };
+        let Some(device) = &self.device else { return Ok(()) };
+        let (graph, groups) = (&whole.graph, groups::groups(&whole.graph));
+        let (matrices, bundles) = (weight_nodes(whole).0, groups::weight_groups(graph, &groups));
+        let layout = Layout::new(graph, &matrices, &bundles, device.caps.binding)?;
+        let Some((format, bytes)) = average(graph, &layout) else { return Ok(()) };
         let (matvecs, _) = self.times(&always(&self.best, SEVERAL), &CROSSING).await?;
         let (tiles, _) = self.times(&always(&self.best, 1), &CROSSING).await?;
         let pairs = CROSSING.iter().zip(matvecs.iter().zip(&tiles));
@@ -324,15 +319,20 @@ impl Tuner {
     }
 
     /// Up to how many rows the tiles of `matmul_few` are faster than those of `matmul_matrix`, and which of the latter are.
-    async fn prompts(&mut self, whole: &Model) -> Result<()> {
-        let Some((format, _)) = self.average(whole)?.filter(|_| self.rows >= MANY) else { return Ok(()) };
+    async fn prompts(&mut self) -> Result<()> {
+        if self.rows < MANY {
+            return Ok(());
+        }
         let workgroups = WORKGROUPS.map(|workgroups| Policy { workgroups, ..self.best.clone() });
         self.choose(workgroups.into(), &[MANY]).await?;
-        let [short, long] = [MANY as u32, 0].map(|rows| Policy { short: [rows; 2], ..self.best.clone() });
+        let [short, long] = [MANY as u32, 0].map(|short| Policy { short, ..self.best.clone() });
         let (short, long) = (self.times(&short, &PROMPTS).await?.0, self.times(&long, &PROMPTS).await?.0);
-        let pairs = PROMPTS.iter().zip(short.iter().zip(&long));
-        let rows = pairs.take_while(|(_, (short, long))| BETTER * short.whole <= long.whole).last();
-        self.best.short[format.integer as usize] = rows.map_or(SEVERAL, |(&rows, _)| rows) as u32;
+        let shares: Vec<f64> =
+            short.iter().zip(&long).map(|(short, long)| short.whole / long.whole).collect();
+        // One number of rows that is slower by itself, as by luck, does not end it.
+        let all = |&count: &usize| shares[..count].iter().map(|share| share - 1.0).sum::<f64>();
+        let count = (0..=shares.len()).rev().min_by(|a, b| all(a).total_cmp(&all(b))).unwrap_or(0);
+        self.best.short = if count == 0 { SEVERAL } else { PROMPTS[count - 1] } as u32;
         Ok(())
     }
 

@@ -37,9 +37,8 @@ pub fn of_blocks(model: &Model, precision: Precision) -> Result<Vec<usize>> {
     let matrices: Vec<Node> = weights.map(|(node, _)| node).collect();
     let layout = Layout::new(graph, &matrices, &groups::weight_groups(graph, &groups), CAPS.binding)?;
     let (class, in_order, kv) = (RowClass::One, true, Kv::of(precision));
-    let (context, short) = (4096, 0);
-    let planner =
-        Planner { graph, layout: &layout, caps: &CAPS, class, in_order, context, short, precision, kv };
+    let context = 4096;
+    let planner = Planner { graph, layout: &layout, caps: &CAPS, class, in_order, context, precision, kv };
     let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
     let mut launches = plan(&planner, &groups, false);
     launches.retain(|l| l.dispatch.extent.workgroups(&step).iter().all(|&n| n > 0));

@@ -32,8 +32,10 @@ pub const INTEGER_COLUMNS: u32 = 128;
 const UNCLAMPED: [(&str, f64); 3] = [("CLAMPED", 0.0), ("LIMIT", 0.0), ("SHIFT", 0.0)];
 
 /// Steps of many rows that the tiles of `matmul_few` multiply, and those that the ones here do.
-fn shorter_and_longer(s: &Planner<'_>) -> [RowRange; 2] {
-    [RowRange { from: 0, to: s.short }, RowRange { from: s.short + 1, to: u32::MAX }]
+fn shorter_and_longer(caps: &Caps) -> [RowRange; 2] {
+    // Steps of tests are small, and both kinds of tiles are met there.
+    let short = if caps.matrix == Some(Matrix::Emulated) { 256 } else { caps.policy.short };
+    [RowRange { from: 0, to: short }, RowRange { from: short + 1, to: u32::MAX }]
 }
 
 /// A tile of a workgroup.
@@ -193,7 +195,7 @@ pub fn halves(s: &Planner<'_>, copy: Copy) -> Vec<Launch> {
     };
     let layouts = match (copy.kind, s.class) {
         (CopyKind::F16Matrices, RowClass::Many) => {
-            let [shorter, longer] = shorter_and_longer(s);
+            let [shorter, longer] = shorter_and_longer(s.caps);
             vec![(true, shorter), (false, longer)]
         }
         (kind, _) => vec![(kind == CopyKind::F16Matrices, RowRange::ALL)],
@@ -263,7 +265,7 @@ fn products(
     let rows = s.graph.shape(m.linears[0]).rows;
     let dispatches = match s.class {
         RowClass::Several => matmul_few::shapes(s.caps, [matrix.cols, read.rows, first_row], rows),
-        _ => shapes(s, matrix.format, [matrix.cols, read.rows, first_row]),
+        _ => shapes(s.caps, matrix.format, [matrix.cols, read.rows, first_row]),
     };
     let (bias, has_bias) = biases(s.graph, m);
     let units = s.caps.matrix;
@@ -322,8 +324,8 @@ fn integer_product(
 }
 
 /// The dispatches for any number of rows, of which one runs, over `rows` rows of `cols` weights from row `first` of what is bound on.
-fn shapes(s: &Planner<'_>, format: &Format, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
-    let (caps, [shorter, longer]) = (s.caps, shorter_and_longer(s));
+fn shapes(caps: &Caps, format: &Format, [cols, rows, first]: [usize; 3]) -> Vec<Dispatch> {
+    let [shorter, longer] = shorter_and_longer(caps);
     let short = matmul_few::short(caps, [cols, rows, first], shorter);
     let chosen = caps.matrix.and_then(|m| Some((m, Tile::choose(caps, m, rows as u32)?)));
     let Some((matrix, tile)) = chosen else { panic!("what fits has a tile") };

@@ -156,8 +156,6 @@ pub struct Planner<'a> {
     pub in_order: bool,
     /// Positions of a slot at most.
     pub context: usize,
-    /// Rows of a step of many up to which matmuls have the tiles of `matmul_few` ([`short`]).
-    pub short: u32,
     /// How to compute.
     pub precision: Precision,
     /// How keys and values are kept.
@@ -187,12 +185,6 @@ pub fn few(graph: &Graph, caps: &Caps, layout: &Layout, precision: Precision) ->
         return 3;
     }
     average(graph, layout).map_or(SEVERAL, |(format, bytes)| caps.policy.by_matvec(format, bytes))
-}
-
-/// Rows of a step of many up to which matmuls have the tiles of `matmul_few`: the same for all of a model, since copies of activations lie as these
-/// tiles want them.
-pub fn short(graph: &Graph, caps: &Caps, layout: &Layout) -> u32 {
-    average(graph, layout).map_or(0, |(format, _)| caps.policy.short_of(format))
 }
 
 /// The format that most weights have, and the bytes of a matrix on average.

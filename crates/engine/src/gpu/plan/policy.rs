@@ -106,8 +106,8 @@ pub struct Policy {
     pub few: Cow<'static, [FewTile]>,
     /// From how many rows on matrix units multiply in tiles.
     pub by_matvec: Cow<'static, [ByMatvec]>,
-    /// Rows of a step up to which these tiles are `matmul_few`'s: of weights in floats, and in integers.
-    pub short: [u32; 2],
+    /// Rows of a step up to which these tiles are `matmul_few`'s.
+    pub short: u32,
     /// Subgroups of a workgroup of `matmul_few`, and workgroups that a dispatch should have for them: the fewer there are, the longer each is at
     /// work. The first fits into 16 KiB of workgroup memory.
     pub shares: [(u32, u32); 3],
@@ -177,7 +177,7 @@ impl Policy {
                 by_matvec(Bits, 0, SEVERAL),
                 by_matvec(Floats, 0, 4),
             ]),
-            short: [384, 512],
+            short: 512,
             shares: [(2, 528), (4, 140), (8, 0)],
             workgroups: 120,
             lanes: None,
@@ -229,11 +229,6 @@ impl Policy {
     pub fn by_matvec(&self, format: &Format, bytes: usize) -> usize {
         let holds = |row: &&ByMatvec| row.formats == FormatClass::of(format) && bytes >= row.bytes;
         self.by_matvec.iter().find(holds).map_or(SEVERAL, |row| row.rows)
-    }
-
-    /// Rows up to which a step's tiles on matrix units are `matmul_few`'s, where most weights have `format`.
-    pub fn short_of(&self, format: &Format) -> u32 {
-        self.short[format.integer as usize]
     }
 
     /// Whether weights are multiplied as integers in such steps, if their format stores such.
