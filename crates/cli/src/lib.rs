@@ -1,6 +1,6 @@
 //! The command line: which commands there are, and how their arguments are found. The only code that prints.
 //!
-//! Text, tables and JSON go to standard output; everything else goes to standard error, through [`reporter::Reporter`].
+//! Text, tables and JSON go to standard output; everything else goes to standard error, through `reporter::Reporter`.
 
 mod args;
 mod bench;
