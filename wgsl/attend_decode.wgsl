@@ -194,7 +194,9 @@ fn run(group: vec3<u32>, at: Invocation) {
             for (var l = 0u; l < LINES; l++) {
                 value += sums[l * FOURS + n / 4u][n % 4u];
             }
-            value += own_weight * own_number(n);
+            if (OWN == 1u) {
+                value += own_weight * own_number(n);
+            }
             value /= total;
             if (GATED == 1u) {
                 value /= 1.0 + exp(-gate_of(r, h, n));

@@ -1,7 +1,7 @@
 // Queries, keys and values behind their projection: norms of each head, rotary positions, and the writing of keys and values.
 //
 // A workgroup for each row and head. x[r] is all queries, then all keys, then all values, if these are not made of what keys are made of.
-// GATED, a gate lies behind each query. Values that are in their cache already are no part of x.
+// GATED, a gate lies behind each query. Values that are in their cache already are no part of x, nor are keys and values of an earlier layer.
 
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
@@ -54,7 +54,7 @@ fn largest_of(numbers: u32, block: u32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let group = flat(group_id);
-    let all = HEADS + (1u + VALUES) * KV_HEADS;
+    let all = HEADS + OWN * (1u + VALUES) * KV_HEADS;
     let r = min(group / all, max(step[0].x, 1u) - 1u);
     let h = group % all;
     let row = step[1u + r];

@@ -103,7 +103,7 @@ fn taken_over(slots: &Slots) -> bool {
     let integer = FORMATS.iter().any(|f| Some(f.wgsl) == slots.weight && f.integer);
     let input = slots.input.is_some_and(|i| i.ends_with("i8")) == integer;
     let copy = match slots.output {
-        Some("expert_gate_routed") => slots.copy == Some(if integer { "i8" } else { "none" }),
+        Some("expert_gate_routed" | "activation") => slots.copy == Some(if integer { "i8" } else { "none" }),
         Some("plain") => slots.copy == Some("none"),
         Some("store") => slots.keys == slots.values,
         _ => false,
@@ -118,7 +118,7 @@ fn meet(weight: Option<&str>, input: Option<&str>, output: Option<&str>) -> bool
     let planes = planes.map_or(0, |f| f.planes.len() + f.grid.is_some() as usize);
     let sums = input.is_some_and(|input| input.starts_with("summed"));
     (input != Some("normed") || output == Some("plain"))
-        && (!sums || matches!(output, Some("plain" | "store")))
+        && (!sums || matches!(output, Some("plain" | "store" | "activation")))
         && (output != Some("expert_sum_bias") || planes < 3)
 }
 

@@ -9,6 +9,7 @@ override WEIGHTED: u32 = 1u;        // 0: these norms have no weights
 override VALUE_NORM: u32 = 0u;      // 1: values are normalised, too, without a weight; only where NORM is 1
 override SHARED: u32 = 0u;          // 1: values are made of what keys are made of
 override VALUES: u32 = 1u;          // 0: values are in their cache already
+override OWN: u32 = 1u;             // 0: there are queries alone, and keys and values of an earlier layer, the row's too
 override EPS: f32 = 1e-5;
 
 fn weight_of(is_key: bool, i: u32) -> f32 {

@@ -1,9 +1,10 @@
 // What a matvec multiplies where that is a sum of which no dispatch before it made more than the parts: a residual, and a value that is normalised
-// first. Each workgroup makes the one row for itself, in workgroup memory, and one of them keeps each part of it for who adds to it next.
+// first; maybe times a number. Each workgroup makes the one row for itself, in workgroup memory, and one of them keeps each part of it for who adds to it next.
 //
 // The input says how a block of 16 numbers is kept: put_block(b, fours).
 
 override SUM_EPS: f32 = 1e-5;     // of the norm of what is added
+override SUM_SCALED: u32 = 0u;    // 1: the sum is multiplied by a number
 override KEPT: u32 = 1u;          // 0: another dispatch keeps the sum
 
 override BLOCKS: u32 = (COLS + 15u) / 16u;
@@ -12,6 +13,7 @@ override BLOCKS: u32 = (COLS + 15u) / 16u;
 @group(0) @binding(9) var<storage, read> residual: array<vec4<f32>>;     // [COLS]
 @group(0) @binding(10) var<storage, read> norm_weight: array<vec4<f32>>; // [COLS], of the norm of the sum; or anything
 @group(0) @binding(11) var<storage, read_write> summed: array<vec4<f32>>; // [COLS], or anything
+@group(0) @binding(12) var<storage, read> sum_factor: array<f32>;        // one number, or anything
 
 var<workgroup> block_squares: array<f32, BLOCKS>;
 
@@ -39,6 +41,10 @@ fn prepare_x(group: u32, at: Invocation) {
     var added = array<vec4<f32>, 4>(x[own], x[own + 1u], x[own + 2u], x[own + 3u]);
     var fours = array<vec4<f32>, 4>(residual[own], residual[own + 1u], residual[own + 2u], residual[own + 3u]);
     var weights = array<vec4<f32>, 4>(weight_of(own), weight_of(own + 1u), weight_of(own + 2u), weight_of(own + 3u));
+    var factor_of_sum = 1.0;
+    if (SUM_SCALED == 1u) {
+        factor_of_sum = sum_factor[0];
+    }
     let scale = 1.0 / sqrt(subgroup_sum(squares_added(at), at) / f32(COLS) + SUM_EPS);
     for (var b = at.local; b < BLOCKS; b += WORKGROUP) {
         let keeps = KEPT == 1u && b % GROUPS == group;
@@ -49,7 +55,7 @@ fn prepare_x(group: u32, at: Invocation) {
                 fours[k] = residual[4u * b + k];
                 weights[k] = weight_of(4u * b + k);
             }
-            let sum = fours[k] + scale * added[k];
+            let sum = factor_of_sum * (fours[k] + scale * added[k]);
             if (keeps) {
                 summed[4u * b + k] = sum;
             }

@@ -8,15 +8,16 @@ import package::rows::own::rows_of;
 
 override ACT: u32 = 0u;
 override BIAS: u32 = 0u;
-override GATES: u32 = 0u;         // 1: what would be biases is multiplied, [rows, OUT_STRIDE]
+override GATE_STRIDE: u32 = 0u;   // not 0: what would be biases is multiplied, so many numbers from a row to the next
+override FIRST_GATE: u32 = 0u;    // the first of them in a row
 
 const FIRST_OUT: u32 = 0u;
 
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // or anything
 
 fn ahead_of(r: u32, n: u32) -> f32 {
-    if (GATES == 1u) {
-        return bias[r * OUT_STRIDE + n];
+    if (GATE_STRIDE != 0u) {
+        return bias[r * GATE_STRIDE + FIRST_GATE + n];
     }
     if (BIAS != 0u) {
         return bias[n];
@@ -25,7 +26,7 @@ fn ahead_of(r: u32, n: u32) -> f32 {
 }
 
 fn value_of(sum: f32) -> f32 {
-    if (GATES == 1u) {
+    if (GATE_STRIDE != 0u) {
         return activate_one(ACT, sum * scale()) * ahead;
     }
     return activate_one(ACT, sum * scale() + ahead);

@@ -1,6 +1,6 @@
 // Queries as they come from their projection, beside the key and the value of the same row, of which there is one: what heads.wgsl
 // does, by each workgroup for its own head. So the row's key and value do not come from the caches; the first of the heads that
-// share them writes them there, for the rows that follow.
+// share them writes them there, for the rows that follow. Where keys and values are an earlier layer's, there are queries alone.
 
 import package::keys::key_rounded;
 import package::lib::head_norm::weight_of;
@@ -15,8 +15,6 @@ override Q_STEP: u32 = 64u;         // from a query to the next: HEAD_DIM, or tw
 @group(0) @binding(9) var<storage, read> q_norm: array<f32>;             // [HEAD_DIM], or [HEADS, HEAD_DIM] where WHOLE, or anything
 @group(0) @binding(10) var<storage, read> k_norm: array<f32>;
 @group(0) @binding(11) var<storage, read> sinks: array<f32>;             // [HEADS], or anything
-
-const OWN: u32 = 1u;
 
 override OWNS: u32 = 3u * FOURS;
 var<workgroup> own: array<vec4<f32>, OWNS>;            // query, key, value
@@ -61,7 +59,7 @@ fn begin_head(h: u32, row: vec4<u32>, at: Invocation) {
     if (VALUES == 0u && which == 2u) {
         let value = value_place(page_of(row.y, row.z), row.z, kv_head * FOURS);
         numbers = value_load(value_fetch(value, c));
-    } else if (which < 3u) {
+    } else if (which <= 2u * OWN) {
         for (var k = 0u; k < 4u; k++) {
             let i = 4u * c + k;
             numbers[k] = x[start + i];
@@ -91,7 +89,7 @@ fn begin_head(h: u32, row: vec4<u32>, at: Invocation) {
         if (WHOLE == 1u) {
             let all = HEADS * HEAD_DIM;
             count = select(all, KV_HEADS * HEAD_DIM, which == 1u);
-            part = vec4<f32>(squares_from(0u, all, at.local), squares_from(all, KV_HEADS * HEAD_DIM, at.local), 0.0, 0.0);
+            part = vec4<f32>(squares_from(0u, all, at.local), squares_from(all, OWN * KV_HEADS * HEAD_DIM, at.local), 0.0, 0.0);
         }
         let sums = subgroup_sum4(part, at);
         if (lane_of(at) == 0u) {
@@ -123,14 +121,14 @@ fn begin_head(h: u32, row: vec4<u32>, at: Invocation) {
     workgroupBarrier();
 
     var product = 0.0;
-    if (which == 0u) {
+    if (OWN == 1u && which == 0u) {
         product = dot(turned, key_rounded(own[FOURS + c], largest_of(FOURS, KEY_BLOCK, 4u * c / KEY_BLOCK)));
     }
     product = subgroup_sum(product, at);
     if (lane_of(at) == 0u) {
         own_products[subgroup_of(at)] = product;
     }
-    if (h % (HEADS / KV_HEADS) == 0u) {
+    if (OWN == 1u && h % (HEADS / KV_HEADS) == 0u) {
         let page = page_of(row.y, row.z);
         let key = key_place(page, row.z, kv_head * FOURS);
         let value = value_place(page, row.z, kv_head * FOURS);

@@ -4,6 +4,7 @@ use crate::gpu::memory::kv_layout;
 use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Attention, op};
+use crate::gpu::plan::heads::Heads;
 use crate::gpu::plan::lower::writes_copy;
 use crate::gpu::plan::projections::joined;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
@@ -43,13 +44,15 @@ pub fn writes_copies(s: &Planner<'_>, node: Node) -> bool {
     matches!(op(s.graph, node), Some(Op::Attend(op)) if op.0.head_dim.is_multiple_of(16))
 }
 
-/// Whether the dispatch of short sequences does what stands between its projections and itself: a row of invocations has three heads, and there is room
-/// for that.
-pub fn takes_projections(s: &Planner<'_>, node: Node) -> bool {
+/// Whether the dispatch of short sequences does what stands between its projections and itself: a row of invocations has three heads, or one where keys and
+/// values are an earlier layer's, and there is room for that.
+pub fn takes_projections(s: &Planner<'_>, heads: &Heads) -> bool {
+    let node = heads.attend;
     let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
+    let count = if heads.own.is_some() { 3 } else { 1 };
     fits(s, node)
         && writes_copies(s, node)
-        && 3 * op.0.head_dim as u32 / 4 <= width(s)
+        && count * op.0.head_dim as u32 / 4 <= width(s)
         && longest_short(s, op.0.head_dim as u32, true) > 0
 }
 

@@ -66,7 +66,12 @@ pub enum Then {
         scale: Option<Node>,
     },
     /// An activation function of them, or that times a value that is known before.
-    Activate(Node),
+    Activate {
+        /// What becomes of them.
+        node: Node,
+        /// The choice of numbers of a row that makes that value, where nobody else reads it: it is read where those lie.
+        part: Option<Node>,
+    },
     /// Of two: an activation function of the first times the second.
     Glu(Node),
     /// Of three, or of two where values are keys before their norms: queries, keys and values.
@@ -139,7 +144,8 @@ impl Matmul {
         match &self.then {
             Then::Keep => {}
             Then::Add { add, scale, .. } => nodes.extend([*add].into_iter().chain(*scale)),
-            Then::Activate(node) | Then::Glu(node) => nodes.push(*node),
+            Then::Activate { node, part } => nodes.extend([*node].into_iter().chain(*part)),
+            Then::Glu(node) => nodes.push(*node),
             Then::Heads(heads) => nodes.extend(heads.nodes()),
         }
         nodes.sort_unstable();
@@ -151,7 +157,7 @@ impl Matmul {
         match &self.then {
             Then::Keep => (self.linears.len() == 1).then(|| self.linears[0]),
             Then::Add { add, .. } => Some(*add),
-            Then::Activate(node) | Then::Glu(node) => Some(*node),
+            Then::Activate { node, .. } | Then::Glu(node) => Some(*node),
             Then::Heads(_) => None,
         }
     }
@@ -180,8 +186,10 @@ pub fn groups(g: &Graph) -> Vec<Group> {
     let mut done = vec![false; g.len()];
     for (node, entry) in g.nodes() {
         let Some((op, _)) = entry.op() else { continue };
-        // A norm that linears alone read vanishes in front of them, and so does the choice of rows in front of it.
-        if done[node.0] || folded(g, node) || only_user(g, node).is_some_and(|n| selects(g, node, n)) {
+        // A norm that linears alone read vanishes in front of them, and so does the choice of rows in front of it; and a part of a row that alone gates a
+        // linear's sums.
+        let vanishes = |user| selects(g, node, user) || gates_by(g, node, user);
+        if done[node.0] || folded(g, node) || only_user(g, node).is_some_and(vanishes) {
             continue;
         }
         let group = match op {
@@ -312,11 +320,14 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) ->
                 (Some(a), Some(b)) if both[0] == linear && (a.format.id, a.rows) == (b.format.id, b.rows) => {
                     of(both.to_vec(), Then::Glu(user))
                 }
-                _ if gates(g, user, linear) => of(vec![linear], Then::Activate(user)),
+                _ if gates(g, user, linear) => {
+                    let part = Some(both[1]).filter(|&part| gates_by(g, part, user));
+                    of(vec![linear], Then::Activate { node: user, part })
+                }
                 _ => of(vec![linear], Then::Keep),
             }
         }
-        Some(Op::Unary(_)) => of(vec![linear], Then::Activate(user)),
+        Some(Op::Unary(_)) => of(vec![linear], Then::Activate { node: user, part: None }),
         Some(Op::Add(_)) => match residual(g, user, linear) {
             Some(residual) => of(vec![linear], Then::Add { add: user, residual, scale: None }),
             None => of(vec![linear], Then::Keep),
@@ -333,7 +344,7 @@ fn attention(g: &Graph, attend: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>)
 }
 
 /// Whether a node is the product with a number of the file.
-fn is_of_file(g: &Graph, node: Node) -> bool {
+pub fn is_of_file(g: &Graph, node: Node) -> bool {
     matches!(op(g, node), Some(Op::Scale(scale)) if scale.factor == 1.0) && inputs(g, node).len() == 2
 }
 
@@ -346,6 +357,18 @@ fn is_constant(g: &Graph, node: Node) -> bool {
 fn gates(g: &Graph, gate: Node, linear: Node) -> bool {
     let [by, of] = *inputs(g, gate) else { return false };
     by == linear && of < linear && g.shape(of) == g.shape(linear) && bias(g, linear).is_none()
+}
+
+/// Whether `gate` multiplies a linear's sums by `part`, numbers of a row that follow each other and that it alone reads.
+fn gates_by(g: &Graph, part: Node, gate: Node) -> bool {
+    let Some(Op::Gate(Gate { clamp: None, .. })) = op(g, gate) else { return false };
+    let &[linear, of] = inputs(g, gate) else { return false };
+    of == part
+        && matches!(op(g, part), Some(Op::Part(part)) if part.groups == 1)
+        && only_user(g, part) == Some(gate)
+        && matches!(op(g, linear), Some(Op::Linear(_)))
+        && only_user(g, linear) == Some(gate)
+        && gates(g, gate, linear)
 }
 
 /// Whether a node is the product of what a linear gives with a number that is known when the graph is made, or with the sigmoid of a number of the row

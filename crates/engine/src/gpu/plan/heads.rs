@@ -9,22 +9,33 @@ use crate::ops::{Activation, Gate, Op, Pairing};
 /// What stands between the projections of queries, keys and values and the attention to them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heads {
-    /// Norms of each head of queries and keys, both with weights or both without.
-    pub norms: Option<[Node; 2]>,
-    /// Rotary positions of queries and keys.
-    pub ropes: Option<[Node; 2]>,
-    /// Whether each of these norms is one of all heads of a row.
+    /// The norm of each head of queries.
+    pub norm: Option<Node>,
+    /// The rotary positions of queries.
+    pub rope: Option<Node>,
+    /// Whether the norms, of queries and of keys, are of all heads of a row at once.
     pub whole: bool,
     /// Whether the norms come behind the rotary positions.
     pub norms_last: bool,
-    /// The norm of each head of values, which has no weight.
-    pub value_norm: Option<Node>,
-    /// The writing of keys and values.
-    pub stores: [Node; 2],
+    /// The layer's own keys and values; none where it reads those of an earlier one.
+    pub own: Option<Own>,
     /// The attention that reads them.
     pub attend: Node,
     /// Gates of what attention finds, each of which lies behind the query of its head.
     pub gates: Option<Gates>,
+}
+
+/// What becomes of keys and values before they are in their caches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Own {
+    /// The norm of each head of keys, where queries have one, both with weights or both without.
+    pub norm: Option<Node>,
+    /// The rotary positions of keys, by the table of queries'.
+    pub rope: Option<Node>,
+    /// The norm of each head of values, which has no weight.
+    pub value_norm: Option<Node>,
+    /// The writing of keys and values.
+    pub stores: [Node; 2],
 }
 
 /// Queries and gates that are parts of one value, and what becomes of the gates.
@@ -41,9 +52,14 @@ pub struct Gates {
 impl Heads {
     /// All nodes, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = Node> {
-        let pairs = [self.norms, self.ropes].into_iter().flatten().flatten();
+        let own = |own: Own| [own.norm, own.rope, own.value_norm].into_iter().flatten().chain(own.stores);
         let parts = self.gates.map(|g| [g.queries, g.gates]).into_iter().flatten();
-        pairs.chain(self.value_norm).chain(self.stores).chain(parts)
+        self.norm.into_iter().chain(self.rope).chain(self.own.into_iter().flat_map(own)).chain(parts)
+    }
+
+    /// The norm of each head of values.
+    pub fn value_norm(&self) -> Option<Node> {
+        self.own.and_then(|own| own.value_norm)
     }
 
     /// The queries that attention reads.
@@ -51,17 +67,23 @@ impl Heads {
         inputs(g, self.attend)[0]
     }
 
-    /// Whether keys and values can be written by whoever sums them up: pairs that turn are neighbours there.
+    /// The caches of keys and of values that attention reads.
+    pub fn caches(&self, g: &Graph) -> [Node; 2] {
+        [inputs(g, self.attend)[1], inputs(g, self.attend)[2]]
+    }
+
+    /// Whether all of it can be written by whoever sums it up: pairs that turn are neighbours there.
     pub fn are_neighbours(&self, g: &Graph) -> bool {
-        let turns = self.ropes.is_some_and(|[q, _]| match op(g, q) {
+        let turns = self.rope.is_some_and(|q| match op(g, q) {
             Some(Op::Rope(rope)) => rope.0.pairing != Pairing::Neighbours,
             _ => true,
         });
-        self.norms.is_none() && self.value_norm.is_none() && self.gates.is_none() && !turns
+        self.norm.is_none() && self.value_norm().is_none() && self.gates.is_none() && !turns
     }
 }
 
-/// The projections and what follows them, of each attention whose queries, keys and values come from linears of one value, by the first.
+/// The projections and what follows them, of each attention whose queries come from a linear, and whose keys and values come from linears of the same value or
+/// are those of an earlier one; by the first linear.
 pub fn all_heads(g: &Graph) -> HashMap<Node, (Vec<Node>, Heads)> {
     let mut found = HashMap::new();
     for (node, entry) in g.nodes() {
@@ -86,69 +108,76 @@ fn heads_of(g: &Graph, attend: Node) -> Option<(Vec<Node>, Heads)> {
     let stores = [store(keys)?, store(values)?];
     let Some(Op::Attend(attention)) = op(g, attend) else { return None };
     let head_dim = attention.0.head_dim;
-    let stored = inputs(g, stores[1])[0];
-    let value_norm = Some(stored).filter(|&n| is_unit_of_heads(g, n, attention.0.kv_heads));
-    let v = value_norm.map_or(stored, |norm| inputs(g, norm)[0]);
-    let mut chain_q = chain(g, q, attend, None, head_dim)?;
-    let chain_k = chain(g, inputs(g, stores[0])[0], stores[0], value_norm, head_dim)?;
+    let mut queries = chain(g, q, attend, None, head_dim)?;
     let mut gates = None;
-    if let Some(Op::Part(_)) = op(g, chain_q.linear) {
-        gates = Some(gates_of(g, chain_q.linear, attend)?);
-        chain_q.linear = inputs(g, chain_q.linear)[0];
+    if let Some(Op::Part(_)) = op(g, queries.linear) {
+        gates = Some(gates_of(g, queries.linear, attend)?);
+        queries.linear = inputs(g, queries.linear)[0];
     }
-    let same = chain_q.order == chain_k.order;
-    let shared = v == chain_k.linear;
-    let x = |l: Node| matches!(op(g, l), Some(Op::Linear(_))).then(|| inputs(g, l)[0]);
-    if !same
-        || only_user(g, stored) != Some(stores[1])
-        || !(shared || value_norm.is_none() || only_user(g, v) == value_norm)
-        || x(v).is_none()
-        || x(v) != x(chain_q.linear)
-        || x(v) != x(chain_k.linear)
+    if !matches!(op(g, queries.linear), Some(Op::Linear(_))) {
+        return None;
+    }
+    let mut linears = vec![queries.linear];
+    let own = match own_of(g, &queries, stores, attention.0.kv_heads, head_dim) {
+        Some((own, others)) => {
+            linears.extend(others);
+            Some(own)
+        }
+        // Queries by themselves, where anything follows them, need caches that are written by then.
+        None if stores.iter().all(|&store| store < queries.linear) && !queries.order.is_empty() => None,
+        None => return None,
+    };
+    let norms = || queries.norm.into_iter().chain(own.and_then(|own| own.norm));
+    let value_norm = own.and_then(|own| own.value_norm);
+    let norms_last = queries.order == [Link::Rope, Link::Norm];
+    let whole = norms().any(|norm| !is_of_each_head(g, norm, head_dim));
+    // A norm of one head is both.
+    if whole
+        && (norms_last || value_norm.is_some() || gates.is_some() || !norms().all(|norm| is_of_rows(g, norm)))
     {
         return None;
     }
-    let mut linears = vec![chain_q.linear, chain_k.linear];
-    linears.extend(Some(v).filter(|_| !shared));
-    let both = |a: Option<Node>, b: Option<Node>| Some([a?, b?]);
-    let ropes = both(chain_q.rope, chain_k.rope);
-    if let Some([a, b]) = ropes {
-        // Both by the same table.
-        let shape = |n: Node| match g.entry(n).op() {
-            Some((Op::Rope(rope), inputs)) => Some((rope.clone(), inputs[1..].to_vec())),
-            _ => None,
-        };
-        if shape(a) != shape(b) {
-            return None;
-        }
-    }
-    let norms = both(chain_q.norm, chain_k.norm);
+    let Chain { norm, rope, .. } = queries;
+    Some((linears, Heads { norm, rope, whole, norms_last, own, attend, gates }))
+}
+
+/// The keys and values that `stores` write, and their linears, where these are of the value that is multiplied for queries, and what follows them is alike.
+fn own_of(
+    g: &Graph,
+    queries: &Chain,
+    stores: [Node; 2],
+    kv_heads: usize,
+    head_dim: usize,
+) -> Option<(Own, Vec<Node>)> {
+    let stored = inputs(g, stores[1])[0];
+    let value_norm = Some(stored).filter(|&n| is_unit_of_heads(g, n, kv_heads));
+    let v = value_norm.map_or(stored, |norm| inputs(g, norm)[0]);
+    let keys = chain(g, inputs(g, stores[0])[0], stores[0], value_norm, head_dim)?;
+    let shared = v == keys.linear;
+    let x = |l: Node| matches!(op(g, l), Some(Op::Linear(_))).then(|| inputs(g, l)[0]);
+    // Both turn by the same table.
+    let table = |n: Node| match g.entry(n).op() {
+        Some((Op::Rope(rope), inputs)) => Some((rope.clone(), inputs[1..].to_vec())),
+        _ => None,
+    };
     let eps = |n: Node| match op(g, n) {
         Some(Op::RmsNorm(norm)) => Some(norm.eps),
         _ => None,
     };
-    let weighted = |n: Node| inputs(g, n).len() == 2;
-    if norms.is_some_and(|[a, b]| eps(a) != eps(b) || weighted(a) != weighted(b)) {
-        return None;
-    }
-    let norms_last = chain_q.order == [Link::Rope, Link::Norm];
-    let whole = norms.is_some_and(|norms| norms.iter().any(|&norm| !is_of_each_head(g, norm, head_dim)));
-    // A norm of one head is both.
-    if whole
-        && (norms_last
-            || value_norm.is_some()
-            || gates.is_some()
-            || !norms.is_some_and(|n| n.iter().all(|&n| is_of_rows(g, n))))
-    {
-        return None;
-    }
-    // Values are normalised where the others are, before anything turns.
-    if let Some(norm) = value_norm
-        && (norms_last || norms.is_none_or(|[q, _]| eps(q) != eps(norm)))
-    {
-        return None;
-    }
-    Some((linears, Heads { norms, whole, ropes, norms_last, value_norm, stores, attend, gates }))
+    let norm = |n: Node| (eps(n), inputs(g, n).len());
+    let norms_last = queries.order == [Link::Rope, Link::Norm];
+    let fits = queries.order == keys.order
+        && only_user(g, stored) == Some(stores[1])
+        && (shared || value_norm.is_none() || only_user(g, v) == value_norm)
+        && x(v).is_some()
+        && x(v) == x(queries.linear)
+        && x(v) == x(keys.linear)
+        && queries.rope.map(table) == keys.rope.map(table)
+        && queries.norm.map(norm) == keys.norm.map(norm)
+        // Values are normalised where the others are, before anything turns.
+        && value_norm.is_none_or(|n| !norms_last && queries.norm.is_some_and(|q| eps(q) == eps(n)));
+    let own = Own { norm: keys.norm, rope: keys.rope, value_norm, stores };
+    fits.then(|| (own, [keys.linear].into_iter().chain(Some(v).filter(|_| !shared)).collect()))
 }
 
 /// The gates beside `queries`, where these are the first halves of stretches whose second halves gate what attention finds.

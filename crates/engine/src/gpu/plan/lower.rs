@@ -178,7 +178,9 @@ fn along(s: &Planner<'_>, copies: &Copies, value: Node, mut launches: Vec<Launch
 fn in_tiles(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
     let behind = match m.then {
         Then::Add { add, scale: Some(scale), .. } => vec![scale, add],
-        Then::Activate(gate) if matches!(op(s.graph, gate), Some(Op::Gate(_))) => vec![gate],
+        Then::Activate { node, part } if matches!(op(s.graph, node), Some(Op::Gate(_))) => {
+            part.into_iter().chain([node]).collect()
+        }
         _ => return matmul::launches(s, m),
     };
     let product = matmul::launches(s, &Matmul { then: Then::Keep, ..m.clone() });
@@ -439,7 +441,7 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Til
                 .extend([("FACTOR", factor as f64), ("GATE_STRIDE", gate_stride as f64)]);
             "add"
         }
-        Then::Activate(node) | Then::Glu(node) => {
+        Then::Activate { node, .. } | Then::Glu(node) => {
             let (act, gated) = match op(g, *node) {
                 Some(Op::Gate(gate)) => (gate.act, Some(inputs(g, *node)[1])),
                 Some(Op::Unary(unary)) => (unary.act, None),
@@ -451,9 +453,18 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Til
                 replace(&mut launch.dispatch, "PAIR_STEP", rows as f64);
                 "gate"
             } else {
-                launch.dispatch.constants.push(("GATES", gated.is_some() as u32 as f64));
-                if let Some(gated) = gated {
-                    in_place_of_biases(&mut launch, Operand::Value(gated));
+                let part = if let Then::Activate { part, .. } = m.then { part } else { None };
+                let (of, first) = match part.and_then(|part| Some((op(g, part)?, inputs(g, part)[0]))) {
+                    Some((Op::Part(part), whole)) => (Some(whole), part.first),
+                    _ => (gated, 0),
+                };
+                let stride = of.map_or(0, |of| g.shape(of).stride());
+                launch
+                    .dispatch
+                    .constants
+                    .extend([("GATE_STRIDE", stride as f64), ("FIRST_GATE", first as f64)]);
+                if let Some(of) = of {
+                    in_place_of_biases(&mut launch, Operand::Value(of));
                 }
                 "activation"
             }

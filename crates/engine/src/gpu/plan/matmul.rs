@@ -211,7 +211,7 @@ pub fn launches(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
     match &m.then {
         Then::Keep | Then::Heads(_) => {}
         Then::Add { residual: to, .. } => (then, residual) = (1.0, Operand::Value(*to)),
-        Then::Activate(node) | Then::Glu(node) => {
+        Then::Activate { node, .. } | Then::Glu(node) => {
             (then, act) = match op(g, *node) {
                 Some(Op::Gate(gate)) => (3.0, activation(gate.act)),
                 Some(Op::Unary(unary)) => (2.0, activation(unary.act)),

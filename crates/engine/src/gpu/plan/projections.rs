@@ -6,12 +6,12 @@ use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Attention, Matmul, Then, inputs, op, runs};
-use crate::gpu::plan::heads::Heads;
+use crate::gpu::plan::heads::{Heads, Own};
 use crate::gpu::plan::lower::{biases, is_whole, product, tiled, tiles};
 use crate::gpu::plan::matvec::Tile;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::gpu::plan::{attention, matmul};
-use crate::graph::{Graph, Rows};
+use crate::graph::{Graph, Node, Rows};
 use crate::ops::{Op, Pairing};
 
 /// Pairs of rows that a workgroup sums up.
@@ -30,7 +30,7 @@ pub fn joined<'a>(s: &Planner<'_>, m: &'a Matmul) -> Option<&'a Heads> {
         && s.caps.storage_buffers >= BUFFERS
         && !are_stored(s, m, heads)
         && is_whole(s, m)
-        && attention::takes_projections(s, heads.attend);
+        && attention::takes_projections(s, heads);
     joins.then_some(heads)
 }
 
@@ -65,7 +65,7 @@ pub fn projections(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Vec<Launch> {
 fn values_run(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Option<Vec<usize>> {
     let run = runs(s.graph, m).into_iter().find(|run| run == &[2])?;
     let biased = inputs(s.graph, m.linears[2]).len() > 2;
-    let fits = !tiled(s, m) && heads.value_norm.is_none() && !biased && are_in_pairs(s);
+    let fits = !tiled(s, m) && heads.value_norm().is_none() && !biased && are_in_pairs(s);
     fits.then_some(run)
 }
 
@@ -114,9 +114,9 @@ fn stored_by(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize], tile: Ti
         true => weight(g, inputs(g, m.linears[i])[1]).rows as f64,
         false => 0.0,
     };
-    let caches = heads.stores.map(|store| inputs(g, store)[1]);
+    let caches = heads.caches(g);
     let (mut cos_sin, mut rotary) = (Operand::Nothing, [("HEAD_DIM", 2.0), ("ROTARY", 0.0)]);
-    if let Some([rope, _]) = heads.ropes
+    if let Some(rope) = heads.rope
         && let Some(Op::Rope(op)) = op(g, rope)
     {
         rotary = [("HEAD_DIM", op.0.head_dim as f64), ("ROTARY", op.0.rotary as f64)];
@@ -138,17 +138,13 @@ fn stored_by(s: &Planner<'_>, m: &Matmul, heads: &Heads, run: &[usize], tile: Ti
     launch.slots.output = Some("store");
     // Of each projection what belongs to it.
     launch.nodes.extend(m.nodes());
-    let [ropes, norms] = [heads.ropes, heads.norms].map(|both| both.map_or([None; 2], |r| r.map(Some)));
+    let linear = |i: usize| m.linears.get(i).copied();
+    let own = |of: fn(Own) -> Option<Node>| heads.own.and_then(of);
+    let gates = heads.gates.map(|gates| [gates.queries, gates.gates].map(Some)).unwrap_or_default();
     let of = [
-        vec![
-            Some(m.linears[0]),
-            ropes[0],
-            norms[0],
-            heads.gates.map(|g| g.queries),
-            heads.gates.map(|g| g.gates),
-        ],
-        vec![Some(m.linears[1]), ropes[1], norms[1], Some(heads.stores[0])],
-        vec![Some(m.linears[2]), Some(heads.stores[1])],
+        vec![linear(0), heads.rope, heads.norm, gates[0], gates[1]],
+        vec![linear(1), own(|own| own.rope), own(|own| own.norm), own(|own| Some(own.stores[0]))],
+        vec![linear(2), own(|own| Some(own.stores[1]))],
     ];
     for (i, nodes) in of.iter().enumerate() {
         launch.nodes.retain(|n| run.contains(&i) || !nodes.contains(&Some(*n)));
@@ -164,7 +160,7 @@ fn behind(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Launch {
     let stored_values = values_run(s, m, heads).is_some();
     let Some(Op::Attend(attend)) = op(g, heads.attend) else { panic!("heads are attended to") };
     let (shape, queries) = (&attend.0, heads.queries(g));
-    let caches = heads.stores.map(|store| inputs(g, store)[1]);
+    let caches = heads.caches(g);
     let mut constants = vec![
         ("HEADS", shape.heads as f64),
         ("KV_HEADS", shape.kv_heads as f64),
@@ -179,10 +175,11 @@ fn behind(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Launch {
     let unwritten = Operand::Unwritten(m.linears[0]);
     let values = if stored_values { unwritten } else { Operand::Cache(caches[1]) };
     let mut nodes = m.nodes();
-    nodes.retain(|n| !stored_values || ![m.linears[2], heads.stores[1]].contains(n));
+    let elsewhere = heads.own.filter(|_| stored_values).map(|own| [m.linears[2], own.stores[1]]);
+    nodes.retain(|n| !elsewhere.is_some_and(|values| values.contains(n)));
     let gates = heads.gates.map_or(unwritten, |gates| Operand::Value(gates.gates));
     let (mut cos_sin, mut rotary, mut pair_step) = (Operand::Nothing, 0, 1);
-    if let Some([rope, _]) = heads.ropes
+    if let Some(rope) = heads.rope
         && let Some(Op::Rope(op)) = op(g, rope)
     {
         (cos_sin, rotary) = (Operand::Table(rope), op.0.rotary);
@@ -191,11 +188,13 @@ fn behind(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Launch {
         }
     }
     let (mut norms, mut norm, mut eps, mut weighted) = ([Operand::Nothing; 2], 0, 0.0, false);
-    if let Some([q, k]) = heads.norms
+    if let Some(q) = heads.norm
         && let Some(Op::RmsNorm(op)) = op(g, q)
     {
         weighted = inputs(g, q).len() == 2;
-        norms = [q, k].map(|n| inputs(g, n).get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w)));
+        let k = heads.own.and_then(|own| own.norm);
+        let weight = |n: Node| inputs(g, n).get(1).map_or(Operand::Nothing, |&w| Operand::Vector(w));
+        norms = [Some(q), k].map(|n| n.map_or(Operand::Nothing, weight));
         norm = 1 + heads.norms_last as u32;
         eps = op.eps as f64;
     }
@@ -206,11 +205,13 @@ fn behind(s: &Planner<'_>, m: &Matmul, heads: &Heads) -> Launch {
         ("EPS", eps),
         ("WHOLE", heads.whole as u32 as f64),
         ("WEIGHTED", weighted as u32 as f64),
-        ("VALUE_NORM", heads.value_norm.is_some() as u32 as f64),
+        ("VALUE_NORM", heads.value_norm().is_some() as u32 as f64),
         ("SHARED", shared as u32 as f64),
         ("VALUES", !stored_values as u32 as f64),
+        ("OWN", heads.own.is_some() as u32 as f64),
     ]);
-    let each = (shape.heads + (2 - stored_values as usize) * shape.kv_heads) as u32;
+    let others = if heads.own.is_some() { (2 - stored_values as usize) * shape.kv_heads } else { 0 };
+    let each = (shape.heads + others) as u32;
     let extent = Extent::PerRow { rows: Rows::Step, each };
     let operands = vec![
         (0, Operand::Step),
@@ -249,6 +250,7 @@ pub fn attention_launches(s: &Planner<'_>, copies: &Copies, attention: &Attentio
         "VALUE_NORM",
         "SHARED",
         "VALUES",
+        "OWN",
         "EPS",
         "Q_STEP",
     ];

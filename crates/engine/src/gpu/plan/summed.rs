@@ -1,45 +1,52 @@
-//! A norm and the residual that it is added to, made by the matvec of queries, keys and values that reads their sum first: of one row each of its
+//! A norm and the residual that it is added to, made by the matvec of few workgroups that reads their sum first: of one row each of its
 //! workgroups makes the sum for itself, which takes less time than a dispatch that all of them wait for.
 
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copy, CopyKind};
-use crate::gpu::plan::groups::{Matmul, Norm, Then, inputs, is_of_rows, only_user, op, residual, runs};
+use crate::gpu::plan::groups::{Matmul, Norm, Then};
+use crate::gpu::plan::groups::{inputs, is_of_file, is_of_rows, only_user, op, residual, runs};
 use crate::gpu::plan::lower::{is_whole, kind};
 use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
 use crate::graph::{Graph, Node};
 use crate::ops::Op;
 
 /// Storage buffers of such a matvec at most: not every adapter has more than ten.
-const BUFFERS: u32 = 14;
+const BUFFERS: u32 = 15;
 
 /// Bytes of workgroup memory of 16 numbers, in integers and in f32, and of everything else in a matvec.
 const BLOCK_BYTES: [usize; 2] = [28, 68];
 const OTHER_BYTES: usize = 10 << 10;
 
-/// Rows of queries, keys and values at most: with more workgroups, as gate and up have, each of which makes the sum, that takes longer than a dispatch
+/// Rows of weights at most: with more workgroups, as gate and up have, each of which makes the sum, that takes longer than a dispatch
 /// (benches/README.md).
 const ROWS: usize = 4096;
 
 /// Numbers of a block.
 const BLOCK: usize = 16;
 
-/// The sum that `linears` read, through `norm` or as it is, where it is one of a norm and a residual, and nobody reads it before they do.
+/// The sum that `linears` read, through `norm` or as it is, where it is one of a norm and a residual, maybe times a number of the file, and nobody reads it
+/// before they do.
 pub fn find(g: &Graph, linears: &[Node], norm: Option<Node>) -> Option<Norm> {
     let x = *inputs(g, *linears.first()?).first()?;
-    let sum = norm.map_or(x, |norm| inputs(g, norm)[0]);
+    let value = norm.map_or(x, |norm| inputs(g, norm)[0]);
+    let scale = Some(value).filter(|&value| is_of_file(g, value));
+    let sum = scale.map_or(value, |scale| inputs(g, scale)[0]);
     let Some(Op::Add(_)) = op(g, sum) else { return None };
+    if scale.is_some() && only_user(g, sum) != scale {
+        return None;
+    }
     let of = |&norm: &Node| {
         let alone = is_of_rows(g, norm) && only_user(g, norm) == Some(sum);
         let residual = residual(g, sum, norm).filter(|_| alone)?;
-        Some(Norm { norm, add: Some([sum, residual]), scale: None })
+        Some(Norm { norm, add: Some([sum, residual]), scale })
     };
     let found = inputs(g, sum).iter().find_map(of)?;
     let last = *linears.iter().max()?;
     let reads = |&user: &Node| linears.contains(&user);
     let first = |&user: &Node| Some(user) == norm || reads(&user) || user > last;
     let fits = norm.is_none_or(|norm| g.users(norm).iter().all(reads))
-        && g.users(sum).iter().all(first)
-        && sum != g.output();
+        && g.users(value).iter().all(first)
+        && value != g.output();
     fits.then_some(found)
 }
 
@@ -56,7 +63,7 @@ pub fn joined<'a>(s: &Planner<'_>, m: &'a Matmul) -> Option<&'a Norm> {
         cols.div_ceil(BLOCK) * BLOCK_BYTES[(kind(s, m, run) != CopyKind::I8) as usize] + OTHER_BYTES
     };
     let fits = s.class == RowClass::One
-        && matches!(m.then, Then::Heads(_))
+        && matches!(m.then, Then::Heads(_) | Then::Activate { .. })
         && s.caps.subgroups
         && !s.caps.software
         && s.caps.storage_buffers >= BUFFERS
@@ -79,17 +86,23 @@ pub fn read(s: &Planner<'_>, m: &Matmul, run: &[usize], sum: &Norm, launch: &mut
         panic!("RMS norms are added to a residual")
     };
     let kept = run[0] == 0;
-    launch.dispatch.constants.extend([("SUM_EPS", rms.eps as f64), ("KEPT", kept as u32 as f64)]);
+    launch.dispatch.constants.extend([
+        ("SUM_EPS", rms.eps as f64),
+        ("SUM_SCALED", sum.scale.is_some() as u32 as f64),
+        ("KEPT", kept as u32 as f64),
+    ]);
     let weight = m.norm.map_or(Operand::Nothing, |norm| Operand::Vector(inputs(g, norm)[1]));
-    let value = if kept { Operand::Value(add) } else { Operand::Unwritten(m.linears[run[0]]) };
+    let factor = sum.scale.map_or(Operand::Nothing, |scale| Operand::Vector(inputs(g, scale)[1]));
+    let value = if kept { Operand::Value(sum.value()) } else { Operand::Unwritten(m.linears[run[0]]) };
     launch.operands.extend([
         (1, Operand::ActivationCopy(copy(g, sum))),
         (9, Operand::Value(residual)),
         (10, weight),
         (11, value),
+        (12, factor),
     ]);
     launch.slots.input = Some(if kind(s, m, run) == CopyKind::I8 { "summed_i8" } else { "summed_f32" });
     if kept {
-        launch.nodes.extend([sum.norm, add]);
+        launch.nodes.extend([sum.norm, add].into_iter().chain(sum.scale));
     }
 }
