@@ -20,16 +20,19 @@ fn load_x(r: u32, unit: u32) -> X {
     return loaded;
 }
 
-// This lane's part of the sum of the squares that follow the copy of a normalised value.
+// This lane's part of the sum of the squares that follow the copy of a normalised value, asked for under no condition (wgsl/input/i8.wgsl).
 fn input_squares(r: u32, at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;
     }
     let blocks = (COLS + 15u) / 16u;
+    let fours = (blocks + 3u) / 4u;
+    let start = r * (STRIDE / 4u) + 4u * blocks;
     var squares = vec4<f32>();
-    for (var i = lane_of(at); i < (blocks + 3u) / 4u; i += lanes_of(at)) {
+    for (var n = 0u; n < (fours + lanes_of(at) - 1u) / lanes_of(at); n++) {
+        let i = n * lanes_of(at) + lane_of(at);
         let behind = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i >= vec4<u32>(blocks);
-        squares += select(x[r * (STRIDE / 4u) + blocks * 4u + i], vec4<f32>(), behind);
+        squares += select(x[start + min(i, fours - 1u)], vec4<f32>(), behind);
     }
     return squares.x + squares.y + squares.z + squares.w;
 }

@@ -29,16 +29,20 @@ fn product(u: Unit, v: Quants) -> f32 {
     return unit_dot_i8(u, v);
 }
 
-// This lane's part of the sum of the squares that follow the copy of a normalised value.
+// This lane's part of the sum of the squares that follow the copy of a normalised value. They are asked for under no condition: behind one, no weights
+// would be asked for before they have come.
 fn input_squares(r: u32, at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;
     }
     let blocks = (COLS + 15u) / 16u;
+    let fours = (blocks + 3u) / 4u;
+    let start = r * (X_STRIDE / 4u) + 6u * row_units();
     var squares = vec4<f32>();
-    for (var i = lane_of(at); i < (blocks + 3u) / 4u; i += lanes_of(at)) {
+    for (var n = 0u; n < (fours + lanes_of(at) - 1u) / lanes_of(at); n++) {
+        let i = n * lanes_of(at) + lane_of(at);
         let behind = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i >= vec4<u32>(blocks);
-        squares += select(bitcast<vec4<f32>>(x[r * (X_STRIDE / 4u) + 6u * row_units() + i]), vec4<f32>(), behind);
+        squares += select(bitcast<vec4<f32>>(x[start + min(i, fours - 1u)]), vec4<f32>(), behind);
     }
     return squares.x + squares.y + squares.z + squares.w;
 }
