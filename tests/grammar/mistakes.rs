@@ -143,6 +143,7 @@ pub fn bounds() -> Outcome {
         ),
         Language::Lark(rules(3_000)),
         Language::Lark(tokens(3_000)),
+        Language::Lark("start: \"a::b\\\"\" /a::\\/b/ // a::b\n# c::d".into()),
         // The ends of 64 bits are taken.
         Language::JsonSchema(json!({ "type": "integer", "minimum": i64::MIN, "maximum": i64::MAX })),
         Language::JsonSchema(json!({ "type": "integer", "exclusiveMinimum": -1e300 })),
@@ -182,6 +183,7 @@ pub fn bounds() -> Outcome {
         (format!("start: {}", "A? ".repeat(80_000)) + "\nA: \"a\"", "symbols"),
         (format!("start: {}", "a* ".repeat(80_000)) + "\na: \"a\" | \"b\" a", "symbols"),
         (r#"start: %regex { "substring_chunks": ["", ""] }"#.into(), "substring_chunks"),
+        ("start: <\"> a::1 <\">\na::_ : a::clear_bit(1) %if bit_set(1) | \"y\"".into(), "parameters"),
         (format!("start: %json {}", json!({ "const": i64::MIN })), "64 bits"),
         (
             format!("start: %json\n{}", json!({ "type": "integer", "minimum": -1e300, "maximum": -1e300 })),

@@ -200,8 +200,23 @@ fn damage_is_named() -> Outcome {
     unknown["decoder"] = json!({ "type": "WordPiece", "prefix": "##", "cleanup": true });
     let mut broken = small();
     broken["model"]["merges"] = json!(["a x"]);
-    for (json, what) in [(json!("text"), "tokenizer.json"), (unknown, "decoder"), (broken, "tokenizer.json")]
-    {
+    let mut far = small();
+    far["model"]["vocab"]["far"] = json!(4_000_000_000u32);
+    // What is looked up in such tables leads out of them, or is as long as it says.
+    let table = |bytes: &str| {
+        let mut json = small();
+        json["normalizer"] = json!({ "type": "Precompiled", "precompiled_charsmap": bytes });
+        json
+    };
+    for (json, what) in [
+        (json!("text"), "tokenizer.json"),
+        (unknown, "decoder"),
+        (broken, "tokenizer.json"),
+        (far, "4000000000"),
+        (table("AAAA"), "precompiled_charsmap"),
+        (table("/////w=="), "precompiled_charsmap"),
+        (table("BAAAAP////8="), "precompiled_charsmap"),
+    ] {
         let error = open(&json, None, &Roles::default()).err().ok_or("accepted")?;
         let message = error.message().unwrap_or_default();
         same(what, message.contains(what) && message.contains("tokenizer.json"), true)?;

@@ -9,6 +9,7 @@
 //! a `tokenizer.json` instead of a GGUF file.
 
 mod bpe;
+mod charsmap;
 mod cuts;
 mod json;
 mod merge;
