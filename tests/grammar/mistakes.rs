@@ -167,6 +167,7 @@ pub fn bounds() -> Outcome {
         (json!({ "type": "integer", "maximum": i64::MIN }), "64 bits"),
         (json!({ "type": "integer", "minimum": u64::MAX, "maximum": 1e300 }), "64 bits"),
         (json!({ "const": i64::MIN }), "64 bits"),
+        (json!({ "type": "integer", "maximum": 0.1, "const": -1e300 }), "64 bits"),
         (json!({ "enum": [1, { "a": [i64::MIN] }] }), "64 bits"),
         (json!({ "properties": { "a": { "enum": [i64::MIN] } } }), "(at /properties/a)"),
         (json!({ "$ref": "#/default", "default": { "const": i64::MIN } }), "64 bits"),

@@ -202,6 +202,10 @@ fn damage_is_named() -> Outcome {
     broken["model"]["merges"] = json!(["a x"]);
     let mut far = small();
     far["model"]["vocab"]["far"] = json!(4_000_000_000u32);
+    let mut long = small();
+    long["model"]["merges"] = json!(["a b", "ab ab"]);
+    let mut prefixed = small();
+    prefixed["model"]["continuing_subword_prefix"] = json!("##");
     // What is looked up in such tables leads out of them, or is as long as it says.
     let table = |bytes: &str| {
         let mut json = small();
@@ -213,6 +217,8 @@ fn damage_is_named() -> Outcome {
         (unknown, "decoder"),
         (broken, "tokenizer.json"),
         (far, "4000000000"),
+        (long, "ab ab"),
+        (prefixed, "a b"),
         (table("AAAA"), "precompiled_charsmap"),
         (table("/////w=="), "precompiled_charsmap"),
         (table("BAAAAP////8="), "precompiled_charsmap"),

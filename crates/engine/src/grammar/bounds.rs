@@ -281,7 +281,9 @@ impl<'s> Schemas<'s> {
     /// A value that an answer must have.
     fn constant(&mut self, value: &Value) -> Result<(), String> {
         match value {
-            Value::Number(n) if n.is_i64() && n.as_f64() <= Some(-EDGE) => Err(beyond("a constant", value)),
+            Value::Number(n) if n.as_f64().is_none_or(|n| n.abs() >= EDGE) => {
+                Err(beyond("a constant", value))
+            }
             Value::Array(items) => items.iter().try_for_each(|item| self.constant(item)),
             Value::Object(members) => {
                 self.count(members.len())?;
