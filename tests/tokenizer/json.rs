@@ -206,6 +206,19 @@ fn damage_is_named() -> Outcome {
     long["model"]["merges"] = json!(["a b", "ab ab"]);
     let mut prefixed = small();
     prefixed["model"]["continuing_subword_prefix"] = json!("##");
+    let mut cut = small();
+    cut["pre_tokenizer"] =
+        json!({ "type": "Sequence", "pretokenizers": [{ "type": "FixedLength", "length": 0 }] });
+    let mut nothing = small();
+    nothing["normalizer"] = json!({ "type": "Replace", "pattern": { "Regex": "" }, "content": "x" });
+    let template = |piece: Value| {
+        let mut json = small();
+        json["post_processor"] =
+            json!({ "type": "TemplateProcessing", "single": [piece], "pair": [], "special_tokens": {} });
+        json
+    };
+    let second = template(json!({ "Sequence": { "id": "B", "type_id": 0 } }));
+    let unknown_token = template(json!({ "SpecialToken": { "id": "<none>", "type_id": 0 } }));
     // What is looked up in such tables leads out of them, or is as long as it says.
     let table = |bytes: &str| {
         let mut json = small();
@@ -217,6 +230,10 @@ fn damage_is_named() -> Outcome {
         (unknown, "decoder"),
         (broken, "tokenizer.json"),
         (far, "4000000000"),
+        (cut, "length 0"),
+        (nothing, "nothing"),
+        (second, "second"),
+        (unknown_token, "<none>"),
         (long, "ab ab"),
         (prefixed, "a b"),
         (table("AAAA"), "precompiled_charsmap"),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::special::{Specials, Strips};
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Tokenizer, Words, bpe, charsmap, spm};
+use super::{Tokenizer, Words, bpe, spm, trust};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
@@ -109,8 +109,7 @@ impl Tokenizer {
             inner.with_truncation(None).map_err(|error| bad(error.to_string()))?.with_padding(None);
             Ok(inner)
         };
-        charsmap::check(&json).map_err(&bad)?;
-        check_merges(&json["model"]).map_err(&bad)?;
+        trust::check(&json).map_err(&bad)?;
         // What was looked at is what is read: of members of one name the last.
         let mut inner = read(json.to_string().as_bytes())?;
 
@@ -222,24 +221,6 @@ impl Tokenizer {
         tokenizer.pads = tokenizer.decode(&tried) == " a";
         Ok(tokenizer)
     }
-}
-
-/// The crate puts what a merge makes where the longest token has room, and takes the prefix off without looking.
-fn check_merges(model: &Value) -> Result<(), String> {
-    let tokens = model["vocab"].as_object().into_iter().flat_map(|tokens| tokens.keys());
-    let longest = tokens.map(String::len).max().unwrap_or_default();
-    let prefix = model["continuing_subword_prefix"].as_str().map_or(0, str::len);
-    for merge in model["merges"].as_array().into_iter().flatten() {
-        let parts = match merge {
-            Value::String(text) => text.split_once(' '),
-            parts => parts[0].as_str().zip(parts[1].as_str()),
-        };
-        let fits = |(a, b): (&str, &str)| b.get(prefix..).is_some_and(|b| a.len() + b.len() <= longest);
-        if parts.is_some_and(|parts| !fits(parts)) {
-            return Err(format!("the merge {merge} makes what is none of its tokens"));
-        }
-    }
-    Ok(())
 }
 
 /// Whether a tokenizer of `count` tokens may be that of a model which knows `vocab`: tables of embeddings are rounded up, by up to

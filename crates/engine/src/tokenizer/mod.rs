@@ -17,6 +17,7 @@ mod pre;
 mod special;
 mod spm;
 mod stream;
+mod trust;
 mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet};
