@@ -22,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("hostile: any template ends", any_template),
         Trial::test("hostile: long conversations are rendered", long),
     ];
+    trials.push(Trial::test(
+        "hostile: templates that the engine's reader would go down with are refused",
+        deep,
+    ));
     for &bomb in BOMBS {
         trials.push(Trial::test(format!("hostile: {bomb}"), move || goes_off(bomb)));
     }
@@ -51,6 +55,8 @@ const BOMBS: &[&str] = &[
     "{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}",
     "{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s.replace('', 'abcd') %}{% endfor %}",
     "{{ 'a' * 100000000000 }}",
+    "{{ '{:>99999999999}'.format(1) }}",
+    "{{ '{:.9999999999f}'.format(1.0) }}",
     "{{ [1] * 1000000000 }}",
     "{{ range(1000000000000)|list }}",
     "{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
@@ -249,4 +255,30 @@ fn long() -> Outcome {
     let turns: Conversation = serde_json::from_value(json!({ "messages": turns }))?;
     let text = ChatTemplate::parse(all, "", "")?.render(&turns, &options)?.text();
     same("all of all", text.matches("999a").count(), 1000)
+}
+
+fn deep() -> Outcome {
+    let chains = ["+1", "~'a'", ".b", "|upper", "[1]", "(1)", " and 1", " is odd", " if 1 else 1"];
+    let chains = chains.map(|link| format!("{{{{ {{'}}}}': 1}} }}}}\n{{{{ a{} }}}}", link.repeat(60_000)));
+    let branches = format!("{{% if a %}}{}{{% endif %}}", "{% elif b %}".repeat(40_000));
+    for template in chains.iter().chain([&branches]) {
+        let Err(error) = ChatTemplate::parse(template, "", "") else {
+            return Err(format!("{:.40} was read", template).into());
+        };
+        must(error.to_string().contains("the most"), || error.to_string())?;
+    }
+    // Long texts are not deep.
+    let long = format!(
+        "{{# {} #}}{{{{ '{}' ~ \"{}\" }}}}",
+        "+1".repeat(9_000),
+        "}}\\'+1".repeat(9_000),
+        "{".repeat(9_000)
+    );
+    let branches = "{% elif b %}".repeat(400);
+    for template in
+        [long, format!("{{% if a %}}{branches}{{% endif %}}"), format!("{{{{ 1{} }}}}", "+1".repeat(1_000))]
+    {
+        ChatTemplate::parse(&template, "", "")?;
+    }
+    Ok(())
 }

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         ("calls of strict tools are held to their schemas wherever they begin", calls::begun),
         ("what is wrong with a schema is told with its place", mistakes::schemas),
         ("what is wrong with a grammar is told", mistakes::grammars_),
+        ("what nobody could keep to is refused before it is tried", mistakes::bounds),
     ];
     let mut trials: Vec<Trial> = on_cpu.iter().map(|&(name, run)| Trial::test(name, run)).collect();
     trials.extend(vocabularies::trials());

@@ -1,7 +1,7 @@
 //! Schemas and grammars that cannot be kept to.
 
 use libtest_mimic::Failed;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wgllm::Error;
 use wgllm::gguf::Gguf;
 use wgllm::grammar::{Grammars, Language};
@@ -108,6 +108,98 @@ pub fn grammars_() -> Outcome {
     for (deep, part) in [("(".repeat(100_000), "levels"), ("a".repeat(1 << 20), "bytes")] {
         contains(&told(&grammars, Language::Lark(format!("start: {deep}")))?, part)?;
         contains(&told(&grammars, Language::Regex(deep))?, part)?;
+    }
+    Ok(())
+}
+
+/// A schema that refers to others, one behind the other; `step` makes each of what the next one is called.
+fn chain(length: usize, step: impl Fn(Value) -> Value) -> Value {
+    let reference = |n: usize| json!({ "$ref": format!("#/$defs/a{n}") });
+    let mut schemas: Map<String, Value> =
+        (0..length).map(|n| (format!("a{n}"), step(reference(n + 1)))).collect();
+    schemas.insert(format!("a{length}"), json!({ "type": "null" }));
+    json!({ "$ref": "#/$defs/a0", "$defs": schemas })
+}
+
+fn members(count: usize) -> Map<String, Value> {
+    (0..count).map(|n| (format!("p{n}"), true.into())).collect()
+}
+
+/// Languages with which llguidance panics, or overflows its stack. It must not come to that: users' programs end with a panic.
+pub fn bounds() -> Outcome {
+    let grammars = grammars()?;
+    let rules = |count: usize| {
+        let rules = (0..count).map(|n| format!("\na{n}: a{}", n + 1));
+        format!("start: a0{}\na{count}: \"x\"\n", rules.collect::<String>())
+    };
+    let tokens = |count: usize| rules(count).replace('a', "A").replace("stArt", "start");
+    let object = |next: Value| json!({ "type": "object", "properties": { "x": next, "y": next } });
+    let deep = [
+        Language::JsonSchema(chain(3_000, |next| next)),
+        Language::JsonSchema(chain(3_000, object)),
+        Language::JsonSchema(chain(1_000, |next| json!({ "allOf": [next, { "type": ["null", "string"] }] }))),
+        Language::JsonSchema(
+            json!({ "type": "object", "properties": members(5_000), "additionalProperties": false }),
+        ),
+        Language::Lark(rules(3_000)),
+        Language::Lark(tokens(3_000)),
+        Language::Lark("start: \"a::b\\\"\" /a::\\/b/ // a::b\n# c::d".into()),
+        // The ends of 64 bits are taken.
+        Language::JsonSchema(json!({ "type": "integer", "minimum": i64::MIN, "maximum": i64::MAX })),
+        Language::JsonSchema(json!({ "type": "integer", "exclusiveMinimum": -1e300 })),
+    ];
+    // A thread's stack is smaller than that of a program's first.
+    let taken = std::thread::scope(|scope| {
+        scope.spawn(|| deep.iter().map(|language| grammars.check(language)).collect::<Vec<_>>()).join()
+    });
+    for (n, taken) in taken.map_err(|_| "panicked")?.into_iter().enumerate() {
+        taken.map_err(|e| format!("language {n}: {e}"))?;
+    }
+    let long = "é".repeat(60);
+    let schemas = [
+        (chain(40_000, |next| next), "levels"),
+        (
+            json!({ "type": "object", "properties": members(10_000), "additionalProperties": false }),
+            "10000 members",
+        ),
+        (json!({ "const": members(100_000) }), "100000 members"),
+        (json!({ "type": "integer", "minimum": -1e300, "maximum": -1e300, "multipleOf": 3 }), "64 bits"),
+        (json!({ "type": "integer", "maximum": i64::MIN }), "64 bits"),
+        (json!({ "type": "integer", "minimum": u64::MAX, "maximum": 1e300 }), "64 bits"),
+        (json!({ "const": i64::MIN }), "64 bits"),
+        (json!({ "type": "integer", "maximum": 0.1, "const": -1e300 }), "64 bits"),
+        (json!({ "enum": [1, { "a": [i64::MIN] }] }), "64 bits"),
+        (json!({ "properties": { "a": { "enum": [i64::MIN] } } }), "(at /properties/a)"),
+        (json!({ "$ref": "#/default", "default": { "const": i64::MIN } }), "64 bits"),
+        (json!({ "type": "number", "multipleOf": format!("{long}a") }), "multipleOf"),
+        (json!({ "type": "array", "minItems": [format!("a{long}"), format!("{long}a")] }), "minItems"),
+        (json!({ "required": [[format!("{long}a")]] }), "required"),
+        (json!({ "multipleOf": 2_147_483_648_u32, "type": "integer" }), "multipleOf"),
+        (json!({ "multipleOf": 0.000_000_000_1 }), "multipleOf"),
+        (json!({ "allOf": [{ "multipleOf": 65_536 }, { "multipleOf": 99_999 }] }), "multipleOf"),
+        (json!({ "allOf": [{ "multipleOf": 1e-40 }, { "multipleOf": 1e-80 }] }), "multipleOf"),
+    ];
+    let schemas = schemas.map(|(schema, part)| (Language::JsonSchema(schema), part));
+    let texts = [
+        (format!("start: {}", "A? ".repeat(80_000)) + "\nA: \"a\"", "symbols"),
+        (format!("start: {}", "a* ".repeat(80_000)) + "\na: \"a\" | \"b\" a", "symbols"),
+        (r#"start: %regex { "substring_chunks": ["", ""] }"#.into(), "substring_chunks"),
+        ("start: <\"> a::1 <\">\na::_ : a::clear_bit(1) %if bit_set(1) | \"y\"".into(), "parameters"),
+        (format!("start: %json {}", json!({ "const": i64::MIN })), "64 bits"),
+        (
+            format!("start: %json\n{}", json!({ "type": "integer", "minimum": -1e300, "maximum": -1e300 })),
+            "64 bits",
+        ),
+        (
+            format!("start: %json {}", json!({ "type": "number", "multipleOf": format!("{long}a") })),
+            "multipleOf",
+        ),
+    ];
+    for (language, part) in schemas.into_iter().chain(texts.map(|(text, part)| (Language::Lark(text), part)))
+    {
+        let message = told(&grammars, language)?;
+        contains(&message, part)?;
+        must(!message.contains("cannot be understood") && message.len() < 600, || message.clone())?;
     }
     Ok(())
 }

@@ -200,8 +200,46 @@ fn damage_is_named() -> Outcome {
     unknown["decoder"] = json!({ "type": "WordPiece", "prefix": "##", "cleanup": true });
     let mut broken = small();
     broken["model"]["merges"] = json!(["a x"]);
-    for (json, what) in [(json!("text"), "tokenizer.json"), (unknown, "decoder"), (broken, "tokenizer.json")]
-    {
+    let mut far = small();
+    far["model"]["vocab"]["far"] = json!(4_000_000_000u32);
+    let mut long = small();
+    long["model"]["merges"] = json!(["a b", "ab ab"]);
+    let mut prefixed = small();
+    prefixed["model"]["continuing_subword_prefix"] = json!("##");
+    let mut cut = small();
+    cut["pre_tokenizer"] =
+        json!({ "type": "Sequence", "pretokenizers": [{ "type": "FixedLength", "length": 0 }] });
+    let mut nothing = small();
+    nothing["normalizer"] = json!({ "type": "Replace", "pattern": { "Regex": "" }, "content": "x" });
+    let template = |piece: Value| {
+        let mut json = small();
+        json["post_processor"] =
+            json!({ "type": "TemplateProcessing", "single": [piece], "pair": [], "special_tokens": {} });
+        json
+    };
+    let second = template(json!({ "Sequence": { "id": "B", "type_id": 0 } }));
+    let unknown_token = template(json!({ "SpecialToken": { "id": "<none>", "type_id": 0 } }));
+    // What is looked up in such tables leads out of them, or is as long as it says.
+    let table = |bytes: &str| {
+        let mut json = small();
+        json["normalizer"] = json!({ "type": "Precompiled", "precompiled_charsmap": bytes });
+        json
+    };
+    for (json, what) in [
+        (json!("text"), "tokenizer.json"),
+        (unknown, "decoder"),
+        (broken, "tokenizer.json"),
+        (far, "4000000000"),
+        (cut, "length 0"),
+        (nothing, "nothing"),
+        (second, "second"),
+        (unknown_token, "<none>"),
+        (long, "ab ab"),
+        (prefixed, "a b"),
+        (table("AAAA"), "precompiled_charsmap"),
+        (table("/////w=="), "precompiled_charsmap"),
+        (table("BAAAAP////8="), "precompiled_charsmap"),
+    ] {
         let error = open(&json, None, &Roles::default()).err().ok_or("accepted")?;
         let message = error.message().unwrap_or_default();
         same(what, message.contains(what) && message.contains("tokenizer.json"), true)?;

@@ -7,6 +7,9 @@ use minijinja_contrib::pycompat;
 
 use super::repr;
 
+/// Digits of a number in a format at most.
+const MOST_WIDTH: usize = 4;
+
 /// Calls a method of a value.
 pub(super) fn call(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     let of_text = value.as_str().and_then(|text| string(state, text, name, args).transpose());
@@ -51,6 +54,10 @@ pub(super) fn lines(text: &str, ends: bool) -> Vec<&str> {
 /// The methods of a text; none where minijinja-contrib's do.
 fn string(state: &State, text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     let value = match name {
+        // minijinja-contrib makes what is as wide as a template says, without fuel.
+        "format" if text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > MOST_WIDTH) => {
+            return Err(wrong("a width of a format has too many digits"));
+        }
         "strip" | "lstrip" | "rstrip" => {
             let (chars,): (Option<&str>,) = from_args(args)?;
             let stripped = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.contains(c));

@@ -144,6 +144,7 @@ impl ChatTemplate {
             let what = format!("the {name} has {} bytes, expected {MAX_TEMPLATE} at most", text.len());
             return Err(self.origin.error(what));
         }
+        source::check(text).map_err(|what| self.origin.error(format!("the {name} {what}")))?;
         let added = self.environment.add_template_owned(name, source::as_read(text));
         added.map_err(|e| self.origin.error(format!("the {name} cannot be read: {}", told(&e))))
     }

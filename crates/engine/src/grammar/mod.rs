@@ -1,17 +1,19 @@
 //! Answers that keep to a JSON schema, a regular expression or a grammar: what is asked for becomes a [`Constraint`] on tokens.
 //!
 //! A [`Language`] is what may be said; a [`Grammar`] is one of them, or several within a frame of marks, as calls of tools are. The work
-//! is llguidance's: its trie of the vocabulary's bytes is made once for a model ([`Grammars`]). `schema` finds what is wrong with a
-//! schema and where, `thought` lets a model think first.
+//! is llguidance's: its trie of the vocabulary's bytes is made once for a model ([`Grammars`]). `bounds` refuses what it would go down with,
+//! `schema` finds what is wrong with a schema and where, `thought` lets a model think first.
 
+mod bounds;
 mod schema;
 mod thought;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use llguidance::api::{GrammarInit, GrammarWithLexer, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, TokEnv, TokRxInfo, TokTrie};
-use llguidance::{Matcher as Parser, ParserFactory};
+use llguidance::{Matcher as Parser, ParserFactory, panic_utils};
 use serde_json::Value;
 
 use crate::constraint::{Constraint, Matcher, TokenMask};
@@ -19,10 +21,6 @@ use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
 pub use thought::Thought;
-
-/// Bytes of a grammar's text at most, and how deep its brackets may be: what reads it goes down with them.
-const MOST_TEXT: usize = 256 << 10;
-const MOST_DEPTH: usize = 64;
 
 /// Bytes of a token at most: a longer one is never part of what is constrained.
 const MOST_TOKEN: usize = 200;
@@ -54,28 +52,6 @@ impl Language {
             Language::Lark(text) => GrammarWithLexer::from_lark(text.clone()),
         };
         GrammarWithLexer { name: Some(name.into()), ..grammar }
-    }
-
-    /// An error where reading it would take more than there is.
-    fn check_size(&self) -> Result<()> {
-        let (Language::Regex(text) | Language::Lark(text)) = self else { return Ok(()) };
-        if text.len() > MOST_TEXT {
-            let what = format!("has {} bytes, {MOST_TEXT} are the most", text.len());
-            return Err(Error::Usage(what));
-        }
-        let (mut depth, mut deepest) = (0usize, 0);
-        for byte in text.bytes() {
-            match byte {
-                b'(' | b'[' | b'{' => depth += 1,
-                b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            deepest = deepest.max(depth);
-        }
-        match deepest > MOST_DEPTH {
-            true => Err(Error::Usage(format!("has brackets in {deepest} levels, {MOST_DEPTH} are the most"))),
-            false => Ok(()),
-        }
     }
 }
 
@@ -158,7 +134,6 @@ impl Grammars {
 
     /// The parser of a language by itself.
     fn checked(&self, language: &Language) -> Result<Parser> {
-        language.check_size()?;
         let parser = |language: &Language| self.parser(&language.clone().into());
         match language {
             Language::JsonSchema(schema) => schema::check(schema, &parser),
@@ -173,10 +148,7 @@ impl Grammars {
     pub fn constraint(&self, grammar: &Grammar, thought: Option<Thought>) -> Result<Constraint> {
         let first = match (&grammar.frame, &grammar.languages[..]) {
             (None, [(_, language)]) => self.checked(language)?,
-            (_, languages) => {
-                languages.iter().try_for_each(|(_, language)| language.check_size())?;
-                self.parser(grammar).map_err(Error::Usage)?
-            }
+            _ => self.parser(grammar).map_err(Error::Usage)?,
         };
         let first = Mutex::new(first);
         let tokens = self.tokens.clone();
@@ -192,10 +164,28 @@ impl Grammars {
 
     /// A parser at its beginning, or what is wrong with the grammar.
     fn parser(&self, grammar: &Grammar) -> Result<Parser, String> {
+        let levels = grammar.languages.iter().map(|(_, language)| bounds::levels(language));
+        let levels = levels.sum::<Result<usize, String>>()?;
+        bounds::on_stack(levels, || self.begin(grammar))
+    }
+
+    fn begin(&self, grammar: &Grammar) -> Result<Parser, String> {
         let frame = grammar.frame.iter().map(|text| Language::Lark(text.clone()).named("frame"));
         let languages = grammar.languages.iter().map(|(name, language)| language.named(name));
         let top = TopLevelGrammar { grammars: frame.chain(languages).collect(), max_tokens: None };
-        let mut parser = self.factory.create_parser(top).map_err(|e| plain(&e.to_string()))?;
+        let compile = || {
+            let (tokens, limits) = (self.tokens.clone(), self.factory.limits().clone());
+            let (grammar, lexer) = GrammarInit::Serialized(top).to_internal(Some(tokens), limits)?;
+            Ok((grammar.optimize(), lexer))
+        };
+        let compiled = panic_utils::catch_unwind(AssertUnwindSafe(compile));
+        let (grammar, lexer) = compiled.map_err(|e| plain(&e.to_string()))?;
+        if grammar.num_symbols() > bounds::MOST_SYMBOLS {
+            let (symbols, most) = (grammar.num_symbols(), bounds::MOST_SYMBOLS);
+            return Err(format!("is too large: {symbols} symbols, {most} are the most"));
+        }
+        let parser = self.factory.create_parser_from_init_default(GrammarInit::Internal(grammar, lexer));
+        let mut parser = parser.map_err(|e| plain(&e.to_string()))?;
         parser.start_without_prompt();
         let mut parser = Parser::new(Ok(parser));
         match parser.compute_mask() {

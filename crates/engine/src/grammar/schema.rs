@@ -6,6 +6,7 @@ use llguidance::JsonCompileOptions;
 use serde_json::{Map, Value};
 
 use super::Language;
+use super::bounds::LEAST;
 use crate::error::{Error, Result};
 
 /// White space between the parts of an answer: a blank, or up to two lines and their indentation. Models that may write as much as
@@ -18,6 +19,9 @@ const OPTIONS: &str = "x-guidance";
 /// Keywords that count.
 const COUNTS: [&str; 6] =
     ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
+
+/// Keywords of lower bounds.
+const LOWER: [&str; 2] = ["minimum", "exclusiveMinimum"];
 
 /// How long a fault is looked for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -39,16 +43,18 @@ pub fn with_options(schema: &Value) -> Value {
     schema
 }
 
-/// Writes whole numbers that count something without a point, as they are read.
+/// Writes whole numbers that count something without a point, as they are read, and bounds below those of 64 bits as the least of these.
 fn count(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             for (key, member) in members {
-                match member
-                    .as_f64()
-                    .filter(|n| COUNTS.contains(&key.as_str()) && n.fract() == 0.0 && *n >= 0.0)
-                {
-                    Some(n) if n < 9e15 => *member = (n as u64).into(),
+                match member.as_f64() {
+                    Some(n)
+                        if COUNTS.contains(&key.as_str()) && n.fract() == 0.0 && (0.0..9e15).contains(&n) =>
+                    {
+                        *member = (n as u64).into();
+                    }
+                    Some(n) if LOWER.contains(&key.as_str()) && n < LEAST as f64 => *member = LEAST.into(),
                     _ => count(member),
                 }
             }

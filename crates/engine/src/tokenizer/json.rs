@@ -10,9 +10,12 @@ use serde_json::Value;
 
 use super::special::{Specials, Strips};
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Tokenizer, Words, bpe, spm};
+use super::{Tokenizer, Words, bpe, spm, trust};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
+
+/// Ids at most: there is a text for each, also for those that no token has.
+const MOST_TOKENS: usize = 1 << 22;
 
 /// What begins and ends a text, as far as it is known from elsewhere than the `tokenizer.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,10 +109,15 @@ impl Tokenizer {
             inner.with_truncation(None).map_err(|error| bad(error.to_string()))?.with_padding(None);
             Ok(inner)
         };
-        let mut inner = read(bytes)?;
+        trust::check(&json).map_err(&bad)?;
+        // What was looked at is what is read: of members of one name the last.
+        let mut inner = read(json.to_string().as_bytes())?;
 
         let all: HashMap<String, u32> = inner.get_vocab(true);
         let count = all.values().max().map_or(0, |&last| last as usize + 1);
+        if count > MOST_TOKENS {
+            return Err(bad(format!("it has an id of {}, {MOST_TOKENS} are the most", count - 1)));
+        }
         let added = inner.get_added_tokens_decoder();
         let mut texts = vec![String::new(); count];
         let mut kinds = vec![Kind::Unused; count];

@@ -9,6 +9,7 @@
 //! a `tokenizer.json` instead of a GGUF file.
 
 mod bpe;
+mod charsmap;
 mod cuts;
 mod json;
 mod merge;
@@ -16,6 +17,7 @@ mod pre;
 mod special;
 mod spm;
 mod stream;
+mod trust;
 mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet};
