@@ -100,7 +100,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
         // A subgroup for each row, as many turns as that takes.
         for (var first = 0u; first < ROWS; first += subgroups_of(at)) {
             let row = min(first + subgroup_of(at), ROWS - 1u);
-            let squares = subgroup_sum(input_squares(x_row(min(r0 + row, rows - 1u)), at), at);
+            let squares = subgroup_sum(input_squares(x_row(min(r0 + row, rows - 1u)), false, at), at);
             if (lane_of(at) == 0u) {
                 row_scales[row] = 1.0 / sqrt(squares / f32(COLS) + EPS);
             }

@@ -202,7 +202,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     let row = first_row + tile_row;
     let n = select(OUTSIDE, at.local % LINE, at.local < LINE * TILE && row < rows);
     prepare_x(group % GROUPS, at);
-    let squares = input_squares(x_row_of(first_row + min(subgroup_of(at), TILE - 1u)), at);
+    let squares = input_squares(x_row_of(first_row + min(subgroup_of(at), TILE - 1u)), TILE == 1u, at);
     begin_row(first_row, group % GROUPS, at);
     begin(row, first_pair, n);
     for (var turn = 0u; turn < turns; turn++) {
@@ -273,7 +273,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
                 let k = first + subgroup_of(at);
                 var own = squares;
                 if (first > 0u) {
-                    own = input_squares(x_row_of(first_row + min(k, TILE - 1u)), at);
+                    own = input_squares(x_row_of(first_row + min(k, TILE - 1u)), false, at);
                 }
                 let all = subgroup_sum(own, at);
                 if (k < TILE && lane_of(at) == 0u) {

@@ -21,7 +21,7 @@ fn load_x(r: u32, unit: u32) -> X {
 }
 
 // This lane's part of the sum of the squares that follow the copy of a normalised value, asked for under no condition (wgsl/input/i8.wgsl).
-fn input_squares(r: u32, at: Invocation) -> f32 {
+fn input_squares(r: u32, alone: bool, at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;
     }

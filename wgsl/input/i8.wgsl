@@ -29,9 +29,9 @@ fn product(u: Unit, v: Quants) -> f32 {
     return unit_dot_i8(u, v);
 }
 
-// This lane's part of the sum of the squares that follow the copy of a normalised value. They are asked for under no condition: behind one, no weights
-// would be asked for before they have come.
-fn input_squares(r: u32, at: Invocation) -> f32 {
+// This lane's part of the sum of the squares that follow the copy of a normalised value. Of a row alone they are asked for under no condition: behind
+// one, no weights would be asked for before they have come. Of several it takes longer.
+fn input_squares(r: u32, alone: bool, at: Invocation) -> f32 {
     if (NORM == 0u) {
         return 0.0;
     }
@@ -39,6 +39,13 @@ fn input_squares(r: u32, at: Invocation) -> f32 {
     let fours = (blocks + 3u) / 4u;
     let start = r * (X_STRIDE / 4u) + 6u * row_units();
     var squares = vec4<f32>();
+    if (!alone) {
+        for (var i = lane_of(at); i < fours; i += lanes_of(at)) {
+            let behind = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i >= vec4<u32>(blocks);
+            squares += select(bitcast<vec4<f32>>(x[start + i]), vec4<f32>(), behind);
+        }
+        return squares.x + squares.y + squares.z + squares.w;
+    }
     for (var n = 0u; n < (fours + lanes_of(at) - 1u) / lanes_of(at); n++) {
         let i = n * lanes_of(at) + lane_of(at);
         let behind = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i >= vec4<u32>(blocks);

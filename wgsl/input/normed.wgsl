@@ -27,7 +27,7 @@ fn load_x(r: u32, unit: u32) -> X {
 }
 
 // This lane's part of the sum of the squares of a row, where loading it does not add them up. Some are asked for at a time.
-fn input_squares(r: u32, at: Invocation) -> f32 {
+fn input_squares(r: u32, alone: bool, at: Invocation) -> f32 {
     var squares = 0.0;
     if (NORM == 2u) {
         return squares;

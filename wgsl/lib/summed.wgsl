@@ -71,7 +71,7 @@ fn prepare_x(group: u32, at: Invocation) {
 }
 
 // This lane's part of the sum of the squares of the sum.
-fn input_squares(r: u32, at: Invocation) -> f32 {
+fn input_squares(r: u32, alone: bool, at: Invocation) -> f32 {
     var squares = 0.0;
     if (NORM == 1u) {
         for (var b = lane_of(at); b < BLOCKS; b += lanes_of(at)) {
