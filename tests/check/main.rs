@@ -13,6 +13,7 @@ mod fixtures;
 mod gguf_file;
 mod golden;
 mod kv;
+mod large;
 mod long;
 mod many;
 mod memory;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             golden::trials,
             experts::trials,
             kv::trials,
+            large::trials,
             long::trials,
             many::trials,
             mutation::trials,

@@ -228,11 +228,17 @@ fn checked(target: &Target, kernel: &str, masks: Masks, tiny: Tiny, unfused: boo
     let rows = match kernel {
         "matmul_matrix" => 280,
         _ if many => 81,
-        _ if tiny == Tiny::Blocks => 8,
+        // As many rows as share weights across a subgroup, of large matrices alone.
+        _ if tiny == Tiny::Blocks => 4,
         _ => 9,
     };
-    let masks =
-        Masks { emulated_matrices: matrix, no_coop: kernel == "matmul_int8", as_hardware: !lanes, ..masks };
+    let masks = Masks {
+        emulated_matrices: matrix,
+        no_coop: kernel == "matmul_int8",
+        as_hardware: !lanes,
+        large: tiny == Tiny::Blocks,
+        ..masks
+    };
     let options = Options { masks, unfused, ..target.options(tiny.precision()) };
     run(Gguf::from_static("tiny", tiny.file().leak())?, &options, 160, rows)
 }

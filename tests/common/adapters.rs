@@ -17,6 +17,7 @@ pub const HARDWARE: Masks = Masks {
     no_tune: true,
     checked: false,
     as_hardware: true,
+    large: false,
     mutation: None,
 };
 

@@ -23,6 +23,8 @@ pub struct Masks {
     pub checked: bool,
     /// For tests: a software adapter is given the plans of hardware, so that it runs what users run.
     pub as_hardware: bool,
+    /// For tests, whose matrices are small: all of them are planned as large ones.
+    pub large: bool,
     /// For tests: a piece of a kernel's text, and what to put in its place, to see that a wrong kernel is noticed.
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
 }

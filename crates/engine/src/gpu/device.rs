@@ -212,7 +212,10 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         binding: masks.max_binding.map_or(most, |m| m.min(most)),
         buffer: limits.max_buffer_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        policy: Policy::default_of(software),
+        policy: match masks.large {
+            true => Policy { large: 0, large_blocks: 0, ..Policy::default_of(software) },
+            false => Policy::default_of(software),
+        },
     };
     if caps.binding < LEAST_BINDING {
         return Err(Error::Usage(format!(
