@@ -22,6 +22,8 @@ pub const AHEAD: usize = 3;
 pub const STEPS: usize = 32;
 /// Launches of many rows that are submitted at once: about those of a layer.
 const PIECE: usize = 16;
+/// Launches that are submitted to a device that has nothing to do, before the others are encoded; of each later piece there are twice as many.
+const FIRST: usize = 8;
 /// In place of a token: what was sampled last for the row's slot (`wgsl/resolve.wgsl`).
 const LAST_SAMPLED: u32 = u32::MAX;
 
@@ -99,16 +101,19 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     let outputs = batch.outputs.len();
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
     let resolves = batch.rows.iter().any(|row| row.input == Input::LastSampled);
-    if class == RowClass::Many {
-        submit_pieces(gpu, &step, resolves);
+    // A step alone begins while most of it is still encoded; of what follows other batches all is encoded while those run.
+    let alone = batch.steps == 1 && gpu.flights.flights.is_empty();
+    let whole = class != RowClass::Many && !alone;
+    if !whole {
+        submit_pieces(gpu, class, &step, resolves);
     }
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        if resolves && class != RowClass::Many {
+        if resolves && whole {
             gpu.sampler.resolve(&mut pass, class, &step);
         }
         for _ in 0..batch.steps {
-            if class != RowClass::Many {
+            if whole {
                 gpu.encode(&mut pass, class, &step);
             }
             if batch.then == Then::Sample && outputs > 0 {
@@ -192,21 +197,26 @@ fn depart(
     Ok(Ticket(ticket))
 }
 
-/// Submits a step of many rows in pieces: on a small GPU a whole one takes seconds, and some systems end a driver after two.
-fn submit_pieces(gpu: &Gpu, step: &Step, resolves: bool) {
-    let launches = gpu.bound[RowClass::Many as usize].iter().filter(|launch| launch.runs(step));
-    for (i, piece) in launches.collect::<Vec<_>>().chunks(PIECE).enumerate() {
+/// Submits a step in pieces: of many rows since on a small GPU a whole one takes seconds, and some systems end a driver after two, of fewer so that the
+/// device begins at once.
+fn submit_pieces(gpu: &Gpu, class: RowClass, step: &Step, resolves: bool) {
+    let launches: Vec<_> = gpu.bound[class as usize].iter().filter(|launch| launch.runs(step)).collect();
+    let (mut left, mut resolves, mut size) = (&launches[..], resolves, FIRST);
+    while !left.is_empty() {
+        let (piece, others) = left.split_at(size.min(left.len()));
         let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            if resolves && i == 0 {
-                gpu.sampler.resolve(&mut pass, RowClass::Many, step);
+            if std::mem::take(&mut resolves) {
+                gpu.sampler.resolve(&mut pass, class, step);
             }
             for launch in piece {
                 launch.encode(&mut pass, step);
             }
         }
         gpu.device.queue.submit([encoder.finish()]);
+        left = others;
+        size = if class == RowClass::Many { PIECE } else { 2 * size };
     }
 }
 
