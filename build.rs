@@ -11,7 +11,8 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(without_unwind_tables)");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    let is_dist = out.iter().any(|part| part == "dist");
+    // PROFILE/build/PACKAGE/out
+    let is_dist = out.ancestors().nth(3).is_some_and(|folder| folder.ends_with("dist"));
     if is_dist && env::var_os("CARGO_CFG_TARGET_OS").as_deref() == Some(OsStr::new("linux")) {
         let script = out.join("without_unwind_tables.ld");
         fs::write(&script, "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AFTER .text;\n")?;
