@@ -1,4 +1,4 @@
-//! Runs a graph on the host, node by node: by the kernels of this folder, or by each op's own reference, which is what they are
+//! Runs a graph on the host, node by node: by [`Kernels`], or by each op's own reference, which is what they are
 //! held to.
 
 pub use wgllm_graph::kernels::{Instructions, Kernels};

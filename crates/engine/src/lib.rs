@@ -1,9 +1,4 @@
-//! Runs Llama- and GPT-family models from GGUF files on any GPU that wgpu reaches, and checks every node of them against a
-//! reference on the CPU.
-//!
-//! A [`gguf`] file's metadata tells [`models`] which [`graph`] of [`ops`] to write; its tensors are stored in [`formats`]. A
-//! [`backend`], the [`cpu`] or the [`gpu`], runs the graph; a [`session`] feeds it tokens of the [`tokenizer`] and samples its logits
-//! ([`sampler`]). A [`chat`] template makes the text of a conversation. [`engine`] puts all of that together, [`check`] holds one backend to the other.
+//! The library of `wgllm`, whose documentation begins there: all modules of it, among them those of [`wgllm_graph`], under the names that they have in `wgllm`.
 
 pub mod backend;
 pub mod batch;

@@ -117,7 +117,7 @@ pub struct Linked {
     pub text: String,
     /// What [`required`] finds in it.
     pub numbers: Vec<String>,
-    /// What [`bindings`] finds in it.
+    /// What [`bindings`] finds in it, in order.
     pub bindings: Vec<(u32, u32, bool)>,
 }
 
@@ -132,7 +132,8 @@ pub fn linked(kernel: &'static str, slots: Slots) -> Result<Arc<Linked>, String>
         return Ok(linked.clone());
     }
     let text = link(kernel, slots)?;
-    let (numbers, bindings) = (required(&text).map(String::from).collect(), bindings(&text));
+    let (numbers, mut bindings) = (required(&text).map(String::from).collect(), bindings(&text));
+    bindings.sort_unstable();
     let linked = Arc::new(Linked { text, numbers, bindings });
     made.insert((kernel, slots), linked.clone());
     Ok(linked)

@@ -162,8 +162,8 @@ fn pipeline(
 
 /// The layout of what a kernel declares, used or not: wgpu's own would leave out what is not.
 fn layout(device: &Device, key: &Key) -> Result<wgpu::PipelineLayout> {
-    let mut bindings = linked(key.kernel, key.slots).map_err(Error::Other)?.bindings.clone();
-    bindings.sort_unstable();
+    let linked = linked(key.kernel, key.slots).map_err(Error::Other)?;
+    let bindings = &linked.bindings;
     let count = bindings.last().map_or(0, |&(group, ..)| group + 1);
     let groups: Vec<wgpu::BindGroupLayout> = (0..count)
         .map(|group| {

@@ -80,7 +80,7 @@ pub fn short(caps: &Caps, [cols, n, first]: [usize; 3], within: RowRange) -> Vec
     for (to, row_tiles) in ROW_TILES {
         let (from, to) = (all.last().map_or(within.from, |(_, range)| range.to + 1), to.min(within.to));
         let tile = |&rows: &u32| Tile::choose(caps, matrix, rows, row_tiles * n as u32);
-        let Some(tile) = ROWS.iter().rev().find_map(tile).filter(|_| from <= to) else { break };
+        let Some(tile) = ROWS.iter().rev().find_map(tile) else { break };
         match all.last_mut() {
             Some((last, range)) if *last == tile => range.to = to,
             _ => all.push((tile, RowRange { from, to })),
