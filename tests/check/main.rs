@@ -19,6 +19,7 @@ mod many;
 mod memory;
 mod mutation;
 mod profile;
+mod rows;
 mod tiny;
 #[path = "../common/tiny_model.rs"]
 mod tiny_model;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
             mutation::trials,
             memory::trials,
             profile::trials,
+            rows::trials,
             twice::trials,
         ];
         trials.extend(all.iter().flat_map(|trials| trials(target)));

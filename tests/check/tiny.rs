@@ -9,7 +9,7 @@ use wgllm::gpu::Masks;
 use crate::adapters::{HARDWARE, Target};
 use crate::gguf_file::GgufFile;
 use crate::tiny_model::{Gpt2, HYBRIDS, Hybrid, Llama, gemma3, gpt_oss, llama4, mistral3};
-use crate::{Outcome, agrees, masks, run};
+use crate::{Outcome, agrees, masks, run, run_from};
 
 pub fn trials(target: &Target) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -27,6 +27,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         trials.push(trial(target, format!("gpt2 with {name}"), gpt2, 160, mask, &ALL));
     }
     trials.push(few(target));
+    trials.push(first_positions(target));
     // The embedding, and with it the output, is several bindings long.
     let split = Masks { max_binding: Some(1 << 20), ..HARDWARE };
     for format in ["F32", "Q8_0", "Q6_K"] {
@@ -55,6 +56,19 @@ fn few(target: &Target) -> Trial {
             let report = run(Gguf::from_static("tiny", bytes)?, &target.options(Precision::Fast), 160, rows);
             agrees_in(report, Precision::Fast, false)
                 .map_err(|e| format!("{rows} rows: {}", e.message().unwrap_or("")))?;
+        }
+        Ok(())
+    })
+}
+
+/// One row at each of a sequence's first positions, before which convolutions find nothing.
+fn first_positions(target: &Target) -> Trial {
+    let target = target.clone();
+    Trial::test(format!("states row by row from the first position on {}", target.label), move || {
+        for architecture in HYBRIDS {
+            let bytes: &'static [u8] = Hybrid { architecture, format: "Q8_0" }.file().leak();
+            let options = target.options(Precision::Fast);
+            agrees(&run_from(Gguf::from_static("tiny", bytes)?, &options, 160, 1, 5)?)?;
         }
         Ok(())
     })

@@ -24,7 +24,7 @@ const MATRIX_WORKGROUP_BYTES: u32 = 32 << 10;
 const STORAGE_BUFFERS: u32 = 10;
 /// Storage buffers of what also does what is in front of it, by words of its text: plans have it where an adapter has as many.
 const MORE_STORAGE_BUFFERS: &[(&str, u32)] =
-    &[("fn squares_added(", 15), ("fn take_best(", 12), ("fn squares_from(", 12)];
+    &[("fn squares_added(", 15), ("fn take_best(", 12), ("fn squares_from(", 12), ("override DELTA_EPS", 12)];
 
 fn main() -> std::process::ExitCode {
     let mut trials: Vec<Trial> = variants::variants().map(|(k, s)| trial(k, s)).collect();

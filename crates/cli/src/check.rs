@@ -35,6 +35,9 @@ pub struct Check {
     /// Single-row steps behind the prompt, 65536 at most
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=MOST_STEPS))]
     decode: u32,
+    /// Sequences that the rows of each step are dealt to
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = args::parallel)]
+    parallel: usize,
     /// Seed of the ids, where none are given
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -60,6 +63,7 @@ impl Check {
         let options = Options {
             layers: self.layers,
             unfused: self.unfused,
+            slots: self.parallel,
             ..self.hardware.options(self.device()?, &file)?
         };
         self.hardware.set_threads()?;

@@ -95,22 +95,27 @@ pub fn check(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Resul
     block_on(check_async(file, options, ids, decode))
 }
 
-/// Runs `ids` as a prefill and `decode` single-row steps on the CPU and on the device that `options` choose. `auto` takes a software
+/// Runs `ids` as a prefill and `decode` single-row steps, dealt to the slots of `options`, on the CPU and on the device that these choose. `auto` takes a software
 /// adapter too: for this, it is as good as any. The CPU itself is held to the plain references of the ops.
 pub async fn check_async(file: Gguf, options: &Options, ids: &[u32], decode: usize) -> Result<Report> {
     let file = Arc::new(file);
     let model = Arc::new(Model::from_gguf(&file, options.layers)?);
-    let context = (ids.len() + decode).max(1);
+    let steps = steps(ids, decode, options.slots);
+    let positions = steps.iter().flat_map(|(_, step)| &step.rows).map(|row| row.position as usize + 1);
+    let context = positions.max().unwrap_or(1);
     if let Some(most) = model.position_limit.filter(|&most| context > most) {
         return Err(Error::Usage(format!("{context} positions: this model knows {most} and no more")));
     }
     let kv = options.kv(options.backend != Choice::Cpu);
-    let plan = RuntimeConfig { kv, ..RuntimeConfig::new(context, 1, ids.len().max(1), options.precision) };
+    let plan = RuntimeConfig {
+        kv,
+        ..RuntimeConfig::new(context, options.slots, ids.len().max(1), options.precision)
+    };
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.vocab_size) {
         return Err(Error::Usage(format!("token {id} is not in the vocabulary of {}", model.vocab_size)));
     }
     if options.backend == Choice::Cpu {
-        return check_cpu(file, model, plan, ids, decode);
+        return check_cpu(file, model, plan, steps);
     }
     let device = match options.backend {
         Choice::Gpu(api) => gpu::choose_async(Some(api), options.device.as_deref(), options.masks).await?,
@@ -124,7 +129,7 @@ pub async fn check_async(file: Gguf, options: &Options, ids: &[u32], decode: usi
     let mut rounded = Cpu::new(file, model.clone(), exact)?;
 
     let (mut nodes, mut whole, mut furthest) = (Vec::new(), Vec::new(), 0.0f64);
-    for (label, step) in steps(ids, decode) {
+    for (label, step) in steps {
         let Compared { found, logits, arithmetic, routes } =
             compare_async(&mut gpu, &mut beside, &model.graph, &step, &label).await?;
         nodes.extend(found);
@@ -158,14 +163,13 @@ fn check_cpu(
     file: Arc<Gguf>,
     model: Arc<Model>,
     config: RuntimeConfig,
-    ids: &[u32],
-    decode: usize,
+    steps: Vec<(String, Step)>,
 ) -> Result<Report> {
     let mut cpu = Cpu::new(file.clone(), model.clone(), config)?;
     let mut plain = Cpu::new(file, model.clone(), config)?.by_references();
     let graph = &model.graph;
     let mut nodes = Vec::new();
-    for (label, step) in steps(ids, decode) {
+    for (label, step) in steps {
         let mut values = Values::new();
         for (node, entry) in graph.nodes() {
             let Some((op, _)) = entry.op() else { continue };
@@ -188,28 +192,26 @@ fn check_cpu(
 }
 
 /// A prefill step that asks for its last rows, and single-row steps behind it with the ids from the start. Of many rows the last few are a
-/// step of their own, so that every class of rows is looked at.
-fn steps(ids: &[u32], decode: usize) -> Vec<(String, Step)> {
-    let row = |position: usize| Row { token: ids[position % ids.len()], slot: 0, position: position as u32 };
+/// step of their own, so that every class of rows is looked at. The rows of a step are dealt to all `slots` alike, beginning with another one each time.
+fn steps(ids: &[u32], decode: usize, slots: usize) -> Vec<(String, Step)> {
+    let (several, few) = if ids.len() > MANY { (SEVERAL, FEW) } else { (0, 0) };
+    let decode = if ids.is_empty() { 0 } else { decode };
+    let counts = [("prefill", ids.len() - several - few), ("several rows", several), ("few rows", few)];
+    let counts = counts.into_iter().map(|(label, count)| (label.to_string(), count));
+    let decoded = (1..=decode).map(|i| (format!("decode {i}"), 1));
+    let mut tokens = ids.iter().copied().cycle();
+    let mut positions = vec![0u32; slots];
     let mut steps = Vec::new();
-    if !ids.is_empty() {
-        let (several, few) = if ids.len() > MANY { (SEVERAL, FEW) } else { (0, 0) };
-        let (first, last) = (ids.len() - several - few, ids.len() - few);
-        for (label, range) in
-            [("prefill", 0..first), ("several rows", first..last), ("few rows", last..ids.len())]
-        {
-            let rows: Vec<Row> = range.map(row).collect();
-            let outputs = (rows.len().saturating_sub(2)..rows.len()).map(|i| i as u32).collect();
-            if !rows.is_empty() {
-                steps.push((label.into(), Step { rows, outputs }));
-            }
-        }
-        for i in 0..decode {
-            steps.push((
-                format!("decode {}", i + 1),
-                Step { rows: vec![row(ids.len() + i)], outputs: vec![0] },
-            ));
-        }
+    for (label, count) in counts.chain(decoded).filter(|(_, count)| *count > 0) {
+        let mut row = |i: usize| {
+            let slot = (steps.len() + i * slots / count) % slots;
+            let position = positions[slot];
+            positions[slot] += 1;
+            Row { token: tokens.next().unwrap_or(0), slot: slot as u32, position }
+        };
+        let rows: Vec<Row> = (0..count).map(&mut row).collect();
+        let outputs = (count.saturating_sub(2)..count).map(|i| i as u32).collect();
+        steps.push((label, Step { rows, outputs }));
     }
     steps
 }
@@ -423,6 +425,24 @@ mod tests {
         let r = report("n".into(), 2, "k", "s", 1.0, &[1.0, 2.0], &[1.0, f32::NAN]);
         assert!(!r.pass);
         assert_eq!(r.worst.map(|w| w.0), Some([0, 1]));
+    }
+
+    #[test]
+    fn rows_are_dealt_to_all_slots_and_follow_each_other_in_each() {
+        for slots in [1, 3, 40] {
+            let ids: Vec<u32> = (0..100).collect();
+            let mut next = vec![0; slots];
+            for (label, step) in steps(&ids, 3, slots) {
+                let of: Vec<u32> = step.rows.iter().map(|row| row.slot).collect();
+                let runs = of.chunk_by(|a, b| a == b).count();
+                assert_eq!(runs, slots.min(of.len()), "{label}: {of:?}");
+                for row in &step.rows {
+                    assert_eq!(row.position, next[row.slot as usize], "{label}");
+                    next[row.slot as usize] += 1;
+                }
+            }
+            assert_eq!(next.iter().sum::<u32>(), 103);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use crate::gpu::memory::weights::weight;
+use crate::gpu::plan::delta;
 use crate::gpu::plan::experts::{self, Experts};
 use crate::gpu::plan::heads::{Gates, Heads, all_heads};
 use crate::gpu::plan::summed;
@@ -28,6 +29,13 @@ pub enum Group {
         embed: Node,
         /// The product that alone reads them.
         scale: Option<Node>,
+    },
+    /// A gated delta rule and the norm behind it.
+    Delta {
+        /// The rule.
+        rule: Node,
+        /// The norm that alone reads it.
+        norm: Node,
     },
     /// A norm whose result is read, or a norm and the residual that it is added to.
     Norm(Norm),
@@ -72,6 +80,8 @@ pub enum Then {
         /// The choice of numbers of a row that makes that value, where nobody else reads it: it is read where those lie.
         part: Option<Node>,
     },
+    /// A convolution over positions of them.
+    Convolve(Node),
     /// Of two: an activation function of the first times the second.
     Glu(Node),
     /// Of three, or of two where values are keys before their norms: queries, keys and values.
@@ -145,7 +155,7 @@ impl Matmul {
             Then::Keep => {}
             Then::Add { add, scale, .. } => nodes.extend([*add].into_iter().chain(*scale)),
             Then::Activate { node, part } => nodes.extend([*node].into_iter().chain(*part)),
-            Then::Glu(node) => nodes.push(*node),
+            Then::Glu(node) | Then::Convolve(node) => nodes.push(*node),
             Then::Heads(heads) => nodes.extend(heads.nodes()),
         }
         nodes.sort_unstable();
@@ -157,7 +167,7 @@ impl Matmul {
         match &self.then {
             Then::Keep => (self.linears.len() == 1).then(|| self.linears[0]),
             Then::Add { add, .. } => Some(*add),
-            Then::Activate { node, .. } | Then::Glu(node) => Some(*node),
+            Then::Activate { node, .. } | Then::Glu(node) | Then::Convolve(node) => Some(*node),
             Then::Heads(_) => None,
         }
     }
@@ -174,6 +184,7 @@ impl Group {
             }
             Group::Attention(attention) => attention.nodes(),
             Group::Embed { embed, scale } => [Some(*embed), *scale].into_iter().flatten().collect(),
+            Group::Delta { rule, norm } => vec![*rule, *norm],
             Group::Single(node) => vec![*node],
         }
     }
@@ -198,6 +209,10 @@ pub fn groups(g: &Graph) -> Vec<Group> {
                 Some(experts) => {
                     Group::Experts(Experts { norm: experts.norm.filter(|&n| folded(g, n)), ..experts })
                 }
+                None => Group::Single(node),
+            },
+            Op::DeltaRule(_) => match delta::norm_of(g, node) {
+                Some(norm) => Group::Delta { rule: node, norm },
                 None => Group::Single(node),
             },
             Op::Attend(_) => Group::Attention(attention(g, node, &heads)),
@@ -327,6 +342,10 @@ fn matmul(g: &Graph, linear: Node, heads: &HashMap<Node, (Vec<Node>, Heads)>) ->
                 _ => of(vec![linear], Then::Keep),
             }
         }
+        Some(Op::ShortConv(_)) => match delta::convolution_of(g, linear) {
+            Some(node) if bias(g, linear).is_none() => of(vec![linear], Then::Convolve(node)),
+            _ => of(vec![linear], Then::Keep),
+        },
         Some(Op::Unary(_)) => of(vec![linear], Then::Activate { node: user, part: None }),
         Some(Op::Add(_)) => match residual(g, user, linear) {
             Some(residual) => of(vec![linear], Then::Add { add: user, residual, scale: None }),

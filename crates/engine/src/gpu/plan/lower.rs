@@ -15,7 +15,7 @@ use crate::gpu::plan::policy::Steps;
 use crate::gpu::plan::projections::{attention_launches, projections};
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass, WeightRead, replace};
 use crate::gpu::plan::{attention, attention_matrix, expert_matmul, expert_matvec};
-use crate::gpu::plan::{matmul, matmul_few, matvec, summed};
+use crate::gpu::plan::{delta, matmul, matmul_few, matvec, summed};
 use crate::graph::{Graph, Node, Rows, Weight};
 use crate::ops::Op;
 
@@ -27,10 +27,13 @@ const ROUTER_PAIRS: u32 = 2;
 /// Rows of a long prompt that share a router's rows.
 const ROUTER_TILE: Tile = Tile::of(8);
 /// Invocations of a workgroup that makes copies.
-const WORKGROUP: u32 = 64;
+pub const WORKGROUP: u32 = 64;
 
 /// Whether a group is computed as one, or node by node.
 pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
+    if let Some((matmul, _)) = delta::apart(s, group) {
+        return fits(s, &matmul);
+    }
     if s.class == RowClass::Many {
         return match group {
             Group::Matmul(m) if by_matvec(s, m) => {
@@ -42,14 +45,14 @@ pub fn fits(s: &Planner<'_>, group: &Group) -> bool {
             Group::Matmul(m) => matmul::fits(s, m),
             Group::Experts(experts) => expert_matmul::fits(s, experts),
             Group::Attention(attention) => attention_matrix::fits(s, attention.attend),
-            Group::Norm(_) | Group::Embed { .. } | Group::Single(_) => false,
+            Group::Delta { .. } | Group::Norm(_) | Group::Embed { .. } | Group::Single(_) => false,
         };
     }
     match group {
         Group::Matmul(m) => tiled(s, m) || is_whole(s, m),
         Group::Experts(experts) => expert_matvec::fits(s, experts),
         Group::Attention(attention) => attention::fits(s, attention.attend),
-        Group::Norm(_) | Group::Embed { .. } => true,
+        Group::Delta { .. } | Group::Norm(_) | Group::Embed { .. } => true,
         Group::Single(node) => match op(s.graph, *node) {
             // Its groups are whole blocks of a copy.
             Some(Op::GatedNorm(norm)) => (s.graph.shape(*node).cols / norm.groups).is_multiple_of(16),
@@ -128,9 +131,11 @@ pub fn writes_along(s: &Planner<'_>, group: &Group) -> Vec<Node> {
     let value = match group {
         Group::Experts(_) => None,
         Group::Matmul(m) if tiled(s, m) => None,
+        Group::Matmul(_) if delta::apart(s, group).is_some() => None,
         Group::Matmul(m) => m.value().filter(|&v| s.graph.shape(v).rows == Rows::Step),
         Group::Attention(a) => Some(a.value()).filter(|_| attention::writes_copies(s, a.attend)),
         Group::Norm(norm) => Some(norm.value()).filter(|&v| s.graph.shape(v).rows == Rows::Step),
+        Group::Delta { norm, .. } => Some(*norm),
         Group::Embed { embed, scale } => {
             Some(scale.unwrap_or(*embed)).filter(|_| kernels::plain(s, *embed).len() == 1)
         }
@@ -141,6 +146,10 @@ pub fn writes_along(s: &Planner<'_>, group: &Group) -> Vec<Node> {
 
 /// The launches of a group that fits.
 pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> {
+    if let Some((matmul, node)) = delta::apart(s, group) {
+        let product = launches(s, copies, &matmul);
+        return product.into_iter().chain(kernels::plain(s, node)).collect();
+    }
     match group {
         Group::Matmul(m) => match &m.then {
             Then::Heads(heads) => projections(s, m, heads),
@@ -155,7 +164,8 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
             [attention_matrix::launch(s, a.attend)].into_iter().chain(gated).collect()
         }
         Group::Attention(a) => attention_launches(s, copies, a),
-        Group::Norm(norm @ Norm { add: Some(add), .. }) => vec![norm_add(s, copies, norm, *add)],
+        Group::Delta { rule, norm } => delta::launches(s, copies, *rule, *norm),
+        Group::Norm(norm @ Norm { add: Some(add), .. }) => vec![summed::norm_add(s, copies, norm, *add)],
         Group::Embed { embed, scale } => {
             let launches = kernels::embed(s, *embed, *scale);
             along(s, copies, scale.unwrap_or(*embed), launches)
@@ -167,7 +177,7 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, group: &Group) -> Vec<Launch> 
 }
 
 /// Lets a launch that computes `value` by itself write the copy that belongs to it.
-fn along(s: &Planner<'_>, copies: &Copies, value: Node, mut launches: Vec<Launch>) -> Vec<Launch> {
+pub fn along(s: &Planner<'_>, copies: &Copies, value: Node, mut launches: Vec<Launch>) -> Vec<Launch> {
     if let [launch] = &mut launches[..] {
         writes_copy(s.graph, copies, value, launch);
     }
@@ -424,6 +434,10 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Til
             launch.dispatch.constants.push(("FIRST_OUT", 0.0));
             "plain"
         }
+        Then::Convolve(node) => {
+            delta::convolve(s, *node, &mut launch);
+            "convolve"
+        }
         Then::Add { residual, scale, .. } => {
             launch.operands.push((4, Operand::Value(*residual)));
             let (mut factor, mut gate_stride) = (1.0, 0);
@@ -478,43 +492,4 @@ fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Til
 pub fn in_place_of_biases(launch: &mut Launch, operand: Operand) {
     launch.operands.retain(|(binding, _)| *binding != 3);
     launch.operands.push((3, operand));
-}
-
-/// A norm and the residual that it is added to.
-fn norm_add(s: &Planner<'_>, copies: &Copies, group: &Norm, [add, residual]: [Node; 2]) -> Launch {
-    let g = s.graph;
-    let (norm, value) = (group.norm, group.value());
-    let Some(Op::RmsNorm(rms)) = op(g, norm) else { panic!("only RMS norms are added to a residual") };
-    let shape = g.shape(add);
-    let factor = group.scale.map_or(Operand::Nothing, |scale| Operand::Vector(inputs(g, scale)[1]));
-    let copy = Copy::new(norm, inputs(g, norm)[0], CopyKind::F32);
-    let constants = vec![
-        ("COLS", shape.cols as f64),
-        ("X_STRIDE", copy.kind.stride(shape.cols) as f64),
-        ("STRIDE", shape.stride() as f64),
-        ("EPS", rms.eps as f64),
-        ("SCALED", group.scale.is_some() as u32 as f64),
-        ("WORKGROUP", WORKGROUP as f64),
-    ];
-    let each = (shape.cols as u32).div_ceil(WORKGROUP);
-    let mut launch = Launch {
-        nodes: [Some(norm), Some(add), group.scale].into_iter().flatten().collect(),
-        dispatch: Dispatch {
-            kernel: "norm_add",
-            constants,
-            extent: Extent::PerRow { rows: shape.rows, each },
-        },
-        operands: vec![
-            (0, Operand::Step),
-            (1, Operand::ActivationCopy(copy)),
-            (2, Operand::Value(value)),
-            (3, Operand::Value(residual)),
-            (4, factor),
-        ],
-        weight: None,
-        slots: s.slots(None),
-        arithmetic: Arithmetic::F32,
-    };
-    writes_copy(g, copies, value, &mut launch);
-    launch
 }

@@ -209,7 +209,7 @@ pub fn launches(s: &Planner<'_>, m: &Matmul) -> Vec<Launch> {
     let Some(value) = m.value() else { panic!("a group of one run has one value") };
     let (mut then, mut act, mut residual) = (0.0, 0.0, Operand::Nothing);
     match &m.then {
-        Then::Keep | Then::Heads(_) => {}
+        Then::Keep | Then::Convolve(_) | Then::Heads(_) => {}
         Then::Add { residual: to, .. } => (then, residual) = (1.0, Operand::Value(*to)),
         Then::Activate { node, .. } | Then::Glu(node) => {
             (then, act) = match op(g, *node) {

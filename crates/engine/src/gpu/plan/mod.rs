@@ -5,6 +5,7 @@ pub mod attention;
 pub mod attention_matrix;
 pub mod chain;
 pub mod copies;
+pub mod delta;
 pub mod dispatch;
 pub mod expert_matmul;
 pub mod expert_matvec;

@@ -2,11 +2,12 @@
 //! workgroups makes the sum for itself, which takes less time than a dispatch that all of them wait for.
 
 use crate::gpu::memory::weights::weight;
-use crate::gpu::plan::copies::{Copy, CopyKind};
+use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
+use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Matmul, Norm, Then};
 use crate::gpu::plan::groups::{inputs, is_of_file, is_of_rows, only_user, op, residual, runs};
-use crate::gpu::plan::lower::{is_whole, kind};
-use crate::gpu::plan::{Launch, Operand, Planner, RowClass};
+use crate::gpu::plan::lower::{WORKGROUP, is_whole, kind, writes_copy};
+use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::{Graph, Node};
 use crate::ops::Op;
 
@@ -105,4 +106,43 @@ pub fn read(s: &Planner<'_>, m: &Matmul, run: &[usize], sum: &Norm, launch: &mut
     if kept {
         launch.nodes.extend([sum.norm, add].into_iter().chain(sum.scale));
     }
+}
+
+/// A norm and the residual that it is added to, as a dispatch.
+pub fn norm_add(s: &Planner<'_>, copies: &Copies, group: &Norm, [add, residual]: [Node; 2]) -> Launch {
+    let g = s.graph;
+    let (norm, value) = (group.norm, group.value());
+    let Some(Op::RmsNorm(rms)) = op(g, norm) else { panic!("only RMS norms are added to a residual") };
+    let shape = g.shape(add);
+    let factor = group.scale.map_or(Operand::Nothing, |scale| Operand::Vector(inputs(g, scale)[1]));
+    let copy = Copy::new(norm, inputs(g, norm)[0], CopyKind::F32);
+    let constants = vec![
+        ("COLS", shape.cols as f64),
+        ("X_STRIDE", copy.kind.stride(shape.cols) as f64),
+        ("STRIDE", shape.stride() as f64),
+        ("EPS", rms.eps as f64),
+        ("SCALED", group.scale.is_some() as u32 as f64),
+        ("WORKGROUP", WORKGROUP as f64),
+    ];
+    let each = (shape.cols as u32).div_ceil(WORKGROUP);
+    let mut launch = Launch {
+        nodes: [Some(norm), Some(add), group.scale].into_iter().flatten().collect(),
+        dispatch: Dispatch {
+            kernel: "norm_add",
+            constants,
+            extent: Extent::PerRow { rows: shape.rows, each },
+        },
+        operands: vec![
+            (0, Operand::Step),
+            (1, Operand::ActivationCopy(copy)),
+            (2, Operand::Value(value)),
+            (3, Operand::Value(residual)),
+            (4, factor),
+        ],
+        weight: None,
+        slots: s.slots(None),
+        arithmetic: Arithmetic::F32,
+    };
+    writes_copy(g, copies, value, &mut launch);
+    launch
 }

@@ -75,7 +75,7 @@ pub fn activation(act: Activation) -> f64 {
 }
 
 /// One dispatch without a weight matrix, bound to `operands` from binding 0 on.
-fn single(s: &Planner<'_>, node: Node, dispatch: Dispatch, operands: &[Operand]) -> Launch {
+pub fn single(s: &Planner<'_>, node: Node, dispatch: Dispatch, operands: &[Operand]) -> Launch {
     Launch {
         nodes: vec![node],
         dispatch,
