@@ -20,6 +20,7 @@ const WAYS: [(&str, Masks, Precision); 3] = [
 
 /// Rows of a step: around the edges of tiles. `check` makes the last ones steps of their own: 13 and 2.
 const ROWS: [u32; 10] = [65, 66, 95, 96, 127, 128, 129, 191, 257, 513];
+const ROWS_ON_UNITS: [u32; 2] = [65, 257];
 const LAST: u32 = 15;
 
 /// A format for each kind of unit. Each takes a software adapter half a minute on matrix units, which it has none of, and tests/formats
@@ -55,10 +56,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             trials.push(of("llama".into(), base().file().leak(), &ROWS[..3]));
             continue;
         }
-        // On matrix units `rows.rs` has this one.
-        if !masks.emulated_matrices {
-            trials.push(of("llama".into(), base().file().leak(), &ROWS));
-        }
+        let rows = if masks.emulated_matrices { &ROWS_ON_UNITS[..] } else { &ROWS };
+        trials.push(of("llama".into(), base().file().leak(), rows));
         for format in FORMATS {
             let wide = Llama { head_dim: 64, ffn: 512, layers: 1, format: format.name, ..Llama::default() };
             let trial = of(format!("llama {}", format.name), wide.file().leak(), &[257]);
