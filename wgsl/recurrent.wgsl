@@ -62,21 +62,25 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     // Neighbours keep neighbouring vectors.
     var s: array<vec4<f32>, 4>;
     for (var t = 0u; t < 4u; t++) {
-        // Asked for in any case: what is loaded in a branch has come before the branch ends.
-        let four = min(t * SLICES + slice, FOURS - 1u);
-        s[t] = select(vec4<f32>(), state[start + four], t * SLICES + slice < FOURS && step[1u + r].z > 0u);
+        let four = t * SLICES + slice;
+        s[t] = vec4<f32>();
+        if (four < FOURS && step[1u + r].z > 0u) {
+            s[t] = state[start + four];
+        }
     }
     for (var n = r; n < end; n++) {
         var k: array<vec4<f32>, 4>;
         var sums = vec4<f32>();
         var square = 0.0;
         for (var t = 0u; t < 4u; t++) {
-            let within = t * SLICES + slice < FOURS;
-            let four = key_head * FOURS + min(t * SLICES + slice, FOURS - 1u);
-            k[t] = select(vec4<f32>(), x[(n * STRIDE + K_AT) / 4u + four], within);
-            let q = select(vec4<f32>(), x[(n * STRIDE + Q_AT) / 4u + four], within);
-            sums += vec4<f32>(dot(s[t], k[t]), dot(s[t], q), dot(k[t], q), dot(k[t], k[t]));
-            square += dot(q, q);
+            let four = t * SLICES + slice;
+            k[t] = vec4<f32>();
+            if (four < FOURS) {
+                k[t] = x[(n * STRIDE + K_AT) / 4u + key_head * FOURS + four];
+                let q = x[(n * STRIDE + Q_AT) / 4u + key_head * FOURS + four];
+                sums += vec4<f32>(dot(s[t], k[t]), dot(s[t], q), dot(k[t], q), dot(k[t], k[t]));
+                square += dot(q, q);
+            }
         }
         // Rows take turns, so that nobody writes what a neighbour still reads.
         let turn = (n - r) % 2u * WORKGROUP;

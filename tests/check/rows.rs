@@ -45,10 +45,10 @@ const EACH: &str = "Q8_0";
 pub fn trials(target: &Target) -> Vec<Trial> {
     let of = |way: (&'static str, Masks, Precision), format: &'static str, kv: Kv| {
         let target = target.clone();
-        let (name, _, precision) = way;
+        let (by, _, precision) = way;
         let kept = if kv == Kv::of(precision) { String::new() } else { format!(", KV in {}", kv.name()) };
-        let name = format!("llama {format}{kept}, all numbers of rows {name} on {}", target.label);
-        let run = way.0 == PROGRAM && format == EACH && kept.is_empty();
+        let name = format!("llama {format}{kept}, all numbers of rows {by} on {}", target.label);
+        let run = by == PROGRAM && format == EACH && kept.is_empty();
         Trial::test(name, move || agrees(&target, way, format, kv)).with_ignored_flag(!run)
     };
     let pairs =

@@ -1,7 +1,6 @@
 //! A gated delta net's row: its convolution in the matvec of what is convolved (`wgsl/output/convolve.wgsl`), its rule together with the norm behind it
 //! (`wgsl/delta_norm.wgsl`). Of several rows each is a dispatch.
 
-use crate::gpu::link::Slots;
 use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Group, Matmul, Then, inputs, only_user, op};
@@ -19,7 +18,8 @@ const OWN: usize = 16;
 
 /// The norm that alone reads what a rule gives, a head for a head, and is gated behind.
 pub fn norm_of(g: &Graph, rule: Node) -> Option<Node> {
-    let (Some(Op::DeltaRule(delta)), norm) = (op(g, rule), only_user(g, rule)?) else { return None };
+    let Some(Op::DeltaRule(delta)) = op(g, rule) else { return None };
+    let norm = only_user(g, rule)?;
     let Some(Op::GatedNorm(GatedNorm { groups, gate_first: false, .. })) = op(g, norm) else { return None };
     let [x, z, _] = *inputs(g, norm) else { return None };
     (*groups == delta.v_heads && delta.width.is_multiple_of(16) && x == rule && z < rule).then_some(norm)
@@ -112,7 +112,6 @@ fn fused(s: &Planner<'_>, copies: &Copies, rule: Node, norm: Node) -> Option<Lau
     let extent = Extent::PerRow { rows: g.shape(norm).rows, each: v_heads as u32 };
     let mut launch = single(s, norm, Dispatch { kernel: "delta_norm", constants, extent }, &operands);
     launch.nodes = vec![rule, norm];
-    launch.slots = Slots { copy: Some("none"), ..s.slots(None) };
     launch.operands.extend([
         (8, Operand::State(state)),
         (9, Operand::Value(norm)),
