@@ -6,6 +6,7 @@
 
 import package::lib::grid::flat;
 import package::lib::activation::activate_one;
+import package::lib::conv_place::conv_place;
 import package::lib::runs::run_end;
 
 override CHANNELS: u32 = 64u;
@@ -32,11 +33,6 @@ fn input(r: u32, c: u32) -> f32 {
     return near;
 }
 
-// Where the input of a position is kept: those of TAPS − 1 positions take turns.
-fn place(slot: u32, position: u32, c: u32) -> u32 {
-    return (slot * (TAPS - 1u) + position % (TAPS - 1u)) * CHANNELS + c;
-}
-
 // Writes the result of row r, in front of which the step has `near` rows of its slot.
 fn write(r: u32, c: u32, near: u32) {
     let row = step[1u + r];
@@ -49,7 +45,7 @@ fn write(r: u32, c: u32, near: u32) {
         if (back <= near) {
             sum += w[c * TAPS + i] * input(r - back, c);
         } else if (back <= row.z) {
-            sum += w[c * TAPS + i] * state[place(row.y, row.z - back, c)];
+            sum += w[c * TAPS + i] * state[conv_place(row.y, row.z - back, CHANNELS, c)];
         }
     }
     if (ACTIVE == 1u) {
@@ -85,6 +81,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         write(r + k, c, k);
     }
     for (var last = max(r, end - min(end, TAPS - 1u)); last < end; last++) {
-        state[place(row.y, row.z + last - r, c)] = input(last, c);
+        state[conv_place(row.y, row.z + last - r, CHANNELS, c)] = input(last, c);
     }
 }

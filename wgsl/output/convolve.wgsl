@@ -4,6 +4,7 @@
 import package::lib::activation::activate_one;
 import package::copy::begin_copy;
 import package::copy::emit_copy;
+import package::lib::conv_place::conv_place;
 import package::lib::own_sums::begin;
 import package::rows::own::rows_of;
 
@@ -19,19 +20,15 @@ const FIRST_OUT: u32 = 0u;
 var<private> last_tap: f32;
 var<private> place: u32; // of the sum, in the state
 
-fn place_of(slot: u32, position: u32, n: u32) -> u32 {
-    return (slot * (TAPS - 1u) + position % (TAPS - 1u)) * N + n;
-}
-
 fn ahead_of(r: u32, n: u32) -> f32 {
     let row = step[1u + r];
-    place = place_of(row.y, row.z, n);
+    place = conv_place(row.y, row.z, N, n);
     last_tap = taps[n * TAPS + TAPS - 1u];
     var sum = 0.0;
     for (var i = 0u; i + 1u < TAPS; i++) {
         let back = TAPS - 1u - i;
         // Asked for in any case: what is loaded in a branch has come before the branch ends.
-        let kept = state[place_of(row.y, row.z - min(back, row.z), n)];
+        let kept = state[conv_place(row.y, row.z - min(back, row.z), N, n)];
         sum += taps[n * TAPS + i] * select(0.0, kept, back <= row.z);
     }
     return sum;
