@@ -15,6 +15,7 @@ mod golden;
 mod kv;
 mod large;
 mod long;
+mod made;
 mod many;
 mod memory;
 mod mutation;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
             kv::trials,
             large::trials,
             long::trials,
+            made::trials,
             many::trials,
             mutation::trials,
             memory::trials,

@@ -29,16 +29,21 @@ pub fn name(kernel: &str, slots: Slots) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a variant is one of those in which each two choices for a matvec's slots meet: a format and a kind of copy meet at one output in
-/// three. Three formats, one for each kind of arithmetic, meet all.
+/// Whether a variant is one of those in which each two choices for a matvec's slots meet: a format meets each output with one kind of copy, and with subgroups or
+/// without.
 #[allow(dead_code)]
 pub fn in_pairs(kernel: &str, slots: Slots) -> bool {
-    let place = |folder, slot: Option<&str>| stems(folder).position(|stem| Some(stem) == slot).unwrap_or(0);
-    kernel != "matvec"
-        || ["f16", "q8_0", "q6_k"].iter().any(|&format| slots.weight == Some(format))
-        || slots.copy.is_none()
-        || (place("formats", slots.weight) + place("output", slots.output)) % stems("copy").count()
-            == place("copy", slots.copy)
+    if kernel != "matvec" {
+        return true;
+    }
+    let place = |folder, slot: Option<&str>| stems(folder).position(|stem| Some(stem) == slot);
+    let turn = place("formats", slots.weight).unwrap_or(0) + place("output", slots.output).unwrap_or(0);
+    let (copies, copy) = (stems("copy").count(), place("copy", slots.copy));
+    // What only subgroups do has no other half.
+    let whole =
+        slots.output == Some("expert_gate_routed") || slots.input.is_some_and(|i| i.starts_with("summed"));
+    copy.is_none_or(|copy| turn % copies == copy)
+        && (whole || slots.subgroups == (turn / copies).is_multiple_of(2))
 }
 
 /// All that a kernel's slots may stand for.

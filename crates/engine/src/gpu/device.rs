@@ -10,7 +10,7 @@ use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
 use crate::gpu::adapter::{describe, is_software};
 use crate::gpu::caps::{Caps, Masks, Matrix};
-use crate::gpu::pipelines::Key;
+use crate::gpu::pipelines::{Key, Pipeline};
 use crate::gpu::plan::policy::Policy;
 use crate::gpu::run::subgroup;
 use crate::gpu::signal::Signal;
@@ -37,8 +37,10 @@ pub struct Device {
     pub mutation: Option<(&'static str, &'static str, &'static str)>,
     /// Why the table that was found for it is not used, where there is one that cannot be.
     pub untuned: Option<String>,
-    /// Those that were made for it: another plan finds what it has in common with the last one.
-    pub pipelines: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
+    /// Those that were planned for it: another plan finds what it has in common with the last one.
+    pub pipelines: Mutex<HashMap<Key, Pipeline>>,
+    /// How long making them took so far, in µs.
+    pub pipelines_us: AtomicU64,
     /// Whether that changed any kernel's text.
     pub mutated: AtomicBool,
     made: AtomicU64,
@@ -233,6 +235,7 @@ pub async fn open(adapter: &wgpu::Adapter, masks: Masks) -> Result<Device> {
         mutation: masks.mutation,
         untuned: None,
         pipelines: Mutex::default(),
+        pipelines_us: AtomicU64::new(0),
         mutated: AtomicBool::new(false),
         made: AtomicU64::new(0),
         fault,

@@ -16,6 +16,7 @@ mod tune;
 mod tuned;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::backend::{
     BESIDE, Backend, DeviceInfo, Limits, Memory, Placement, Precision, Profile, RuntimeConfig,
@@ -38,7 +39,6 @@ pub use caps::{Caps, Masks};
 pub use device::Device;
 pub use link::{Slots, imports, kernels, link, stems};
 use memory::weights::{Layout, Weights};
-use pipelines::Pipelines;
 pub use plan::Arithmetic;
 pub use plan::chain::of_blocks as dispatches_in_a_row;
 pub use plan::policy::Policy;
@@ -64,7 +64,8 @@ pub struct Gpu {
     buffers: Buffers,
     layout: Layout,
     weights: Weights,
-    pipelines_ms: f64,
+    /// Whether all pipelines were made ahead of the first step.
+    ready: bool,
     sampler: sampler::Sampler,
     flights: submission::Flights,
     /// The pages of each slot.
@@ -135,9 +136,6 @@ impl Gpu {
         }
         let few = room.rows(RowClass::Few);
         launches[RowClass::Few as usize].retain(|l| few > 1 && l.dispatch.extent.least() <= few);
-        let mut keys = launches.iter().flatten().map(launch::key).collect::<Result<Vec<_>>>()?;
-        keys.extend(Sampler::keys(&device, &model)?);
-        let pipelines = Pipelines::make(&device, &keys).await?;
         let buffers = Buffers::new(&device, &file, graph, config, room, &launches).await?;
         let weights = Weights::upload(
             &device,
@@ -150,20 +148,23 @@ impl Gpu {
         )
         .await?;
         let bind = |class: RowClass| {
-            let bound = |p| BoundLaunch::new(&device, &pipelines, &buffers, &weights, class, p);
+            let bound = |p| BoundLaunch::new(&device, &buffers, &weights, class, p);
             launches[class as usize].iter().map(bound).collect::<Result<Vec<_>>>()
         };
-        let bound = RowClass::ALL.into_iter().map(bind).collect::<Result<_>>()?;
+        let bound: Vec<Vec<BoundLaunch>> = RowClass::ALL.into_iter().map(bind).collect::<Result<_>>()?;
         let ids = outputs.max(SEVERAL * submission::STEPS);
         let sizes = [config.slots, config.context, ids];
-        let sampler = Sampler::new(&device, &model, &pipelines, &buffers, sizes)?;
+        let sampler = Sampler::new(&device, &model, &buffers, sizes)?;
+        let ready = !adapter::is_software(&device.adapter);
+        if ready {
+            launch::all_ready(&device, bound.iter().flatten().chain(sampler.launches()))?;
+        }
         let flights = Flights::new(&device, ids)?;
         let table = config.table() as u32;
         let tables: Vec<Vec<u32>> =
             (0..config.slots as u32).map(|slot| (slot * table..(slot + 1) * table).collect()).collect();
         device.queue.write_buffer(buffers.pages(), 0, bytemuck::cast_slice(&tables.concat()));
         device.settled().await?;
-        let pipelines_ms = pipelines.ms;
         let bandwidth = None;
         Ok(Gpu {
             device,
@@ -175,7 +176,7 @@ impl Gpu {
             buffers,
             layout,
             weights,
-            pipelines_ms,
+            ready,
             sampler,
             flights,
             tables,
@@ -208,13 +209,6 @@ impl Gpu {
     fn write_step(&self, class: RowClass, step: &Step) {
         let words = step_words(step, submission::STEPS as u32, self.table_words());
         self.device.queue.write_buffer(self.buffers.step(class), 0, bytemuck::cast_slice(&words));
-    }
-
-    /// Encodes a step.
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
-        for launch in &self.bound[class as usize] {
-            launch.encode(pass, step);
-        }
     }
 }
 
@@ -267,7 +261,7 @@ impl Backend for Gpu {
     }
 
     fn pipelines_ms(&self) -> f64 {
-        self.pipelines_ms
+        self.device.pipelines_us.load(Ordering::Relaxed) as f64 / 1e3
     }
 
     fn read_bandwidth_async(&mut self) -> Waiting<'_, Option<f64>> {

@@ -1,13 +1,13 @@
 //! Compute pipelines, one for each kernel, slots and constants; made in parallel, and kept on disk where wgpu can.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -47,66 +47,95 @@ impl Key {
     }
 }
 
-/// The pipelines of a device.
-pub struct Pipelines {
-    made: HashMap<Key, wgpu::ComputePipeline>,
-    /// How long making them took, in ms.
-    pub ms: f64,
+/// A pipeline of a device, which may be yet to be made: what binds buffers for it needs its layout alone.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Planned>);
+
+struct Planned {
+    key: Key,
+    groups: Vec<wgpu::BindGroupLayout>,
+    layout: wgpu::PipelineLayout,
+    made: OnceLock<wgpu::ComputePipeline>,
 }
 
-impl Pipelines {
-    /// Makes all pipelines.
-    pub async fn make(device: &Device, keys: &[Key]) -> Result<Pipelines> {
-        let start = Instant::now();
-        let cache = DiskCache::open(device);
-        let made = make_all(device, &cache, keys)?;
-        device.settled().await?;
-        cache.save();
-        Ok(Pipelines { made, ms: start.elapsed().as_secs_f64() * 1e3 })
-    }
-
-    /// A pipeline that was made.
-    pub fn get(&self, key: &Key) -> &wgpu::ComputePipeline {
-        &self.made[key]
-    }
-}
-
-/// Those that the device has not yet, on as many threads as there are cores, and those that it has.
-fn make_all(device: &Device, cache: &DiskCache, keys: &[Key]) -> Result<HashMap<Key, wgpu::ComputePipeline>> {
-    let mut kept = device.pipelines.lock().unwrap_or_else(|e| e.into_inner());
-    let mut wanted: Vec<&Key> = Vec::new();
-    for key in keys {
-        if !wanted.contains(&key) && !kept.contains_key(key) {
-            wanted.push(key);
+impl Pipeline {
+    /// The pipeline of a key: the same for all who ask for it.
+    pub fn of(device: &Device, key: Key) -> Result<Pipeline> {
+        let mut kept = device.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(pipeline) = kept.get(&key) {
+            return Ok(pipeline.clone());
         }
+        let (groups, layout) = layout(device, &key)?;
+        let pipeline =
+            Pipeline(Arc::new(Planned { key: key.clone(), groups, layout, made: OnceLock::new() }));
+        kept.insert(key, pipeline.clone());
+        Ok(pipeline)
     }
+
+    /// The layout of one of its groups of bindings.
+    pub fn group(&self, index: usize) -> &wgpu::BindGroupLayout {
+        &self.0.groups[index]
+    }
+
+    /// The kernel's name.
+    pub fn kernel(&self) -> &'static str {
+        self.0.key.kernel
+    }
+
+    /// What a pass is given. [`make`] was called for it.
+    pub fn made(&self) -> &wgpu::ComputePipeline {
+        let made = self.0.made.get();
+        made.unwrap_or_else(|| panic!("{} runs before its pipeline is made", self.kernel()))
+    }
+}
+
+/// Makes those that are not made yet, on as many threads as there are cores.
+pub fn make<'a>(device: &Device, pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Result<()> {
+    let mut seen = HashSet::new();
+    let wanted: Vec<&Planned> = pipelines
+        .into_iter()
+        .map(|pipeline| &*pipeline.0)
+        .filter(|planned| planned.made.get().is_none() && seen.insert(*planned as *const Planned))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let start = Instant::now();
+    let cache = DiskCache::open(device);
+    make_all(device, &cache, wanted)?;
+    cache.save();
+    device.pipelines_us.fetch_add(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+    Ok(())
+}
+
+fn make_all(device: &Device, cache: &DiskCache, wanted: Vec<&Planned>) -> Result<()> {
     let mut modules: HashMap<(&str, Slots), wgpu::ShaderModule> = HashMap::new();
-    for key in &wanted {
+    for Planned { key, .. } in &wanted {
         if let Entry::Vacant(place) = modules.entry((key.kernel, key.slots)) {
             place.insert(module(device, key)?);
         }
     }
     let queue = Mutex::new(wanted.into_iter());
-    let made = Mutex::new(Ok(HashMap::new()));
+    let outcome = Mutex::new(Ok(()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
             scope.spawn(|| {
-                loop {
-                    let Some(key) = queue.lock().ok().and_then(|mut q| q.next()) else { return };
-                    let pipeline = pipeline(device, &modules[&(key.kernel, key.slots)], key, cache.handle());
-                    let Ok(mut made) = made.lock() else { return };
-                    match (made.as_mut(), pipeline) {
-                        (Ok(made), Ok(pipeline)) => drop(made.insert(key.clone(), pipeline)),
-                        (Ok(_), Err(e)) => *made = Err(e),
-                        (Err(_), _) => return,
+                while let Some(planned) = queue.lock().ok().and_then(|mut q| q.next()) {
+                    let module = &modules[&(planned.key.kernel, planned.key.slots)];
+                    match pipeline(device, module, planned, cache.handle()) {
+                        Ok(made) => drop(planned.made.set(made)),
+                        Err(e) => {
+                            if let Ok(mut outcome) = outcome.lock() {
+                                *outcome = Err(e);
+                            }
+                            return;
+                        }
                     }
                 }
             });
         }
     });
-    let made = made.into_inner().unwrap_or_else(|e| e.into_inner())?;
-    kept.extend(made);
-    Ok(keys.iter().filter_map(|key| Some((key.clone(), kept.get(key)?.clone()))).collect())
+    outcome.into_inner().unwrap_or_else(|e| e.into_inner())
 }
 
 fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
@@ -138,15 +167,14 @@ fn module(device: &Device, key: &Key) -> Result<wgpu::ShaderModule> {
 fn pipeline(
     device: &Device,
     module: &wgpu::ShaderModule,
-    key: &Key,
+    Planned { key, layout, .. }: &Planned,
     cache: Option<&wgpu::PipelineCache>,
 ) -> Result<wgpu::ComputePipeline> {
-    let layout = layout(device, key)?;
     let constants: Vec<(&str, f64)> = key.constants.iter().map(|&(n, v)| (n, f64::from_bits(v))).collect();
     let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(key.kernel),
-        layout: Some(&layout),
+        layout: Some(layout),
         module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions {
@@ -161,7 +189,7 @@ fn pipeline(
 }
 
 /// The layout of what a kernel declares, used or not: wgpu's own would leave out what is not.
-fn layout(device: &Device, key: &Key) -> Result<wgpu::PipelineLayout> {
+fn layout(device: &Device, key: &Key) -> Result<(Vec<wgpu::BindGroupLayout>, wgpu::PipelineLayout)> {
     let linked = linked(key.kernel, key.slots).map_err(Error::Other)?;
     let bindings = &linked.bindings;
     let count = bindings.last().map_or(0, |&(group, ..)| group + 1);
@@ -184,12 +212,13 @@ fn layout(device: &Device, key: &Key) -> Result<wgpu::PipelineLayout> {
             device.device.create_bind_group_layout(&desc)
         })
         .collect();
-    let groups: Vec<Option<&wgpu::BindGroupLayout>> = groups.iter().map(Some).collect();
-    Ok(device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+    let all: Vec<Option<&wgpu::BindGroupLayout>> = groups.iter().map(Some).collect();
+    let layout = device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(key.kernel),
-        bind_group_layouts: &groups,
+        bind_group_layouts: &all,
         immediate_size: 0,
-    }))
+    });
+    Ok((groups, layout))
 }
 
 /// wgpu's pipeline cache in the user's cache folder. Without one everything works, only slower, so that nothing here fails.

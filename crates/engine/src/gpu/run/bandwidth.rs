@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
-use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::pipelines::{Key, Pipeline, make};
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::run::launch::BoundLaunch;
 use crate::graph::{Row, Rows, Step};
@@ -27,9 +27,11 @@ pub async fn measure(device: &Device) -> Result<f64> {
     let constants =
         [("VECTORS", (bytes / 16) as f64), ("GROUPS", GROUPS as f64), ("WORKGROUP", width as f64)];
     let key = Key::new("read", slots, &constants)?;
-    let pipelines = Pipelines::make(device, std::slice::from_ref(&key)).await?;
+    let pipeline = Pipeline::of(device, key)?;
+    make(device, [&pipeline])?;
+    device.settled().await?;
     let extent = Extent::PerRow { rows: Rows::Step, each: GROUPS };
-    let stage = BoundLaunch::bind(device, pipelines.get(&key), "read", &[vec![(0, &x), (1, &y)]], extent);
+    let stage = BoundLaunch::bind(device, pipeline, &[vec![(0, &x), (1, &y)]], extent);
     let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: Vec::new() };
 
     let run = async |times: u32| -> Result<Duration> {

@@ -4,14 +4,14 @@ use crate::error::Result;
 use crate::gpu::device::Device;
 use crate::gpu::memory::buffers::Buffers;
 use crate::gpu::memory::weights::Weights;
-use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::pipelines::{Key, Pipeline, make};
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::plan::{Launch, RowClass};
 use crate::graph::Step;
 
 /// A dispatch, ready to be encoded.
 pub struct BoundLaunch {
-    pipeline: wgpu::ComputePipeline,
+    pipeline: Pipeline,
     groups: Vec<wgpu::BindGroup>,
     extent: Extent,
 }
@@ -25,7 +25,6 @@ impl BoundLaunch {
     /// Binds a planned dispatch.
     pub fn new(
         device: &Device,
-        pipelines: &Pipelines,
         buffers: &Buffers,
         weights: &Weights,
         class: RowClass,
@@ -36,14 +35,13 @@ impl BoundLaunch {
         if let Some(w) = p.weight {
             bound.push((0..).zip(&weights.planes[w.matrix][w.part]).collect());
         }
-        Ok(BoundLaunch::bind(device, pipelines.get(&key(p)?), p.dispatch.kernel, &bound, p.dispatch.extent))
+        Ok(BoundLaunch::bind(device, Pipeline::of(device, key(p)?)?, &bound, p.dispatch.extent))
     }
 
     /// Binds buffers, group by group, to a pipeline.
     pub fn bind(
         device: &Device,
-        pipeline: &wgpu::ComputePipeline,
-        kernel: &'static str,
+        pipeline: Pipeline,
         bound: &[Vec<(u32, &wgpu::Buffer)>],
         extent: Extent,
     ) -> BoundLaunch {
@@ -56,13 +54,13 @@ impl BoundLaunch {
                 })
                 .collect();
             device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(kernel),
-                layout: &pipeline.get_bind_group_layout(index as u32),
+                label: Some(pipeline.kernel()),
+                layout: pipeline.group(index),
                 entries: &entries,
             })
         };
         let groups = bound.iter().enumerate().map(group).collect();
-        BoundLaunch { pipeline: pipeline.clone(), groups, extent }
+        BoundLaunch { pipeline, groups, extent }
     }
 
     /// Whether there is anything to do in a step of these rows.
@@ -76,10 +74,24 @@ impl BoundLaunch {
             return;
         }
         let [x, y, z] = self.extent.workgroups(step);
-        pass.set_pipeline(&self.pipeline);
+        pass.set_pipeline(self.pipeline.made());
         for (index, group) in self.groups.iter().enumerate() {
             pass.set_bind_group(index as u32, group, &[]);
         }
         pass.dispatch_workgroups(x, y, z);
     }
+}
+
+/// Makes the pipelines of launches that a step of these rows runs.
+pub fn ready<'a>(
+    device: &Device,
+    launches: impl IntoIterator<Item = &'a BoundLaunch>,
+    step: &Step,
+) -> Result<()> {
+    make(device, launches.into_iter().filter(|launch| launch.runs(step)).map(|launch| &launch.pipeline))
+}
+
+/// Makes the pipelines of all launches.
+pub fn all_ready<'a>(device: &Device, launches: impl IntoIterator<Item = &'a BoundLaunch>) -> Result<()> {
+    make(device, launches.into_iter().map(|launch| &launch.pipeline))
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::caps::Matrix;
 use crate::gpu::device::Device;
 use crate::gpu::link::{Slots, link};
-use crate::gpu::pipelines::{Key, Pipelines, beside_cache, hash};
+use crate::gpu::pipelines::{Key, Pipeline, beside_cache, hash, make};
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
@@ -73,7 +73,9 @@ async fn test(device: &Device, matrix: Matrix, slots: Slots) -> Result<()> {
         constants.extend(device.caps.subgroup_constant());
     }
     let key = Key::new("matrix_test", slots, &constants)?;
-    let pipelines = Pipelines::make(device, std::slice::from_ref(&key)).await?;
+    let pipeline = Pipeline::of(device, key)?;
+    make(device, [&pipeline])?;
+    device.settled().await?;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let input = |numbers: &[f32]| -> Result<wgpu::Buffer> {
         let buffer = device.buffer("matrix test", numbers.len() as u64 * 4, usage)?;
@@ -83,7 +85,7 @@ async fn test(device: &Device, matrix: Matrix, slots: Slots) -> Result<()> {
     let buffers = [input(&a)?, input(&b)?, input(&c)?, input(&d)?, input(&vec![f32::NAN; rows * size])?];
     let bound = vec![(0..).zip(&buffers).collect()];
     let extent = Extent::PerRow { rows: Rows::Step, each: 1 };
-    let launch = BoundLaunch::bind(device, pipelines.get(&key), "matrix_test", &bound, extent);
+    let launch = BoundLaunch::bind(device, pipeline, &bound, extent);
     let mut encoder = device.device.create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

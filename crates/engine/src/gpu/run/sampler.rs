@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
 use crate::gpu::memory::buffers::Buffers;
-use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::pipelines::{Key, Pipeline};
 use crate::gpu::plan::RowClass;
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::run::launch::BoundLaunch;
@@ -85,17 +85,10 @@ fn key(device: &Device, model: &Model, kernel: &'static str) -> Result<Key> {
 }
 
 impl Sampler {
-    /// The pipelines that sampling needs.
-    pub fn keys(device: &Device, model: &Model) -> Result<Vec<Key>> {
-        let kernels = ["resolve", "mask", "penalize", "argmax_part", "argmax", "sample_part", "sample"];
-        kernels.into_iter().map(|kernel| key(device, model, kernel)).collect()
-    }
-
     /// Binds the sampler's kernels, for `slots` slots that look back on `ring` tokens at most; a submission brings `ids` tokens at most.
     pub fn new(
         device: &Device,
         model: &Model,
-        pipelines: &Pipelines,
         buffers: &Buffers,
         [slots, ring, ids]: [usize; 3],
     ) -> Result<Sampler> {
@@ -125,9 +118,9 @@ impl Sampler {
             let each_part = |x: u32| Extent::Tiles { rows: Rows::Outputs, tile: 1, x };
             let bind =
                 |kernel: &'static str, extent: Extent, bound: &[&wgpu::Buffer]| -> Result<BoundLaunch> {
-                    let pipeline = pipelines.get(&key(device, model, kernel)?);
+                    let pipeline = Pipeline::of(device, key(device, model, kernel)?)?;
                     let bound = vec![(0..).zip(bound.iter().copied()).collect()];
-                    Ok(BoundLaunch::bind(device, pipeline, kernel, &bound, extent))
+                    Ok(BoundLaunch::bind(device, pipeline, &bound, extent))
                 };
             Ok(Bound {
                 resolve: bind(
@@ -209,30 +202,33 @@ impl Sampler {
         GREEDY.into_iter().zip(self.bound[class as usize].iter().flat_map(|b| &b.greedy))
     }
 
-    /// Puts the tokens that were sampled last in the rows that ask for them.
-    pub fn resolve(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
-        if let Some(bound) = &self.bound[class as usize] {
-            bound.resolve.encode(pass, step);
-        }
+    /// All dispatches, of all classes.
+    pub fn launches(&self) -> impl Iterator<Item = &BoundLaunch> {
+        self.bound
+            .iter()
+            .flatten()
+            .flat_map(|b| [&b.resolve, &b.penalize, &b.mask].into_iter().chain(&b.greedy).chain(&b.random))
     }
 
-    /// Takes what the slots' masks leave out from the logits of a step.
-    pub fn mask(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
-        if let Some(bound) = &self.bound[class as usize] {
-            bound.mask.encode(pass, step);
-        }
+    /// What puts the tokens that were sampled last in the rows that ask for them.
+    pub fn resolve(&self, class: RowClass) -> Option<&BoundLaunch> {
+        self.bound[class as usize].as_ref().map(|bound| &bound.resolve)
     }
 
-    /// Samples from every output of a step.
-    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, class: RowClass, step: &Step) {
-        let Some(bound) = &self.bound[class as usize] else { return };
+    /// What takes from the logits of a step what the slots' masks leave out.
+    pub fn mask(&self, class: RowClass) -> Option<&BoundLaunch> {
+        self.bound[class as usize].as_ref().map(|bound| &bound.mask)
+    }
+
+    /// What samples from every output of a step.
+    pub fn sample(&self, class: RowClass, step: &Step) -> impl Iterator<Item = &BoundLaunch> {
         let samplings = || step.outputs.iter().map(|&row| &self.slots[step.rows[row as usize].slot as usize]);
-        if samplings().any(|s| s.penalizes() || !s.banned.is_empty()) {
-            bound.penalize.encode(pass, step);
-        }
-        let launches = if samplings().all(Sampling::is_greedy) { &bound.greedy } else { &bound.random };
-        for launch in launches {
-            launch.encode(pass, step);
-        }
+        let bound = self.bound[class as usize].as_ref();
+        let penalized = samplings().any(|s| s.penalizes() || !s.banned.is_empty());
+        let greedy = samplings().all(Sampling::is_greedy);
+        let penalize = bound.filter(|_| penalized).map(|b| &b.penalize);
+        penalize
+            .into_iter()
+            .chain(bound.into_iter().flat_map(move |b| if greedy { &b.greedy } else { &b.random }))
     }
 }

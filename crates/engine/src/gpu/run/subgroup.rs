@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
-use crate::gpu::pipelines::{Key, Pipelines};
+use crate::gpu::pipelines::{Key, Pipeline, make};
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
@@ -16,12 +16,14 @@ const WORKGROUPS: u32 = 16;
 pub async fn measure(device: &Device) -> Result<u32> {
     let slots = Slots { subgroups: true, ..Slots::NONE };
     let key = Key::new("subgroup_size", slots, &[("WORKGROUP", 64.0), ("SUBGROUP_SIZE", 0.0)])?;
-    let pipelines = Pipelines::make(device, std::slice::from_ref(&key)).await?;
+    let pipeline = Pipeline::of(device, key)?;
+    make(device, [&pipeline])?;
+    device.settled().await?;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
     let sizes = device.buffer("subgroup sizes", WORKGROUPS as u64 * 4, usage)?;
     let extent = Extent::PerRow { rows: Rows::Step, each: WORKGROUPS };
     let bound = vec![vec![(0, &sizes)]];
-    let launch = BoundLaunch::bind(device, pipelines.get(&key), "subgroup_size", &bound, extent);
+    let launch = BoundLaunch::bind(device, pipeline, &bound, extent);
     let mut encoder = device.device.create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

@@ -12,6 +12,7 @@ use crate::gpu::Gpu;
 use crate::gpu::device::Device;
 use crate::gpu::memory::buffers::step_words;
 use crate::gpu::plan::RowClass;
+use crate::gpu::run::launch::{self, BoundLaunch};
 use crate::gpu::run::readback;
 use crate::gpu::signal::Signal;
 use crate::graph::Step;
@@ -92,6 +93,8 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
         let (rows, most) = (batch.rows.len(), gpu.buffers.room.rows(RowClass::Several));
         return Err(Error::Other(format!("a batch of several steps has {rows} rows, {most} at most")));
     }
+    let resolves = batch.rows.iter().any(|row| row.input == Input::LastSampled);
+    ready(gpu, batch, class, resolves)?;
     gpu.flights.tickets += 1;
     let ticket = gpu.flights.tickets;
     // A stamp for each step: a submission's are those of its number.
@@ -100,7 +103,6 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
 
     let outputs = batch.outputs.len();
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
-    let resolves = batch.rows.iter().any(|row| row.input == Input::LastSampled);
     // A step alone begins while most of it is still encoded; of what follows other batches all is encoded while those run.
     let alone = batch.steps == 1 && gpu.flights.flights.is_empty();
     let whole = class != RowClass::Many && !alone;
@@ -109,19 +111,16 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     }
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        if resolves && whole {
-            gpu.sampler.resolve(&mut pass, class, &step);
-        }
+        let resolve = gpu.sampler.resolve(class).filter(|_| resolves && whole);
+        encode(&mut pass, resolve, &step);
         for _ in 0..batch.steps {
             if whole {
-                gpu.encode(&mut pass, class, &step);
+                encode(&mut pass, &gpu.bound[class as usize], &step);
             }
             if batch.then == Then::Sample && outputs > 0 {
-                gpu.sampler.encode(&mut pass, class, &step);
+                encode(&mut pass, gpu.sampler.sample(class, &step), &step);
             }
-            for row in &mut step.rows {
-                row.position += 1;
-            }
+            advance(&mut step);
         }
     }
     let (back, wanted) = match batch.then {
@@ -153,17 +152,55 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     depart(gpu, encoder, ticket, back, wanted)
 }
 
+/// Makes what a batch runs and is not made yet. On a software adapter that takes longer than all else, and most of what is planned never
+/// runs; of hardware all was made before.
+fn ready(gpu: &Gpu, batch: &Batch, class: RowClass, resolves: bool) -> Result<()> {
+    if gpu.ready {
+        return Ok(());
+    }
+    let mut step = batch.step(|_| LAST_SAMPLED);
+    launch::ready(&gpu.device, gpu.sampler.resolve(class).filter(|_| resolves), &step)?;
+    for _ in 0..batch.steps {
+        launch::ready(&gpu.device, &gpu.bound[class as usize], &step)?;
+        if batch.then == Then::Sample {
+            launch::ready(&gpu.device, gpu.sampler.sample(class, &step), &step)?;
+        }
+        advance(&mut step);
+    }
+    Ok(())
+}
+
+/// The step behind a step.
+fn advance(step: &mut Step) {
+    for row in &mut step.rows {
+        row.position += 1;
+    }
+}
+
+fn encode<'a>(
+    pass: &mut wgpu::ComputePass<'_>,
+    launches: impl IntoIterator<Item = &'a BoundLaunch>,
+    step: &Step,
+) {
+    for launch in launches {
+        launch.encode(pass, step);
+    }
+}
+
 /// See [`crate::backend::Backend::sample`].
 pub fn sample(gpu: &mut Gpu, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Result<()> {
     let Some(Held { class, step, .. }) = gpu.flights.held.take_if(|held| held.ticket == ticket.0) else {
         return Err(Error::Other(format!("batch {} does not wait for masks", ticket.0)));
     };
     gpu.sampler.set_masks(&gpu.device, masks);
+    let launches = || gpu.sampler.mask(class).into_iter().chain(gpu.sampler.sample(class, &step));
+    if !gpu.ready {
+        launch::ready(&gpu.device, launches(), &step)?;
+    }
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        gpu.sampler.mask(&mut pass, class, &step);
-        gpu.sampler.encode(&mut pass, class, &step);
+        encode(&mut pass, launches(), &step);
     }
     let tokens = step.outputs.len();
     let back = bring_ids(gpu, &mut encoder, tokens)?;
@@ -207,12 +244,8 @@ fn submit_pieces(gpu: &Gpu, class: RowClass, step: &Step, resolves: bool) {
         let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            if std::mem::take(&mut resolves) {
-                gpu.sampler.resolve(&mut pass, class, step);
-            }
-            for launch in piece {
-                launch.encode(&mut pass, step);
-            }
+            let resolve = gpu.sampler.resolve(class).filter(|_| std::mem::take(&mut resolves));
+            encode(&mut pass, resolve.into_iter().chain(piece.iter().copied()), step);
         }
         gpu.device.queue.submit([encoder.finish()]);
         left = others;
