@@ -9,7 +9,7 @@ use wgllm::gguf::Gguf;
 use wgllm::gpu::Masks;
 
 use crate::adapters::Target;
-use crate::fixtures::{demo, entries, files, fixtures, unknown};
+use crate::fixtures::{KINDS, demo, entries, files, fixtures, unknown};
 use crate::{agrees, masks, run};
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -23,7 +23,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     found.iter().flat_map(|path| of_file(target, path)).collect()
 }
 
-/// A trial of a file, and one under each mask, one of which each run makes.
+/// A trial of a file, and one under each mask. Of these each run makes one for each kind of layer, by its place; with `--include-ignored` all models meet all of
+/// them. Formats meet masks in models made in memory.
 fn of_file(target: &Target, path: &Path) -> Vec<Trial> {
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
     let name = format!("{folder}/{}", path.file_name().unwrap_or_default().to_string_lossy());
@@ -51,26 +52,3 @@ fn of_file(target: &Target, path: &Path) -> Vec<Trial> {
 
 /// Rows of a prompt: with more the carried model's activations exceed the smallest of the masks' bindings.
 const ROWS: u32 = 10;
-
-/// A model for each kind of layer, which meets one mask each, by its place; with `--include-ignored` all models meet all of them. Formats
-/// meet masks in models made in memory.
-const KINDS: &[&str] = &[
-    "llama",
-    "llama-mha-bias",
-    "gpt2",
-    "phi2",
-    "olmo2",
-    "qwen3",
-    "gemma3",
-    "gemma4",
-    "gemma4-e",
-    "gemma4-moe",
-    "mixtral",
-    "gpt-oss",
-    "deepseek3",
-    "llama4",
-    "lfm2",
-    "qwen35",
-    "granitehybrid",
-    "demo",
-];

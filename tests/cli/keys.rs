@@ -105,11 +105,11 @@ fn ctrl_c() -> Outcome {
     terminal.leave()
 }
 
-/// While kernels are made, at the start and later.
+/// While a model is loaded, at the start and later.
 pub fn ctrl_c_while_loading(device: &str) -> Outcome {
     let start = ["chat", "-m", MODEL, "--device", device, "--chat-template", "vicuna"];
     let mut terminal = Terminal::start(&start)?;
-    std::thread::sleep(Duration::from_millis(250));
+    terminal.expect("loading")?;
     terminal.send("\x03")?;
     terminal.ends(130)?;
     let mut terminal = chat(&[])?;

@@ -11,6 +11,28 @@ use wgllm::gguf::Gguf;
 use wgllm::models::Model;
 use wgllm::tokenizer::Tokenizer;
 
+/// A model for each kind of layer, by the folder's name, and the one that the repository carries.
+pub const KINDS: &[&str] = &[
+    "llama",
+    "llama-mha-bias",
+    "gpt2",
+    "phi2",
+    "olmo2",
+    "qwen3",
+    "gemma3",
+    "gemma4",
+    "gemma4-e",
+    "gemma4-moe",
+    "mixtral",
+    "gpt-oss",
+    "deepseek3",
+    "llama4",
+    "lfm2",
+    "qwen35",
+    "granitehybrid",
+    "demo",
+];
+
 /// The folder that an environment variable names, or one beside this repository.
 fn folder(variable: &str, default: &str) -> PathBuf {
     env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from)

@@ -16,7 +16,7 @@ use wgllm::memory::kv_format;
 use crate::adapters::Target;
 use crate::asserts::{Subject, Tolerance, near};
 use crate::fixtures::{fixtures, ids, json, npy};
-use crate::{Outcome, on_all};
+use crate::{F32, Outcome, on_all};
 
 /// With neighbours and halves that turn, norms of heads, biases, windows; all have heads of 32.
 const MODELS: &[&str] = &["mistral", "llama-yarn", "qwen3", "gemma3", "phi2", "seed_oss"];
@@ -26,7 +26,7 @@ const SPREAD: f32 = 2.0;
 pub fn trials(targets: &[Target]) -> Vec<Trial> {
     let paths = MODELS.iter().map(|name| fixtures().join("models").join(name).join("model-f32.gguf"));
     let paths = paths.filter(|path| path.is_file());
-    let trials = paths.flat_map(|path| on_all(&path, targets, &[Precision::F32], agrees));
+    let trials = paths.flat_map(|path| on_all(&path, targets, &[F32], agrees));
     trials.map(|trial| trial.with_kind("KV in q8_0")).collect()
 }
 

@@ -61,12 +61,18 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// A trial for a file on the CPU in f32, and one on each adapter in each of `precisions`; one that is ignored where the engine does
+/// A precision, and whether each run has it on adapters; otherwise `--include-ignored` has.
+type Way = (Precision, bool);
+
+const F32: Way = (Precision::F32, true);
+const FAST: Way = (Precision::Fast, true);
+
+/// A trial for a file on the CPU in f32, and one on each adapter in each of `ways`; one that is ignored where the engine does
 /// not know the file.
 fn on_all(
     path: &Path,
     targets: &[Target],
-    precisions: &[Precision],
+    ways: &[Way],
     test: impl Fn(&Path, &Target, Precision) -> Outcome + Clone + Send + 'static,
 ) -> Vec<Trial> {
     let name = short(path);
@@ -74,12 +80,12 @@ fn on_all(
         return vec![Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true)];
     }
     let cpu = Target::cpu();
-    let adapters = targets.iter().flat_map(|t| precisions.iter().map(move |&p| (t, p)));
-    let all = std::iter::once((&cpu, Precision::F32)).chain(adapters);
-    let trial = |(target, precision): (&Target, Precision)| {
+    let adapters = targets.iter().flat_map(|t| ways.iter().map(move |&way| (t, way)));
+    let all = std::iter::once((&cpu, F32)).chain(adapters);
+    let trial = |(target, (precision, met)): (&Target, Way)| {
         let name = format!("{name} in {} on {}", adapters::name(precision), target.label);
         let (path, target, test) = (path.to_owned(), target.clone(), test.clone());
-        Trial::test(name, move || test(&path, &target, precision))
+        Trial::test(name, move || test(&path, &target, precision)).with_ignored_flag(!met)
     };
     all.map(trial).collect()
 }

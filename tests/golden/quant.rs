@@ -11,19 +11,19 @@ use wgllm::gguf::Gguf;
 use crate::adapters::Target;
 use crate::asserts::{Subject, Tolerance, near, same_where_sure, tops};
 use crate::fixtures::{files, fixtures, ids, json, npy, numbers, stem};
-use crate::{Outcome, on_all};
+use crate::{FAST, Outcome, on_all};
 
 /// Architectures with GELU, whose golden logits of `models-quant` were computed with llama.cpp's table of it: the README gives 4e-3 to 1e-2.
 const GELU: &[&str] = &["gpt2", "gptneox", "gemma2", "gemma3"];
 
 /// A trial for each file on each backend.
 pub fn trials(targets: &[Target]) -> Vec<Trial> {
-    // An adapter multiplies in f32 with what the decoder gives, which tests/formats holds bit for bit; integers are its own. Architectures meet both.
-    let (fast, both) = ([Precision::Fast], [Precision::F32, Precision::Fast]);
+    // An adapter multiplies in f32 with what the decoder gives, which tests/formats holds bit for bit; integers are its own.
+    let ways = [FAST, (Precision::F32, false)];
     let quant = files(&fixtures().join("quant"), "gguf");
     let others = files(&fixtures().join("models-quant"), "gguf");
-    let quant = quant.iter().flat_map(|path| on_all(path, targets, &fast, one_model));
-    quant.chain(others.iter().flat_map(|path| on_all(path, targets, &both, other_model))).collect()
+    let quant = quant.iter().flat_map(|path| on_all(path, targets, &ways[..1], one_model));
+    quant.chain(others.iter().flat_map(|path| on_all(path, targets, &ways, other_model))).collect()
 }
 
 /// `quant/model-TYPE.gguf`.

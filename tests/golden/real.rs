@@ -10,7 +10,7 @@ use wgllm::backend::Precision;
 use crate::adapters::Target;
 use crate::asserts::{Subject, tops};
 use crate::fixtures::{ids, json, not_fetched, numbers, trained, unknown};
-use crate::{Outcome, on_all};
+use crate::{F32, Outcome, on_all};
 
 /// Of any logit, in f32: what the README asks for.
 const LARGEST: f64 = 2e-3;
@@ -34,7 +34,7 @@ pub fn trials(targets: &[Target]) -> Vec<Trial> {
             trials.push(Trial::test(format!("{name} is run, not ignored"), || Ok(())));
         }
         let agrees = move |path: &Path, target: &Target, precision| agrees(&folder, path, target, precision);
-        trials.extend(on_all(&path, targets, &[Precision::F32], agrees));
+        trials.extend(on_all(&path, targets, &[F32], agrees));
     }
     trials
 }

@@ -10,7 +10,7 @@ use wgllm::gguf::Gguf;
 use crate::adapters::Target;
 use crate::asserts::{Subject, Tolerance, near, same_tokens, same_where_sure};
 use crate::fixtures::{demo, entries, files, fixtures, ids, json, npy, numbers};
-use crate::{Outcome, on_all};
+use crate::{F32, FAST, Outcome, on_all};
 
 /// In `fast`, the margin up to which another token is no mistake: with an F16 cache as for the random models, and with activations in
 /// int8 what forced decoding is held to.
@@ -19,9 +19,8 @@ const INT8_MARGIN: f64 = 0.2;
 
 /// A trial for each file on each backend that has golden tokens of its own: a quantised one of `real` has not.
 pub fn trials(targets: &[Target]) -> Vec<Trial> {
-    let precisions = [Precision::F32, Precision::Fast];
     let own = |path: &PathBuf| path.starts_with(demo()) || !is_quantised(path);
-    paths().iter().filter(|p| own(p)).flat_map(|path| on_all(path, targets, &precisions, told)).collect()
+    paths().iter().filter(|p| own(p)).flat_map(|path| on_all(path, targets, &[F32, FAST], told)).collect()
 }
 
 /// All trained models.
