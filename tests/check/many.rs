@@ -34,7 +34,7 @@ const MET: [&str; 7] = [
     "llama with keys in floats and values in integers",
     "gpt2",
 ];
-const MET_ON_UNITS: [&str; 4] = ["llama", "llama Q4_K", "llama with a feed-forward of 172 in F16", "gpt2"];
+const MET_ON_UNITS: [&str; 3] = ["llama Q4_K", "llama with a feed-forward of 172 in F16", "gpt2"];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
     let mut trials = Vec::new();

@@ -208,7 +208,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
 }
 
 /// Changes of a kernel that each run makes; the others are ignored, and made with `--include-ignored`.
-const OF_A_KERNEL: usize = 2;
+const OF_A_KERNEL: usize = 1;
 
 /// A trial that a changed kernel is noticed with fused groups or node by node, whichever of `unfused` come to it.
 fn trial(

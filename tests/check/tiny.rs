@@ -19,7 +19,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     }
     for (name, file, vocab) in models() {
         // Nodes by themselves are those of tests/ops: here they show what sizes of heads do to all of them.
-        let ways = if NODES.contains(&name.as_str()) { &ALL[..] } else { &GROUPED };
+        let ways = if NODES.contains(&name.as_str()) { &ALL[..] } else { &FUSED };
         trials.push(trial(target, name, file.leak(), vocab, HARDWARE, ways));
     }
     // What masks change does not depend on the model's shape.
