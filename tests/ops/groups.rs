@@ -84,6 +84,15 @@ pub const GROUPS: &[Group] = &[
         build: linear,
         steps: steps::by_rows,
         plan: PLAN,
+        variants: &[("f32", Precision::F32, ALL)],
+        grouped: false,
+    },
+    // What masks change does not depend on the format's own decoder.
+    Group {
+        name: "linear of each kind of unit",
+        build: linear_of_units,
+        steps: steps::by_rows,
+        plan: PLAN,
         variants: PROGRAMS,
         grouped: false,
     },
