@@ -110,9 +110,10 @@ pub fn ctrl_c_while_loading(device: &str) -> Outcome {
     let mut terminal = chat(&[])?;
     terminal.ask("Tell me a story.", "--predict")?;
     terminal.line(&format!("/device {device}"))?;
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(30));
     terminal.send("\x03")?;
-    // It is given up, unless it was there already.
+    // It is given up, unless it was there already; what is typed before the next line is read would be lost.
+    std::thread::sleep(Duration::from_millis(700));
     terminal.ask("/backend cpu", "4 of 4 layers on the CPU")?;
     terminal.ask("And another.", "--predict")?;
     terminal.leave()
