@@ -40,8 +40,7 @@ const TURNS: &[(&str, &str, &str)] = &[
     ("attend_partial", "ask_values(begins + TURN + line", "ask_values(begins + line"),
 ];
 
-/// Changes of each list that each run makes, and shapes that it meets; the others are ignored, and run with `--include-ignored`.
-const FIRST: usize = 1;
+/// Shapes that each run meets; the others are ignored, and run with `--include-ignored`. So are the changes of each list but the first.
 const MET: [&str; 4] = ["2 heads for each of keys", "heads of 20", "heads of 256", "sinks and windows"];
 
 pub fn trials(target: &Target) -> Vec<Trial> {
@@ -91,14 +90,12 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         trials.push(Trial::test(name, move || held(longer, before, &target, Precision::Fast, HARDWARE)));
     }
     let of_sinks = ("attend_combine", "total += exp(sinks[h] - largest);", "total += 0.0;");
-    let of_large = MUTATIONS.iter().map(|&mutation| (mutation, bytes, before(large.head_dim)));
+    let large = before(large.head_dim);
+    let of_large = MUTATIONS.iter().enumerate().map(|(i, &mutation)| (mutation, bytes, large, i > 0));
     // What only spans of several turns do.
-    let of_turns = TURNS.iter().map(|&mutation| (mutation, longer, LONGER));
-    // Each run makes the first ones and that of sinks.
-    let of_sinks = [(of_sinks, sinks, before(32))];
-    let others = of_large.clone().skip(FIRST).chain(of_turns.clone().skip(FIRST)).map(|m| (m, true));
-    let first = of_large.take(FIRST).chain(of_sinks).chain(of_turns.take(FIRST)).map(|m| (m, false));
-    for ((mutation, bytes, before), ignored) in first.chain(others) {
+    let of_turns = TURNS.iter().enumerate().map(|(i, &mutation)| (mutation, longer, LONGER, i > 0));
+    let of_sinks = [(of_sinks, sinks, before(32), false)];
+    for (mutation, bytes, before, ignored) in of_large.chain(of_sinks).chain(of_turns) {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         let trial = Trial::test(name, move || {

@@ -199,16 +199,13 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         };
     let models = OF_MODELS.iter().map(of_model).chain(OF_EXPERTS.iter().map(of_experts));
     let own = [of_whole_model(target), of_nothing(target)];
+    // Each run makes the first change of a kernel; the others are ignored, and made with `--include-ignored`.
     let tiny = MUTATIONS.iter().enumerate().map(|(i, mutation)| {
-        let others = MUTATIONS[..i].iter().filter(|before| before.0 == mutation.0).count();
-        let trial = of_tiny(mutation);
-        if others < OF_A_KERNEL { trial } else { trial.with_ignored_flag(true) }
+        let again = MUTATIONS[..i].iter().any(|before| before.0 == mutation.0);
+        of_tiny(mutation).with_ignored_flag(again)
     });
     tiny.chain(models).chain(own).collect()
 }
-
-/// Changes of a kernel that each run makes; the others are ignored, and made with `--include-ignored`.
-const OF_A_KERNEL: usize = 1;
 
 /// A trial that a changed kernel is noticed with fused groups or node by node, whichever of `unfused` come to it.
 fn trial(

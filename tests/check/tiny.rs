@@ -14,27 +14,21 @@ use crate::{Outcome, agrees, masks, run, run_from};
 pub fn trials(target: &Target) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (format, file) in formats() {
-        let trial = trial(target, format!("llama {format}"), file.leak(), 160, HARDWARE, &FUSED);
+        let trial = trial(target, format!("llama {format}"), file.leak(), 160, HARDWARE, &ALL[..1]);
         trials.push(trial.with_ignored_flag(!KINDS.contains(&format)));
     }
     for (name, file, vocab) in models() {
         // Nodes by themselves are those of tests/ops: here they show what sizes of heads do to all of them.
-        let ways = if NODES.contains(&name.as_str()) { &ALL[..] } else { &FUSED };
-        trials.push(trial(target, name, file.leak(), vocab, HARDWARE, ways));
+        let met = if NODES.contains(&name.as_str()) { ALL.len() } else { 1 };
+        trials.extend(in_all_ways(target, name, file.leak(), vocab, HARDWARE, met));
     }
     // What masks change does not depend on the model's shape.
     for (name, mask) in masks().into_iter().skip(1) {
         let model = Llama { head_dim: 32, ffn: 256, format: "Q4_K", width: Some(256), ..Llama::default() };
-        trials.push(trial(
-            target,
-            format!("llama Q4_K with {name}"),
-            model.file().leak(),
-            160,
-            mask,
-            &GROUPED,
-        ));
+        let file = model.file().leak();
+        trials.extend(in_all_ways(target, format!("llama Q4_K with {name}"), file, 160, mask, 2));
         let gpt2 = Gpt2::default().file().leak();
-        trials.push(trial(target, format!("gpt2 with {name}"), gpt2, 160, mask, &GROUPED));
+        trials.extend(in_all_ways(target, format!("gpt2 with {name}"), gpt2, 160, mask, 2));
     }
     trials.push(few(target));
     trials.push(first_positions(target));
@@ -51,7 +45,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             ..Llama::default()
         };
         let name = format!("llama {format} in parts of 1 MiB");
-        trials.push(trial(target, name, model.file().leak(), 9001, split, &GROUPED));
+        trials.extend(in_all_ways(target, name, model.file().leak(), 9001, split, 2));
     }
     trials
 }
@@ -173,12 +167,28 @@ fn models() -> Vec<(String, GgufFile, u32)> {
 /// A precision, and whether every node is computed by itself.
 type Way = (Precision, bool);
 
-const FUSED: [Way; 1] = [(Precision::Fast, false)];
-/// Models that are also computed node by node.
+static ALL: [Way; 3] = [(Precision::Fast, false), (Precision::F32, false), (Precision::F32, true)];
+/// Models that each run computes in all ways.
 const NODES: [&str; 4] =
     ["gpt2 F32", "llama with heads of 20", "llama with heads of 80", "llama with heads of 288"];
-const GROUPED: [Way; 2] = [(Precision::Fast, false), (Precision::F32, false)];
-const ALL: [Way; 3] = [(Precision::Fast, false), (Precision::F32, false), (Precision::F32, true)];
+
+/// A trial of the first `met` ways, and one of the others, which is ignored, and runs with `--include-ignored`.
+fn in_all_ways(
+    target: &Target,
+    name: String,
+    bytes: &'static [u8],
+    vocab: u32,
+    masks: Masks,
+    met: usize,
+) -> Vec<Trial> {
+    let (now, others) = ALL.split_at(met);
+    let left_out = format!("{name}, in the other ways");
+    let mut trials = vec![trial(target, name, bytes, vocab, masks, now)];
+    if !others.is_empty() {
+        trials.push(trial(target, left_out, bytes, vocab, masks, others).with_ignored_flag(true));
+    }
+    trials
+}
 
 fn trial(
     target: &Target,

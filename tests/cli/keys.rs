@@ -105,8 +105,13 @@ fn ctrl_c() -> Outcome {
     terminal.leave()
 }
 
-/// While a model is loaded again; what loads at the start is ended as any command is (`interrupt`).
+/// While a model is loaded, at the start, as soon as any command is asked to end (`interrupt`), and later.
 pub fn ctrl_c_while_loading(device: &str) -> Outcome {
+    let start = ["chat", "-m", MODEL, "--device", device, "--chat-template", "vicuna"];
+    let mut terminal = Terminal::start(&start)?;
+    std::thread::sleep(Duration::from_millis(60));
+    terminal.send("\x03")?;
+    terminal.ends(130)?;
     let mut terminal = chat(&[])?;
     terminal.ask("Tell me a story.", "--predict")?;
     terminal.line(&format!("/device {device}"))?;

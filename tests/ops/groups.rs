@@ -76,26 +76,20 @@ const MANY: &[Variant] = &[
 
 const PLAN: RuntimeConfig = RuntimeConfig::new(300, 1, 270, Precision::F32);
 
-/// All groups.
+/// Products with every format. Alone they are multiplied in f32 whatever the precision.
+pub const LINEAR: Group = Group {
+    name: "linear",
+    build: linear,
+    steps: steps::by_rows,
+    plan: PLAN,
+    variants: PROGRAMS,
+    grouped: false,
+};
+
+/// All other groups.
 pub const GROUPS: &[Group] = &[
-    // Alone they are multiplied in f32 whatever the precision.
-    Group {
-        name: "linear",
-        build: linear,
-        steps: steps::by_rows,
-        plan: PLAN,
-        variants: &[("f32", Precision::F32, ALL)],
-        grouped: false,
-    },
     // What masks change does not depend on the format's own decoder.
-    Group {
-        name: "linear of each kind of unit",
-        build: linear_of_units,
-        steps: steps::by_rows,
-        plan: PLAN,
-        variants: PROGRAMS,
-        grouped: false,
-    },
+    Group { name: "linear of each kind of unit", build: linear_of_units, ..LINEAR },
     Group {
         name: "linear and embed, 70,001 rows",
         build: vocabulary,

@@ -25,7 +25,7 @@ use wgllm::cpu::Cpu;
 use wgllm::gpu::{self, AdapterLine, Gpu};
 use wgllm::memory::{KV_FORMATS, Kv};
 
-use groups::{GROUPS, Group, KEPT, KEPT_MANY, Variant};
+use groups::{GROUPS, Group, KEPT, KEPT_MANY, LINEAR, Variant};
 
 /// Failing nodes that are shown of a trial.
 const SHOWN: usize = 12;
@@ -34,6 +34,10 @@ fn main() -> std::process::ExitCode {
     let adapters = gpu::adapters();
     let mut trials = Vec::new();
     for adapter in &adapters {
+        for (i, variant) in LINEAR.variants.iter().enumerate() {
+            // A format of each kind of unit meets the masks in each run; the others with `--include-ignored`.
+            trials.push(trial(adapter, &LINEAR, variant, Kv::of(variant.1)).with_ignored_flag(i > 0));
+        }
         for group in GROUPS {
             for variant in group.variants {
                 trials.push(trial(adapter, group, variant, Kv::of(variant.1)));

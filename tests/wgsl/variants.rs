@@ -40,10 +40,8 @@ pub fn in_pairs(kernel: &str, slots: Slots) -> bool {
     let turn = place("formats", slots.weight).unwrap_or(0) + place("output", slots.output).unwrap_or(0);
     let (copies, copy) = (stems("copy").count(), place("copy", slots.copy));
     // What only subgroups do has no other half.
-    let whole =
-        slots.output == Some("expert_gate_routed") || slots.input.is_some_and(|i| i.starts_with("summed"));
     copy.is_none_or(|copy| turn % copies == copy)
-        && (whole || slots.subgroups == (turn / copies).is_multiple_of(2))
+        && (takes_over(&slots) || slots.subgroups == (turn / copies).is_multiple_of(2))
 }
 
 /// All that a kernel's slots may stand for.
@@ -100,11 +98,14 @@ fn of(kernel: &'static str) -> Vec<(&'static str, Slots)> {
     variants
 }
 
+/// Whether a matvec also does what is in front of it.
+fn takes_over(slots: &Slots) -> bool {
+    slots.input.is_some_and(|i| i.starts_with("summed")) || slots.output == Some("expert_gate_routed")
+}
+
 /// Whether a matvec that also does what is in front of it is ever like this: with subgroups, activations in integers where weights are, and nothing behind it but what
 /// models have there.
 fn taken_over(slots: &Slots) -> bool {
-    let (sums, routes) =
-        (slots.input.is_some_and(|i| i.starts_with("summed")), slots.output == Some("expert_gate_routed"));
     let integer = FORMATS.iter().any(|f| Some(f.wgsl) == slots.weight && f.integer);
     let input = slots.input.is_some_and(|i| i.ends_with("i8")) == integer;
     let copy = match slots.output {
@@ -113,7 +114,7 @@ fn taken_over(slots: &Slots) -> bool {
         Some("store") => slots.keys == slots.values,
         _ => false,
     };
-    !(sums || routes) || (slots.subgroups && input && copy)
+    !takes_over(slots) || (slots.subgroups && input && copy)
 }
 
 /// Whether a matvec's slots are ever filled like this: what normalises by itself keeps its sums, and biases of experts take the buffer that a third plane of

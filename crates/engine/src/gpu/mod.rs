@@ -205,6 +205,15 @@ impl Gpu {
         if self.config.slots == 1 { 0 } else { self.config.table() as u32 }
     }
 
+    /// Makes the pipelines of launches that a step of these rows runs and that are not made yet. On a software adapter that takes longer than all
+    /// else, and most of what is planned never runs; of hardware all was made before.
+    fn make_ready<'a>(&self, launches: impl IntoIterator<Item = &'a BoundLaunch>, step: &Step) -> Result<()> {
+        match self.ready {
+            true => Ok(()),
+            false => launch::ready(&self.device, launches, step),
+        }
+    }
+
     /// Tells the device the rows of a step.
     fn write_step(&self, class: RowClass, step: &Step) {
         let words = step_words(step, submission::STEPS as u32, self.table_words());

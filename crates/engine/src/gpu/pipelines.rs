@@ -89,6 +89,14 @@ impl Pipeline {
     }
 }
 
+/// A pipeline that is run at once.
+pub async fn made(device: &Device, key: Key) -> Result<Pipeline> {
+    let pipeline = Pipeline::of(device, key)?;
+    make(device, [&pipeline])?;
+    device.settled().await?;
+    Ok(pipeline)
+}
+
 /// Makes those that are not made yet, on as many threads as there are cores.
 pub fn make<'a>(device: &Device, pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Result<()> {
     let mut seen = HashSet::new();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
-use crate::gpu::pipelines::{Key, Pipeline, make};
+use crate::gpu::pipelines::{Key, made};
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::run::launch::BoundLaunch;
 use crate::graph::{Row, Rows, Step};
@@ -27,9 +27,7 @@ pub async fn measure(device: &Device) -> Result<f64> {
     let constants =
         [("VECTORS", (bytes / 16) as f64), ("GROUPS", GROUPS as f64), ("WORKGROUP", width as f64)];
     let key = Key::new("read", slots, &constants)?;
-    let pipeline = Pipeline::of(device, key)?;
-    make(device, [&pipeline])?;
-    device.settled().await?;
+    let pipeline = made(device, key).await?;
     let extent = Extent::PerRow { rows: Rows::Step, each: GROUPS };
     let stage = BoundLaunch::bind(device, pipeline, &[vec![(0, &x), (1, &y)]], extent);
     let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: Vec::new() };

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::caps::Matrix;
 use crate::gpu::device::Device;
 use crate::gpu::link::{Slots, link};
-use crate::gpu::pipelines::{Key, Pipeline, beside_cache, hash, make};
+use crate::gpu::pipelines::{Key, beside_cache, hash, made};
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
@@ -73,9 +73,7 @@ async fn test(device: &Device, matrix: Matrix, slots: Slots) -> Result<()> {
         constants.extend(device.caps.subgroup_constant());
     }
     let key = Key::new("matrix_test", slots, &constants)?;
-    let pipeline = Pipeline::of(device, key)?;
-    make(device, [&pipeline])?;
-    device.settled().await?;
+    let pipeline = made(device, key).await?;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let input = |numbers: &[f32]| -> Result<wgpu::Buffer> {
         let buffer = device.buffer("matrix test", numbers.len() as u64 * 4, usage)?;

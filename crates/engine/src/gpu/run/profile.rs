@@ -10,7 +10,7 @@ use crate::backend::{DispatchGroup, Profile, no_profile};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::plan::{Launch, Operand};
-use crate::gpu::run::launch::{self, BoundLaunch};
+use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
 use crate::graph::{Node, Row, Step};
 use crate::ops::{AttentionShape, Op};
@@ -71,9 +71,7 @@ pub async fn measure(
     let groups = groups(gpu, &step);
     let whole: Vec<&BoundLaunch> =
         gpu.bound[class as usize].iter().chain(gpu.sampler.greedy(class).map(|(_, stage)| stage)).collect();
-    if !gpu.ready {
-        launch::ready(&gpu.device, whole.iter().copied(), &step)?;
-    }
+    gpu.make_ready(whole.iter().copied(), &step)?;
     // The whole step, nothing, and the groups. The sampler is the last of them: it moves the position on.
     let mut passes: Vec<&[&BoundLaunch]> = vec![&whole, &[]];
     passes.extend(groups.iter().map(|g| g.stages.as_slice()));

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::gpu::device::Device;
 use crate::gpu::link::Slots;
-use crate::gpu::pipelines::{Key, Pipeline, make};
+use crate::gpu::pipelines::{Key, made};
 use crate::gpu::plan::dispatch::Extent;
 use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
@@ -16,9 +16,7 @@ const WORKGROUPS: u32 = 16;
 pub async fn measure(device: &Device) -> Result<u32> {
     let slots = Slots { subgroups: true, ..Slots::NONE };
     let key = Key::new("subgroup_size", slots, &[("WORKGROUP", 64.0), ("SUBGROUP_SIZE", 0.0)])?;
-    let pipeline = Pipeline::of(device, key)?;
-    make(device, [&pipeline])?;
-    device.settled().await?;
+    let pipeline = made(device, key).await?;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
     let sizes = device.buffer("subgroup sizes", WORKGROUPS as u64 * 4, usage)?;
     let extent = Extent::PerRow { rows: Rows::Step, each: WORKGROUPS };

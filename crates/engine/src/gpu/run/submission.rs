@@ -12,7 +12,7 @@ use crate::gpu::Gpu;
 use crate::gpu::device::Device;
 use crate::gpu::memory::buffers::step_words;
 use crate::gpu::plan::RowClass;
-use crate::gpu::run::launch::{self, BoundLaunch};
+use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
 use crate::gpu::signal::Signal;
 use crate::graph::Step;
@@ -94,7 +94,9 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
         return Err(Error::Other(format!("a batch of several steps has {rows} rows, {most} at most")));
     }
     let resolves = batch.rows.iter().any(|row| row.input == Input::LastSampled);
-    ready(gpu, batch, class, resolves)?;
+    if !gpu.ready {
+        make_ready(gpu, batch, class, step.clone(), resolves)?;
+    }
     gpu.flights.tickets += 1;
     let ticket = gpu.flights.tickets;
     // A stamp for each step: a submission's are those of its number.
@@ -152,18 +154,13 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     depart(gpu, encoder, ticket, back, wanted)
 }
 
-/// Makes what a batch runs and is not made yet. On a software adapter that takes longer than all else, and most of what is planned never
-/// runs; of hardware all was made before.
-fn ready(gpu: &Gpu, batch: &Batch, class: RowClass, resolves: bool) -> Result<()> {
-    if gpu.ready {
-        return Ok(());
-    }
-    let mut step = batch.step(|_| LAST_SAMPLED);
-    launch::ready(&gpu.device, gpu.sampler.resolve(class).filter(|_| resolves), &step)?;
+/// Makes the pipelines of all steps of a batch, of which `step` is the first.
+fn make_ready(gpu: &Gpu, batch: &Batch, class: RowClass, mut step: Step, resolves: bool) -> Result<()> {
+    gpu.make_ready(gpu.sampler.resolve(class).filter(|_| resolves), &step)?;
     for _ in 0..batch.steps {
-        launch::ready(&gpu.device, &gpu.bound[class as usize], &step)?;
+        gpu.make_ready(&gpu.bound[class as usize], &step)?;
         if batch.then == Then::Sample {
-            launch::ready(&gpu.device, gpu.sampler.sample(class, &step), &step)?;
+            gpu.make_ready(gpu.sampler.sample(class, &step), &step)?;
         }
         advance(&mut step);
     }
@@ -194,9 +191,7 @@ pub fn sample(gpu: &mut Gpu, ticket: &Ticket, masks: &[(u32, TokenMask)]) -> Res
     };
     gpu.sampler.set_masks(&gpu.device, masks);
     let launches = || gpu.sampler.mask(class).into_iter().chain(gpu.sampler.sample(class, &step));
-    if !gpu.ready {
-        launch::ready(&gpu.device, launches(), &step)?;
-    }
+    gpu.make_ready(launches(), &step)?;
     let mut encoder = gpu.device.device.create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::memory::kv_layout::KvPlaces;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, RowClass};
-use crate::gpu::run::{launch, readback};
+use crate::gpu::run::readback;
 use crate::graph::{Node, Step};
 use crate::memory::PAGE;
 use crate::ops::Op;
@@ -43,9 +43,7 @@ impl Gpu {
     pub async fn trace(&mut self, step: &Step, see: &mut dyn FnMut(Traced) -> Result<()>) -> Result<()> {
         let class = self.class_of(step);
         self.write_step(class, step);
-        if !self.ready {
-            launch::ready(&self.device, &self.bound[class as usize], step)?;
-        }
+        self.make_ready(&self.bound[class as usize], step)?;
         for at in 0..self.bound[class as usize].len() {
             // Some are there for other lengths of a sequence.
             if !self.bound[class as usize][at].runs(step) {
