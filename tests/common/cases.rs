@@ -35,6 +35,9 @@ pub fn cols_of(format: &Format) -> &'static [usize] {
 /// tests/formats holds to golden data.
 const THOROUGHLY: &[&str] = &["F32", "F16", "BF16", "Q4_0", "Q8_0", "Q4_K", "Q6_K"];
 
+/// A format of each kind of unit, by which kernels of matrices differ.
+pub const UNITS: [&str; 4] = ["F16", "Q8_0", "Q4_K", "Q6_K"];
+
 /// Every format with some `N`, and with each of its columns beside several of them; every second one has a bias.
 pub fn linear() -> Vec<Linear> {
     let mut cases = Vec::new();

@@ -32,6 +32,9 @@ use adapters::{Target, adapters, none_here};
 
 type Outcome = Result<(), Failed>;
 
+/// The kind of the trials of trained models: they are larger, so that a software adapter computes longer than it compiles.
+const TRAINED: &str = "trained";
+
 fn main() -> ExitCode {
     let targets = adapters();
     let mut trials = Vec::new();

@@ -11,7 +11,7 @@ use wgllm::models::{ARCHITECTURES, Model};
 use crate::adapters::Target;
 use crate::asserts::{Subject, Tolerance, near, same_tokens};
 use crate::fixtures::{KINDS, entries, fixtures, ids, json, npy, numbers, stem, unknown};
-use crate::{F32, Outcome, on_all};
+use crate::{Outcome, on_all};
 
 /// In `fast`, the margin up to which another token is no mistake: each of two logits may be 0.03 off, which is the worst that the
 /// README has of an F16 cache with F16 weights (llama.cpp's), so that they may trade places when 0.06 apart. Every golden margin of the
@@ -22,10 +22,12 @@ const FAST_MARGIN: f64 = 0.06;
 pub fn trials(targets: &[Target]) -> Vec<Trial> {
     let folders = entries(&fixtures().join("models"));
     let mut trials = Vec::new();
-    // An adapter meets each graph in f32, and in each run each kind of layer in fast, too. What weights are kept in is the decoder's alone.
+    // In each run an adapter meets each kind of layer; other graphs `check` holds to the CPU's, node by node. What weights are kept in is the decoder's alone.
     for folder in &folders {
         let kind = KINDS.iter().any(|kind| stem(folder) == *kind);
-        for (file, way) in [("model-f32.gguf", F32), ("model-f16.gguf", (Precision::Fast, kind))] {
+        for (file, way) in
+            [("model-f32.gguf", (Precision::F32, kind)), ("model-f16.gguf", (Precision::Fast, kind))]
+        {
             let path = folder.join(file);
             if path.is_file() {
                 trials.extend(on_all(&path, targets, &[way], agrees));

@@ -1,14 +1,24 @@
 //! Cases of experts: their nodes one by one, and feed-forwards of them.
 
-use wgllm::formats::FORMATS;
+use wgllm::formats::{FORMATS, Format};
 use wgllm::ops::{Activation, Clamp, Gate, Route, Scoring};
 
 use crate::cases;
 use crate::groups::input;
 use crate::small_graph::{SmallGraph, format};
 
-/// Every kind of route, and experts in every format: with a bias and without, of one x and of one for each, in one binding and in several.
+/// Every kind of route, and experts in every format.
 pub fn nodes(s: &mut SmallGraph) {
+    nodes_of(s, FORMATS);
+}
+
+/// The same with a format of each kind of unit.
+pub fn nodes_of_units(s: &mut SmallGraph) {
+    nodes_of(s, &cases::UNITS.map(format));
+}
+
+/// Experts with a bias and without, of one x and of one for each, in one binding and in several.
+fn nodes_of(s: &mut SmallGraph, formats: &[&'static Format]) {
     let plain = Route {
         used: 2,
         scoring: Scoring::Softmax,
@@ -41,8 +51,8 @@ pub fn nodes(s: &mut SmallGraph) {
     }
     let logits = input(s, 8);
     let route = s.graph.route(logits, None, None, Route { used: 3, ..plain });
-    for (f, &format) in FORMATS.iter().enumerate() {
-        let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), [33, 512][f % 2]);
+    for (f, &format) in formats.iter().enumerate() {
+        let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), rows_of(f));
         let w = s.experts(format, [8, rows, cols]);
         let bias = (f % 3 == 0).then(|| s.weight(FORMATS[0], 1, 8 * rows));
         for (x, which) in [(cols, "one x"), (3 * cols, "an x for each")] {
@@ -54,8 +64,8 @@ pub fn nodes(s: &mut SmallGraph) {
             s.graph.name(y, &format!("combine 3 of {rows}"));
         }
     }
-    for (f, &format) in FORMATS.iter().enumerate() {
-        let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), [33, 512][f % 2]);
+    for (f, &format) in formats.iter().enumerate() {
+        let (cols, rows) = (cases::cols_of(format)[0].next_multiple_of(4), rows_of(f));
         let w = s.experts(format, [5, rows, cols]);
         for (rest, keep) in [(0, false), (12, true), (4, false)] {
             let x = input(s, 5 * (cols + rest));
@@ -72,6 +82,14 @@ pub fn nodes(s: &mut SmallGraph) {
     let x = input(s, 96);
     let y = s.graph.expert_linear(x, w, route, None, false);
     s.graph.name(y, "expert_linear F32 [8, 512, 96]");
+}
+
+/// Rows of an expert in the format of this number: some more than a binding of 1 MiB has room for.
+fn rows_of(f: usize) -> usize {
+    match f % 8 {
+        1 => 512,
+        f => [33, 65][f % 2],
+    }
 }
 
 /// Feed-forwards of experts: with a norm in front and without, biases, gates under a clamp, both halves in one, weights on either side, and

@@ -131,8 +131,15 @@ pub const GROUPS: &[Group] = &[
         build: experts::nodes,
         steps: steps::few_rows,
         plan: RuntimeConfig { rows: 80, ..PLAN },
+        variants: &[("f32", Precision::F32, ALL)],
+        grouped: false,
+    },
+    Group {
+        name: "experts of each kind of unit",
+        build: experts::nodes_of_units,
+        steps: steps::few_rows,
+        plan: RuntimeConfig { rows: 80, ..PLAN },
         variants: &[
-            ("f32", Precision::F32, ALL),
             ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
             ("f32, bindings of 1 MiB, bounds checked", Precision::F32, Masks { checked: true, ..PARTS }),
         ],
@@ -191,10 +198,15 @@ pub const GROUPS: &[Group] = &[
         build: linear,
         steps: steps::many_rows,
         plan: PLAN,
-        variants: &[
-            ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
-            ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
-        ],
+        variants: &[("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL })],
+        grouped: true,
+    },
+    Group {
+        name: "linear of many rows of each kind of unit",
+        build: linear_of_units,
+        steps: steps::many_rows,
+        plan: PLAN,
+        variants: &[("fast, no subgroups", Precision::Fast, NO_SUBGROUPS)],
         grouped: true,
     },
     Group {
@@ -217,7 +229,7 @@ pub const GROUPS: &[Group] = &[
         name: "states",
         build: recurrent::states,
         steps: || [steps::sequences(), steps::chunks()].concat(),
-        plan: RuntimeConfig::new(2_400, 4, 2_040, Precision::F32),
+        plan: RuntimeConfig::new(900, 4, 540, Precision::F32),
         variants: PLAIN,
         grouped: false,
     },
@@ -284,8 +296,9 @@ fn linear(s: &mut SmallGraph) {
 
 /// Of each kind of unit one: on matrix units each is multiplied by several kernels, which software takes a second each to make.
 fn linear_of_units(s: &mut SmallGraph) {
-    let kinds = [("F16", 33), ("Q8_0", 65), ("Q4_K", 33), ("Q6_K", 65)];
-    let cases = cases::linear().into_iter().filter(|c| kinds.contains(&(c.format.name, c.n)));
+    let kinds = cases::UNITS.into_iter().zip([33, 65, 33, 65]);
+    let cases =
+        cases::linear().into_iter().filter(|c| kinds.clone().any(|kind| kind == (c.format.name, c.n)));
     linear_of(s, cases.collect());
 }
 
