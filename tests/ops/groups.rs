@@ -77,7 +77,7 @@ const MANY: &[Variant] = &[
 const PLAN: RuntimeConfig = RuntimeConfig::new(300, 1, 270, Precision::F32);
 
 /// Products with every format. Alone they are multiplied in f32 whatever the precision.
-pub const LINEAR: Group = Group {
+const LINEAR: Group = Group {
     name: "linear",
     build: linear,
     steps: steps::by_rows,
@@ -86,8 +86,9 @@ pub const LINEAR: Group = Group {
     grouped: false,
 };
 
-/// All other groups.
+/// All groups but those that meet each pair of formats of keys and values.
 pub const GROUPS: &[Group] = &[
+    LINEAR,
     // What masks change does not depend on the format's own decoder.
     Group { name: "linear of each kind of unit", build: linear_of_units, ..LINEAR },
     Group {
@@ -206,7 +207,10 @@ pub const GROUPS: &[Group] = &[
         build: linear_of_units,
         steps: steps::many_rows,
         plan: PLAN,
-        variants: &[("fast, no subgroups", Precision::Fast, NO_SUBGROUPS)],
+        variants: &[
+            ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
+            ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
+        ],
         grouped: true,
     },
     Group {
