@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example kernels -- FOLDER [--pairs | FILE.wgsl ...]`
 //!
-//! With `--pairs` a matvec's formats, inputs, outputs and copies meet in pairs, not each with all others. `FOLDER/wgsl` is what browsers read, `FOLDER/cs_5_1` and `FOLDER/cs_6_4` the HLSL for Microsoft's FXC and DXC. Texts that are equal are
+//! With `--pairs` formats, inputs, outputs, copies, keys and values meet in pairs, not each with all others. `FOLDER/wgsl` is what browsers read, `FOLDER/cs_5_1` and `FOLDER/cs_6_4` the HLSL for Microsoft's FXC and DXC. Texts that are equal are
 //! written once, under the first variant's name. With files, those are written in place of the kernels.
 
 use std::collections::HashSet;

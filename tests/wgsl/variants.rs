@@ -29,19 +29,21 @@ pub fn name(kernel: &str, slots: Slots) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a variant is one of those in which each two choices for a matvec's slots meet: a format meets each output with one kind of copy, and with subgroups or
-/// without.
+/// Whether a variant is one of those in which each two choices for a kernel's slots meet: a format meets each output with one kind of copy, keys meet values with
+/// one, and of matvecs with subgroups or without.
 #[allow(dead_code)]
 pub fn in_pairs(kernel: &str, slots: Slots) -> bool {
-    if kernel != "matvec" {
-        return true;
-    }
     let place = |folder, slot: Option<&str>| stems(folder).position(|stem| Some(stem) == slot);
-    let turn = place("formats", slots.weight).unwrap_or(0) + place("output", slots.output).unwrap_or(0);
+    let of_matrices = [("formats", slots.weight), ("output", slots.output)];
+    let of_attention = [("cache", slots.keys), ("cache", slots.values), ("queries", slots.queries)];
+    let matvec = kernel == "matvec";
+    let others = of_attention.into_iter().filter(|_| !matvec);
+    let turn: usize =
+        of_matrices.into_iter().chain(others).filter_map(|(folder, slot)| place(folder, slot)).sum();
     let (copies, copy) = (stems("copy").count(), place("copy", slots.copy));
     // What only subgroups do has no other half.
     copy.is_none_or(|copy| turn % copies == copy)
-        && (takes_over(&slots) || slots.subgroups == (turn / copies).is_multiple_of(2))
+        && (!matvec || takes_over(&slots) || slots.subgroups == (turn / copies).is_multiple_of(2))
 }
 
 /// All that a kernel's slots may stand for.
