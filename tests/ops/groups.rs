@@ -86,6 +86,32 @@ const LINEAR: Group = Group {
     grouped: false,
 };
 
+/// Many rows of them, without matrix units.
+const LINEAR_OF_MANY: Group = Group {
+    name: "linear of many rows",
+    steps: steps::many_rows,
+    variants: &[
+        ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
+        ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
+    ],
+    grouped: true,
+    ..LINEAR
+};
+
+/// Routes, and experts in every format.
+const EXPERTS: Group = Group {
+    name: "experts",
+    build: experts::nodes,
+    steps: steps::few_rows,
+    plan: RuntimeConfig { rows: 80, ..PLAN },
+    variants: &[
+        ("f32", Precision::F32, ALL),
+        ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
+        ("f32, bindings of 1 MiB, bounds checked", Precision::F32, Masks { checked: true, ..PARTS }),
+    ],
+    grouped: false,
+};
+
 /// All groups but those that meet each pair of formats of keys and values.
 pub const GROUPS: &[Group] = &[
     LINEAR,
@@ -127,25 +153,8 @@ pub const GROUPS: &[Group] = &[
         variants: SUBGROUPS,
         grouped: false,
     },
-    Group {
-        name: "experts",
-        build: experts::nodes,
-        steps: steps::few_rows,
-        plan: RuntimeConfig { rows: 80, ..PLAN },
-        variants: &[("f32", Precision::F32, ALL)],
-        grouped: false,
-    },
-    Group {
-        name: "experts of each kind of unit",
-        build: experts::nodes_of_units,
-        steps: steps::few_rows,
-        plan: RuntimeConfig { rows: 80, ..PLAN },
-        variants: &[
-            ("f32, no subgroups", Precision::F32, NO_SUBGROUPS),
-            ("f32, bindings of 1 MiB, bounds checked", Precision::F32, Masks { checked: true, ..PARTS }),
-        ],
-        grouped: false,
-    },
+    EXPERTS,
+    Group { name: "experts of each kind of unit", build: experts::nodes_of_units, ..EXPERTS },
     Group {
         name: "experts as in a model",
         build: experts::layers,
@@ -194,25 +203,8 @@ pub const GROUPS: &[Group] = &[
         variants: EVERY,
         grouped: false,
     },
-    Group {
-        name: "linear of many rows",
-        build: linear,
-        steps: steps::many_rows,
-        plan: PLAN,
-        variants: &[("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL })],
-        grouped: true,
-    },
-    Group {
-        name: "linear of many rows of each kind of unit",
-        build: linear_of_units,
-        steps: steps::many_rows,
-        plan: PLAN,
-        variants: &[
-            ("fast, no matrix units", Precision::Fast, Masks { no_coop: true, ..ALL }),
-            ("fast, no subgroups", Precision::Fast, NO_SUBGROUPS),
-        ],
-        grouped: true,
-    },
+    LINEAR_OF_MANY,
+    Group { name: "linear of many rows of each kind of unit", build: linear_of_units, ..LINEAR_OF_MANY },
     Group {
         name: "linear on matrix units",
         build: linear_of_units,

@@ -34,6 +34,9 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("linear", "f32, no subgroups"),
     ("linear", "f32, bounds checked"),
     ("linear of many rows", "fast, no matrix units"),
+    ("linear of many rows", "fast, no subgroups"),
+    ("experts", "f32, no subgroups"),
+    ("experts", "f32, bindings of 1 MiB, bounds checked"),
     // Kernels without subgroups and with bounds are those of the nodes one by one.
     ("experts as in a model", "f32"),
     ("experts as in a model", "fast, no subgroups"),
