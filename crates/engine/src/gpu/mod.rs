@@ -31,7 +31,7 @@ use crate::models::Model;
 use crate::sampler::Sampling;
 
 use memory::buffers::{Buffers, Room, step_words};
-use plan::groups;
+use plan::{chain, groups};
 use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
 pub use adapter::{AdapterLine, Api, adapters, adapters_async, best, best_async, choose, choose_async};
@@ -60,6 +60,8 @@ pub struct Gpu {
     config: RuntimeConfig,
     outputs: usize,
     launches: Vec<Vec<Launch>>,
+    /// Whether each step of a batch of one row has a pass of its own.
+    passes: bool,
     bound: Vec<Vec<BoundLaunch>>,
     buffers: Buffers,
     layout: Layout,
@@ -136,7 +138,8 @@ impl Gpu {
         }
         let few = room.rows(RowClass::Few);
         launches[RowClass::Few as usize].retain(|l| few > 1 && l.dispatch.extent.least() <= few);
-        let buffers = Buffers::new(&device, &file, graph, config, room, &launches).await?;
+        let passes = chain::beside(&launches[RowClass::One as usize])? >= submission::PASSES;
+        let buffers = Buffers::new(&device, &file, graph, config, room, &launches, passes).await?;
         let weights = Weights::upload(
             &device,
             &file,
@@ -172,6 +175,7 @@ impl Gpu {
             config,
             outputs,
             launches,
+            passes,
             bound,
             buffers,
             layout,

@@ -101,7 +101,7 @@ fn partial_bytes(class: RowClass, shape: &AttentionShape, context: usize) -> usi
 }
 
 impl Buffers {
-    /// Allocates what the dispatches of both classes need.
+    /// Allocates what the dispatches of all classes need; `apart`, of one row a buffer for each value.
     pub async fn new(
         device: &Device,
         file: &Gguf,
@@ -109,6 +109,7 @@ impl Buffers {
         plan: RuntimeConfig,
         room: Room,
         classes: &[Vec<Launch>],
+        apart: bool,
     ) -> Result<Buffers> {
         let size = |class: RowClass, operand: Operand| {
             let rows = |node: Node| room.of(graph.shape(node).rows, class);
@@ -128,7 +129,8 @@ impl Buffers {
             bytes as u64
         };
         let pool = |class: RowClass| {
-            Pool::plan(&classes[class as usize], |o| size(class, o), Operand::Value(graph.output()))
+            let kept = Operand::Value(graph.output());
+            Pool::plan(&classes[class as usize], |o| size(class, o), kept, apart && class == RowClass::One)
         };
         let pools: Vec<Pool> = RowClass::ALL.into_iter().map(pool).collect();
         let count = pools.iter().map(|p| p.sizes.len()).max().unwrap_or(0);

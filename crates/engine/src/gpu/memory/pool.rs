@@ -15,8 +15,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Plans buffers for the values of `planned`; `bytes` tells a value's size, `kept` lives on after the last dispatch.
-    pub fn plan(launches: &[Launch], bytes: impl Fn(Operand) -> u64, kept: Operand) -> Pool {
+    /// Plans buffers for the values of `launches`; `bytes` tells a value's size, `kept` lives on after the last dispatch. `apart`: no two values share one,
+    /// but for what attention finds in its spans; what writes a buffer that others used waits for all that was before it, even if it depends on none of that.
+    pub fn plan(launches: &[Launch], bytes: impl Fn(Operand) -> u64, kept: Operand, apart: bool) -> Pool {
         let mut last = HashMap::new();
         for (at, p) in launches.iter().enumerate() {
             for node in values(p) {
@@ -26,15 +27,17 @@ impl Pool {
         last.insert(kept, launches.len());
         let mut pool = Pool::default();
         let mut free: Vec<usize> = Vec::new();
+        let shares = |value: &Operand| !apart || matches!(value, Operand::Partials(_));
         for (at, p) in launches.iter().enumerate() {
             for node in values(p) {
                 if !pool.place.contains_key(&node) {
-                    let slot = pool.take(&mut free, bytes(node));
+                    let mut none = Vec::new();
+                    let slot = pool.take(if shares(&node) { &mut free } else { &mut none }, bytes(node));
                     pool.place.insert(node, slot);
                 }
             }
             // Only now: what a dispatch reads must not be what it writes.
-            let ended = values(p).filter(|n| last[n] == at);
+            let ended = values(p).filter(|n| last[n] == at && shares(n));
             let mut slots: Vec<usize> = ended.map(|n| pool.place[&n]).collect();
             slots.sort_unstable();
             slots.dedup();
@@ -72,4 +75,24 @@ fn values(p: &Launch) -> impl Iterator<Item = Operand> {
                 | Operand::Heads(_)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Node;
+
+    #[test]
+    fn values_share_a_buffer_unless_they_are_apart() {
+        let of = |node: usize| {
+            let mut launch = Launch::addition([node, node, node + 1]);
+            launch.operands.push((4, Operand::Partials(Node(node))));
+            launch
+        };
+        let chain: Vec<Launch> = (0..9).map(of).collect();
+        let count = |apart| Pool::plan(&chain, |_| 1, Operand::Value(Node(9)), apart).sizes.len();
+        // A value, the next one, and spans.
+        assert_eq!(count(false), 3);
+        assert_eq!(count(true), 10 + 1);
+    }
 }

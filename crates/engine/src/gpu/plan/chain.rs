@@ -62,13 +62,21 @@ pub fn of_blocks(model: &Model, precision: Precision) -> Result<Vec<usize>> {
     Ok(ends.iter().zip(starts).map(|(end, start)| end.saturating_sub(start)).collect())
 }
 
+/// How many launches of a step of one row are beside the longest chain of them: so many need not wait for the one in front.
+pub fn beside(launches: &[Launch]) -> Result<usize> {
+    let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
+    let runs = |launch: &&Launch| launch.dispatch.extent.workgroups(&step).iter().all(|&n| n > 0);
+    let depths = depths(launches.iter().filter(runs))?;
+    Ok(depths.len() - depths.into_iter().max().unwrap_or(0))
+}
+
 /// The number in `blk.3.attn_q`.
 fn block_of(label: &str) -> Option<usize> {
     label.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
 /// How many launches one behind the other each is the last of.
-fn depths(launches: &[Launch]) -> Result<Vec<usize>> {
+fn depths<'a>(launches: impl IntoIterator<Item = &'a Launch>) -> Result<Vec<usize>> {
     // Of each operand the depth of who wrote it last, and of who reads it.
     let mut written: HashMap<Operand, usize> = HashMap::new();
     let mut read: HashMap<Operand, usize> = HashMap::new();
@@ -89,4 +97,21 @@ fn depths(launches: &[Launch]) -> Result<Vec<usize>> {
         depths.push(depth);
     }
     Ok(depths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(a: usize, b: usize, y: usize) -> Launch {
+        Launch::addition([a, b, y])
+    }
+
+    #[test]
+    fn what_reads_nothing_that_was_just_written_is_beside_the_chain() {
+        assert_eq!(beside(&[add(0, 0, 1), add(1, 0, 2), add(2, 1, 3)]).unwrap(), 0);
+        assert_eq!(beside(&[add(0, 0, 1), add(0, 0, 2), add(0, 0, 3), add(1, 2, 4)]).unwrap(), 2);
+        // Whoever writes what others read waits for them.
+        assert_eq!(beside(&[add(0, 0, 1), add(1, 1, 2), add(0, 0, 1)]).unwrap(), 0);
+    }
 }

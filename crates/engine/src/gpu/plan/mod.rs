@@ -141,6 +141,21 @@ impl Launch {
             .flatten()
             .fold(self.dispatch.kernel.to_string(), |label, slot| format!("{label} {slot}"))
     }
+
+    /// The sum of two values as tests have it, which look at nothing but operands.
+    #[cfg(test)]
+    pub fn addition([a, b, y]: [usize; 3]) -> Launch {
+        let value = |node| Operand::Value(Node(node));
+        let extent = dispatch::Extent::PerRow { rows: Rows::Step, each: 1 };
+        Launch {
+            nodes: vec![Node(y)],
+            dispatch: Dispatch { kernel: "add", constants: Vec::new(), extent },
+            operands: vec![(0, Operand::Step), (1, value(a)), (2, value(b)), (3, value(y))],
+            weight: None,
+            slots: Slots::NONE,
+            arithmetic: Arithmetic::F32,
+        }
+    }
 }
 
 /// What a plan is made for.

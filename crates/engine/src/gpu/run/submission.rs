@@ -1,7 +1,6 @@
 //! Batches on the device: what is submitted and not yet collected.
 //!
-//! Steps of a batch follow each other in one compute pass: the sampler writes each next token where the next step reads it, and moves
-//! positions on. Ids come back late, through a few small buffers, so that the device never waits for the host.
+//! Steps of a batch follow each other: the sampler writes each next token where the next step reads it, and moves positions on. Ids come back late, through a few small buffers, so that the device never waits for the host.
 
 use std::collections::VecDeque;
 
@@ -21,6 +20,9 @@ use crate::graph::Step;
 pub const AHEAD: usize = 3;
 /// Steps of a batch at most; stamps tell that many apart.
 pub const STEPS: usize = 32;
+/// Launches of a step of one row beside its longest chain from which on it has a compute pass of its own. Within a pass whatever writes a buffer that was
+/// used before, be it by the step in front, waits for all that was before; a pass costs as much as some five of those waits (benches/README.md).
+pub const PASSES: usize = 8;
 /// Launches of many rows that are submitted at once: about those of a layer.
 const PIECE: usize = 16;
 /// Launches that are submitted to a device that has nothing to do, before the others are encoded; of each later piece there are twice as many.
@@ -111,11 +113,12 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     if !whole {
         submit_pieces(gpu, class, &step, resolves);
     }
-    {
+    let mut resolve = gpu.sampler.resolve(class).filter(|_| resolves && whole);
+    let at_once = if gpu.passes && class == RowClass::One { 1 } else { batch.steps.max(1) };
+    for first in (0..batch.steps).step_by(at_once as usize) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        let resolve = gpu.sampler.resolve(class).filter(|_| resolves && whole);
-        encode(&mut pass, resolve, &step);
-        for _ in 0..batch.steps {
+        encode(&mut pass, resolve.take(), &step);
+        for _ in first..first + at_once {
             if whole {
                 encode(&mut pass, &gpu.bound[class as usize], &step);
             }
