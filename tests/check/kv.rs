@@ -1,8 +1,6 @@
 //! Every pair of formats of keys and values, for one row, few and many, behind few positions and many; that a wrong way to write or read
 //! one is noticed; that what has no whole blocks is refused; and that bytes are those of the formats.
 
-use std::collections::HashSet;
-
 use libtest_mimic::Trial;
 use wgllm::Error;
 use wgllm::backend::Precision;
@@ -13,7 +11,7 @@ use wgllm::memory::{KV_FORMATS, Kv, kv_format};
 
 use crate::adapters::{HARDWARE, Target};
 use crate::tiny_model::Llama;
-use crate::{Outcome, agrees, run, run_from};
+use crate::{Outcome, agrees, first_of_each, run, run_from};
 
 /// Kernel, what is in it, what is put in its place.
 const MUTATIONS: &[(&str, &str, &str)] = &[
@@ -84,9 +82,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         Llama { head_dim: 96, heads: 4, kv_heads: 2, layers: 1, ..base() }.file().leak();
     let long: &'static [u8] =
         Llama { head_dim: 256, heads: 2, kv_heads: 1, layers: 1, context: 1152, ..base() }.file().leak();
-    let mut known = HashSet::new();
-    for &mutation in MUTATIONS.iter().chain(FAR) {
-        let again = !known.insert(mutation.0);
+    let changed = MUTATIONS.iter().chain(FAR).map(|&mutation| {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         let trial = Trial::test(name, move || {
@@ -100,8 +96,9 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             };
             if report.failed() > 0 { Ok(()) } else { Err("every node agreed".into()) }
         });
-        trials.push(trial.with_ignored_flag(again));
-    }
+        (mutation.0, trial)
+    });
+    trials.extend(first_of_each(changed));
     let of = target.clone();
     trials.push(Trial::test(format!("heads of 80 in q8_0 are refused on {}", target.label), move || {
         refused(&of)

@@ -8,7 +8,7 @@ use wgllm::gpu::Masks;
 
 use crate::adapters::{HARDWARE, Target};
 use crate::tiny_model::{Llama, gpt_oss, llama4};
-use crate::{Outcome, agrees, run_from};
+use crate::{Outcome, agrees, first_of_each, run_from};
 
 /// Positions before those that are decoded: decoding crosses from one workgroup for a head to spans, and from spans to longer ones.
 const LONGER: u32 = 2046;
@@ -92,11 +92,11 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     }
     let of_sinks = ("attend_combine", "total += exp(sinks[h] - largest);", "total += 0.0;");
     let large = before(large.head_dim);
-    let of_large = MUTATIONS.iter().enumerate().map(|(i, &mutation)| (mutation, bytes, large, i > 0));
+    let of_large = MUTATIONS.iter().map(|&mutation| ("large", mutation, bytes, large));
     // What only spans of several turns do.
-    let of_turns = TURNS.iter().enumerate().map(|(i, &mutation)| (mutation, longer, LONGER, i > 0));
-    let of_sinks = [(of_sinks, sinks, before(32), false)];
-    for (mutation, bytes, before, ignored) in of_large.chain(of_sinks).chain(of_turns) {
+    let of_turns = TURNS.iter().map(|&mutation| ("turns", mutation, longer, LONGER));
+    let of_sinks = [("sinks", of_sinks, sinks, before(32))];
+    let changed = of_large.chain(of_sinks).chain(of_turns).map(|(list, mutation, bytes, before)| {
         let target = target.clone();
         let name = format!("{} with \"{}\" is noticed on {}", mutation.0, mutation.2, target.label);
         let trial = Trial::test(name, move || {
@@ -112,8 +112,9 @@ pub fn trials(target: &Target) -> Vec<Trial> {
             }
             Err("every node agreed".into())
         });
-        trials.push(trial.with_ignored_flag(ignored));
-    }
+        (list, trial)
+    });
+    trials.extend(first_of_each(changed));
     trials
 }
 

@@ -26,9 +26,11 @@ mod tiny;
 mod tiny_model;
 mod twice;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed};
+use libtest_mimic::{Arguments, Failed, Trial};
 use wgllm::check::{Report, check};
 use wgllm::engine::Options;
 use wgllm::gguf::Gguf;
@@ -77,6 +79,16 @@ fn masks() -> Vec<(&'static str, Masks)> {
         ("bindings of 32 KiB", Masks { max_binding: Some(32 << 10), ..plain }),
         ("bounds checks", Masks { checked: true, ..plain }),
     ]
+}
+
+/// Each run makes the first change of each kernel or list; the others are ignored, and made with `--include-ignored`.
+fn first_of_each<K: Eq + Hash>(changed: impl IntoIterator<Item = (K, Trial)>) -> Vec<Trial> {
+    let mut known = HashSet::new();
+    let first = |(of, trial): (K, Trial)| match known.insert(of) {
+        true => trial,
+        false => trial.with_ignored_flag(true),
+    };
+    changed.into_iter().map(first).collect()
 }
 
 /// Prefill of `rows` rows and two rows of decode.

@@ -21,6 +21,7 @@ const WAYS: [(&str, Masks, Precision); 3] = [
 /// Rows of a step: around the edges of tiles. `check` makes the last ones steps of their own: 13 and 2.
 const ROWS: [u32; 5] = [65, 96, 127, 129, 257];
 const ROWS_ON_UNITS: [u32; 2] = [65, 257];
+const FURTHER_ROWS: [u32; 5] = [66, 95, 128, 191, 513];
 const LAST: u32 = 15;
 
 /// What each run meets; the others are ignored here, and run with `--include-ignored`. A software adapter takes some ten seconds for each, and half a minute on
@@ -57,6 +58,7 @@ pub fn trials(target: &Target) -> Vec<Trial> {
         }
         let rows = if masks.emulated_matrices { &ROWS_ON_UNITS[..] } else { &ROWS };
         trials.push(of("llama", base().file().leak(), rows));
+        trials.push(of("llama with further counts", base().file().leak(), &FURTHER_ROWS));
         for format in FORMATS {
             let wide = Llama { head_dim: 64, ffn: 512, layers: 1, format: format.name, ..Llama::default() };
             trials.push(of(&format!("llama {}", format.name), wide.file().leak(), &[257]));

@@ -1,7 +1,5 @@
 //! That no bound is vacuous: a kernel with one number or one sign changed must not pass.
 
-use std::collections::HashSet;
-
 use libtest_mimic::{Failed, Trial};
 use wgllm::backend::Precision;
 use wgllm::check::Report;
@@ -12,8 +10,8 @@ use wgllm::gpu::Masks;
 use crate::adapters::{HARDWARE, Target};
 use crate::fixtures::fixtures;
 use crate::gguf_file::GgufFile;
-use crate::run;
 use crate::tiny_model::{Gpt2, Hybrid, Llama, gpt_oss, llama4, mistral3};
+use crate::{first_of_each, run};
 
 /// Kernel, what is in it, what is put in its place, and a model that comes to it.
 const MUTATIONS: &[(&str, &str, &str, Tiny)] = &[
@@ -205,13 +203,8 @@ pub fn trials(target: &Target) -> Vec<Trial> {
     let tiny = MUTATIONS.iter().map(|mutation| (mutation.0, of_tiny(mutation)));
     let models = OF_MODELS.iter().map(|mutation| (mutation.0, of_model(mutation)));
     let experts = OF_EXPERTS.iter().map(|mutation| (mutation.0, of_experts(mutation)));
-    // Each run makes the first change of a kernel; the others are ignored, and made with `--include-ignored`.
-    let mut known = HashSet::new();
-    let all = tiny.chain(models).chain(experts).map(|(kernel, trial)| match known.insert(kernel) {
-        true => trial,
-        false => trial.with_ignored_flag(true),
-    });
-    all.chain([of_whole_model(target), of_nothing(target)]).collect()
+    let all = first_of_each(tiny.chain(models).chain(experts));
+    all.into_iter().chain([of_whole_model(target), of_nothing(target)]).collect()
 }
 
 /// A trial that a changed kernel is noticed with fused groups or node by node, whichever of `unfused` come to it.

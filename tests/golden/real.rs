@@ -33,6 +33,14 @@ pub fn trials(targets: &[Target]) -> Vec<Trial> {
         if unknown(&path).is_none() {
             trials.push(Trial::test(format!("{name} is run, not ignored"), || Ok(())));
         }
+        for target in targets.iter().filter(|target| !target.is_cpu()) {
+            let (folder, path, of) = (folder.clone(), path.clone(), target.clone());
+            let whole =
+                Trial::test(format!("{name}, all prompts and texts, on {}", target.label), move || {
+                    agrees_of(&folder, &path, &of, F32.0, false)
+                });
+            trials.push(whole.with_kind(TRAINED).with_ignored_flag(true));
+        }
         let agrees = move |path: &Path, target: &Target, precision| agrees(&folder, path, target, precision);
         trials
             .extend(on_all(&path, targets, &[F32], agrees).into_iter().map(|trial| trial.with_kind(TRAINED)));
@@ -41,10 +49,15 @@ pub fn trials(targets: &[Target]) -> Vec<Trial> {
 }
 
 fn agrees(folder: &Path, path: &Path, target: &Target, precision: Precision) -> Outcome {
+    agrees_of(folder, path, target, precision, !target.is_cpu())
+}
+
+/// The same, of less where it is `brief` and the adapter software.
+fn agrees_of(folder: &Path, path: &Path, target: &Target, precision: Precision, brief: bool) -> Outcome {
     let expected = json(&folder.join("expected.json"))?;
     let probes = ids(&expected["probe_ids"])?;
     let mut subject = Subject::open(path, target, precision)?;
-    let brief = !target.is_cpu() && subject.is_software();
+    let brief = brief && subject.is_software();
     let prompts = expected["prompts"].as_array().ok_or("there are no prompts")?;
     let mut run = 0;
     for prompt in prompts {

@@ -9,16 +9,21 @@ use crate::small_graph::{SmallGraph, format};
 
 /// Every kind of route, and experts in every format.
 pub fn nodes(s: &mut SmallGraph) {
-    nodes_of(s, FORMATS);
+    nodes_of(s, FORMATS, some_large);
 }
 
 /// The same with a format of each kind of unit.
 pub fn nodes_of_units(s: &mut SmallGraph) {
-    nodes_of(s, &cases::UNITS.map(format));
+    nodes_of(s, &cases::UNITS.map(format), some_large);
+}
+
+/// The same in every format, all of them more than a binding of 1 MiB has room for.
+pub fn large_nodes(s: &mut SmallGraph) {
+    nodes_of(s, FORMATS, |_| 512);
 }
 
 /// Experts with a bias and without, of one x and of one for each, in one binding and in several.
-fn nodes_of(s: &mut SmallGraph, formats: &[&'static Format]) {
+fn nodes_of(s: &mut SmallGraph, formats: &[&'static Format], rows_of: fn(usize) -> usize) {
     let plain = Route {
         used: 2,
         scoring: Scoring::Softmax,
@@ -85,7 +90,7 @@ fn nodes_of(s: &mut SmallGraph, formats: &[&'static Format]) {
 }
 
 /// Rows of an expert in the format of this number: some more than a binding of 1 MiB has room for.
-fn rows_of(f: usize) -> usize {
+fn some_large(f: usize) -> usize {
     match f % 8 {
         1 => 512,
         f => [33, 65][f % 2],

@@ -155,6 +155,7 @@ pub const GROUPS: &[Group] = &[
     },
     EXPERTS,
     Group { name: "experts of each kind of unit", build: experts::nodes_of_units, ..EXPERTS },
+    Group { name: "experts of 512 rows", build: experts::large_nodes, ..EXPERTS },
     Group {
         name: "experts as in a model",
         build: experts::layers,
@@ -214,6 +215,14 @@ pub const GROUPS: &[Group] = &[
         grouped: true,
     },
     Group {
+        name: "linear on matrix units, further counts",
+        build: linear_of_units,
+        steps: steps::further_counts,
+        plan: RuntimeConfig { slots: 64, ..PLAN },
+        variants: &[ON_MATRIX_UNITS],
+        grouped: true,
+    },
+    Group {
         name: "attention of many rows",
         build: attention,
         steps: steps::sequences,
@@ -224,8 +233,16 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "states",
         build: recurrent::states,
-        steps: || [steps::sequences(), steps::chunks()].concat(),
+        steps: || [steps::sequences(), steps::chunks(500)].concat(),
         plan: RuntimeConfig::new(900, 4, 540, Precision::F32),
+        variants: PLAIN,
+        grouped: false,
+    },
+    Group {
+        name: "states of 2,000 rows",
+        build: recurrent::states,
+        steps: || steps::chunks(2_000),
+        plan: RuntimeConfig::new(2_400, 4, 2_040, Precision::F32),
         variants: PLAIN,
         grouped: false,
     },

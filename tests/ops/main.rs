@@ -35,6 +35,9 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("linear", "f32, bounds checked"),
     ("linear of many rows", "fast, no matrix units"),
     ("linear of many rows", "fast, no subgroups"),
+    ("experts of 512 rows", "f32"),
+    ("experts of 512 rows", "f32, no subgroups"),
+    ("experts of 512 rows", "f32, bindings of 1 MiB, bounds checked"),
     ("experts", "f32, no subgroups"),
     ("experts", "f32, bindings of 1 MiB, bounds checked"),
     // Kernels without subgroups and with bounds are those of the nodes one by one.
@@ -43,6 +46,10 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("attention of many rows", "fast, no subgroups"),
     ("attention", "fast, no subgroups"),
     ("attention", "fast, bounds checked"),
+    // Shorter ones and fewer have all kinds of them.
+    ("states of 2,000 rows", "f32"),
+    ("states of 2,000 rows", "f32, bounds checked"),
+    ("linear on matrix units, further counts", "fast, matrix units emulated"),
 ];
 
 /// Failing nodes that are shown of a trial.

@@ -88,10 +88,20 @@ pub fn many_rows() -> Vec<(String, Step)> {
     of_kind.chain(of_size).collect()
 }
 
-/// The same, and rows around the edges of narrower tiles: of one slot, and each of its own.
+/// The same, and rows around the edges of narrower tiles.
 pub fn on_matrix_units() -> Vec<(String, Step)> {
-    let mut steps = many_rows();
-    for count in [2, 7, 8, 9, 16, 17, 33, 64, 127] {
+    [many_rows(), around_edges(&[2, 7, 8, 9, 16, 17, 33, 64, 127])].concat()
+}
+
+/// The counts that those leave out.
+pub fn further_counts() -> Vec<(String, Step)> {
+    around_edges(&[3, 15, 31, 32, 63, 65])
+}
+
+/// So many rows of one slot, and as many of a slot each.
+fn around_edges(counts: &[usize]) -> Vec<(String, Step)> {
+    let mut steps = Vec::new();
+    for &count in counts {
         let outputs: Vec<u32> = (0..count as u32).rev().take(33).collect();
         steps.push((
             format!("{count} rows"),
@@ -152,8 +162,8 @@ pub fn sequences() -> Vec<(String, Step)> {
     steps
 }
 
-/// Steps of many rows whose runs end around the edges of chunks of 32: of one slot and of several, which begin, go on and begin again.
-pub fn chunks() -> Vec<(String, Step)> {
+/// Steps of many rows whose runs end around the edges of chunks of 32: of one slot and of several, which begin, go on and begin again; the longest of `most`.
+pub fn chunks(most: usize) -> Vec<(String, Step)> {
     let mut steps = Vec::new();
     let mut at = [0usize; 4];
     for runs in [
@@ -165,7 +175,7 @@ pub fn chunks() -> Vec<(String, Step)> {
         &[(3, 127)],
         &[(0, 32), (2, 32), (1, 32)],
         &[(3, 7), (1, 90), (0, 2), (2, 160)],
-        &[(2, 500)],
+        &[(2, most)],
         &[(2, 65)],
         &[(1, 3)],
     ] {

@@ -60,7 +60,9 @@ pub fn vectors(target: &Target) -> Outcome {
         must(error < 1e-9 * all, || format!("the logits differ: NMSE {:e}", error / all))?;
     }
 
-    for pooling in [Pooling::Mean, Pooling::Last] {
+    // Which rows are taken is decided on the host.
+    let poolings = if target.is_cpu() { &[Pooling::Mean, Pooling::Last][..] } else { &[Pooling::Mean] };
+    for &pooling in poolings {
         let mut expected = vec![0.0; width];
         let first = if pooling == Pooling::Mean { 0 } else { count - 1 };
         for row in hidden.chunks_exact(width).skip(first) {
