@@ -7,8 +7,9 @@ use wgllm::graph::{Node, Step};
 use wgllm::ops::{Activation, AttentionShape, Clamp, Gate, Index, Pairing, RopeShape, Yarn};
 
 use crate::adapters::HARDWARE;
-use crate::cases::{self, Linear};
+use crate::cases;
 use crate::experts;
+use crate::linears;
 use crate::recurrent;
 use crate::small_graph::{SmallGraph, format};
 use crate::steps::{self, TABLE, activations};
@@ -79,7 +80,7 @@ const PLAN: RuntimeConfig = RuntimeConfig::new(300, 1, 270, Precision::F32);
 /// Products with every format. Alone they are multiplied in f32 whatever the precision.
 const LINEAR: Group = Group {
     name: "linear",
-    build: linear,
+    build: linears::linear,
     steps: steps::by_rows,
     plan: PLAN,
     variants: PROGRAMS,
@@ -116,10 +117,10 @@ const EXPERTS: Group = Group {
 pub const GROUPS: &[Group] = &[
     LINEAR,
     // What masks change does not depend on the format's own decoder.
-    Group { name: "linear of each kind of unit", build: linear_of_units, ..LINEAR },
+    Group { name: "linear of each kind of unit", build: linears::linear_of_units, ..LINEAR },
     Group {
         name: "linear and embed, 70,001 rows",
-        build: vocabulary,
+        build: linears::vocabulary,
         steps: steps::far_tokens,
         plan: RuntimeConfig { rows: 3, ..PLAN },
         variants: &[
@@ -131,7 +132,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "more workgroups than one dimension takes",
-        build: folded,
+        build: linears::folded,
         steps: || vec![steps::all_outputs(31)],
         plan: RuntimeConfig { rows: 60, ..PLAN },
         variants: &[("f32", Precision::F32, ALL)],
@@ -205,10 +206,14 @@ pub const GROUPS: &[Group] = &[
         grouped: false,
     },
     LINEAR_OF_MANY,
-    Group { name: "linear of many rows of each kind of unit", build: linear_of_units, ..LINEAR_OF_MANY },
+    Group {
+        name: "linear of many rows of each kind of unit",
+        build: linears::linear_of_units,
+        ..LINEAR_OF_MANY
+    },
     Group {
         name: "linear on matrix units",
-        build: linear_of_units,
+        build: linears::linear_of_units,
         steps: steps::on_matrix_units,
         plan: RuntimeConfig { slots: 64, ..PLAN },
         variants: &[ON_MATRIX_UNITS],
@@ -216,7 +221,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "linear on matrix units, further counts",
-        build: linear_of_units,
+        build: linears::linear_of_units,
         steps: steps::further_counts,
         plan: RuntimeConfig { slots: 64, ..PLAN },
         variants: &[ON_MATRIX_UNITS],
@@ -274,98 +279,10 @@ pub const KEPT_MANY: Group = Group {
     ..KEPT
 };
 
-/// A node for each number of columns that rows of activations are needed in.
-fn inputs(s: &mut SmallGraph, cols: impl Iterator<Item = usize>) -> Vec<(usize, Node)> {
-    let mut made: Vec<(usize, Node)> = Vec::new();
-    for cols in cols {
-        if made.iter().all(|(c, _)| *c != cols) {
-            made.push((cols, input(s, cols)));
-        }
-    }
-    made
-}
-
 pub fn input(s: &mut SmallGraph, cols: usize) -> Node {
     let table = s.table(TABLE, cols, activations);
     let x = s.graph.embed(table, Index::Token);
     s.graph.name(x, &format!("embed F32 of {cols}"))
-}
-
-fn of(inputs: &[(usize, Node)], cols: usize) -> Node {
-    inputs.iter().find(|(c, _)| *c == cols).map(|(_, node)| *node).unwrap_or_else(|| panic!("no x of {cols}"))
-}
-
-fn linear(s: &mut SmallGraph) {
-    let all = linear_of(s, cases::linear());
-    // Weights that are parts of one tensor, and one that spans several bindings of 1 MiB.
-    let q8 = format("Q8_0");
-    let tensor = s.tensor(q8, 45, 64);
-    for (first, n) in [(0, 5), (5, 33), (38, 7)] {
-        let w = s.rows_of(&tensor, q8, first, n, 64);
-        let y = s.graph.linear(of(&all, 64), w, None);
-        s.graph.name(y, &format!("linear of rows {first} to {} of Q8_0 [45, 64]", first + n - 1));
-    }
-}
-
-/// Of each kind of unit one: on matrix units each is multiplied by several kernels, which software takes a second each to make.
-fn linear_of_units(s: &mut SmallGraph) {
-    let kinds = cases::UNITS.into_iter().zip([33, 65, 33, 65]);
-    let cases =
-        cases::linear().into_iter().filter(|c| kinds.clone().any(|kind| kind == (c.format.name, c.n)));
-    linear_of(s, cases.collect());
-}
-
-/// The cases and what they are given.
-fn linear_of(s: &mut SmallGraph, cases: Vec<Linear>) -> Vec<(usize, Node)> {
-    let all = inputs(s, cases.iter().map(|c| c.cols));
-    let outputs: Vec<(usize, Node)> = all.iter().map(|&(c, x)| (c, s.graph.output_rows(x))).collect();
-    let f32 = format("F32");
-    for Linear { format, n, cols, bias } in cases {
-        let w = s.weight(format, n, cols);
-        let b = bias.then(|| s.weight(f32, 1, n));
-        for (inputs, which) in [(&all, ""), (&outputs, " of the rows asked for")] {
-            let y = s.graph.linear(of(inputs, cols), w, b);
-            let with = if bias { " + b" } else { "" };
-            s.graph.name(y, &format!("linear {} [{n}, {cols}]{with}{which}", format.name));
-        }
-    }
-    all
-}
-
-fn vocabulary(s: &mut SmallGraph) {
-    const N: usize = 70_001;
-    let f32 = format("F32");
-    let table = s.weight(format("F16"), N, 12);
-    let y = s.graph.embed(table, Index::Token);
-    s.graph.name(y, "embed F16 of 12");
-    let wide = s.weight(f32, 1501, 288); // two bindings of 1 MiB
-    let bias = s.weight(f32, 1, 1501);
-    let long = s.table(N, 288 / 32, |_, random, row| row.fill(random.unit() - 0.5));
-    let y = s.graph.embed(long, Index::Token);
-    s.graph.name(y, "embed F32 of 9");
-    let x = {
-        let table = s.table(3, 288, activations);
-        s.graph.embed(table, Index::Position)
-    };
-    let y = s.graph.linear(x, wide, Some(bias));
-    s.graph.name(y, "linear F32 [1501, 288] + b");
-    let table = s.weight(format("Q8_0"), N, 32);
-    let x = s.graph.embed(table, Index::Token);
-    s.graph.name(x, "embed Q8_0 of 32");
-    let last = s.graph.output_rows(x);
-    let q4 = s.weight(format("Q4_0"), N, 32);
-    let y = s.graph.linear(last, q4, None);
-    s.graph.name(y, "linear Q4_0 [70001, 32]");
-    let y = s.graph.linear(last, table, None);
-    s.graph.name(y, "linear Q8_0 [70001, 32], tied");
-}
-
-/// 31 rows of 70,001 results by a kernel that takes some of them to a workgroup.
-fn folded(s: &mut SmallGraph) {
-    let x = input(s, 4);
-    let x = s.graph.output_rows(x);
-    let w = s.weight(format("F32"), 70_001, 4);
-    s.graph.linear(x, w, None);
 }
 
 fn norms(s: &mut SmallGraph) {

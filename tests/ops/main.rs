@@ -11,6 +11,7 @@ mod blocks;
 mod cases;
 mod experts;
 mod groups;
+mod linears;
 mod recurrent;
 #[path = "../common/small_graph.rs"]
 mod small_graph;

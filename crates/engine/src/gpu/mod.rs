@@ -31,7 +31,7 @@ use crate::models::Model;
 use crate::sampler::Sampling;
 
 use memory::buffers::{Buffers, Room, step_words};
-use plan::{chain, groups};
+use plan::groups;
 use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
 pub use adapter::{AdapterLine, Api, adapters, adapters_async, best, best_async, choose, choose_async};
@@ -138,7 +138,7 @@ impl Gpu {
         }
         let few = room.rows(RowClass::Few);
         launches[RowClass::Few as usize].retain(|l| few > 1 && l.dispatch.extent.least() <= few);
-        let passes = chain::beside(&launches[RowClass::One as usize])? >= submission::PASSES;
+        let passes = submission::apart(&device, &launches[RowClass::One as usize])?;
         let buffers = Buffers::new(&device, &file, graph, config, room, &launches, passes).await?;
         let weights = Weights::upload(
             &device,
@@ -216,6 +216,16 @@ impl Gpu {
             true => Ok(()),
             false => launch::ready(&self.device, launches, step),
         }
+    }
+
+    /// The launches of a class whose values are apart, over buffers that they share: then like ones wait for each other, as those of a step do.
+    fn shared(&self, class: RowClass) -> Result<Option<Vec<BoundLaunch>>> {
+        if !self.passes || class != RowClass::One {
+            return Ok(None);
+        }
+        let buffers = self.buffers.sharing();
+        let bound = |p| BoundLaunch::new(&self.device, &buffers, &self.weights, class, p);
+        self.launches[class as usize].iter().map(bound).collect::<Result<_>>().map(Some)
     }
 
     /// Tells the device the rows of a step.

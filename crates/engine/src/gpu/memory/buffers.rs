@@ -20,9 +20,12 @@ const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
 
 /// Buffers of one model on one device.
+#[derive(Clone)]
 pub struct Buffers {
     /// The pools of the row classes, over the same buffers.
     pools: Vec<Pool>,
+    /// That of one row if its values share buffers.
+    shared: Pool,
     values: Vec<wgpu::Buffer>,
     caches: HashMap<Node, wgpu::Buffer>,
     /// Of each layer's states: `[slot][numbers]`.
@@ -128,12 +131,17 @@ impl Buffers {
             };
             bytes as u64
         };
-        let pool = |class: RowClass| {
+        let pool = |class: RowClass, apart| {
             let kept = Operand::Value(graph.output());
-            Pool::plan(&classes[class as usize], |o| size(class, o), kept, apart && class == RowClass::One)
+            Pool::plan(&classes[class as usize], |o| size(class, o), kept, apart)
         };
-        let pools: Vec<Pool> = RowClass::ALL.into_iter().map(pool).collect();
-        let count = pools.iter().map(|p| p.sizes.len()).max().unwrap_or(0);
+        let pools: Vec<Pool> =
+            RowClass::ALL.into_iter().map(|class| pool(class, apart && class == RowClass::One)).collect();
+        let shared = pool(RowClass::One, false);
+        let all = || pools.iter().chain([&shared]);
+        let count = all().map(|p| p.sizes.len()).max().unwrap_or(0);
+        let sizes: Vec<u64> =
+            (0..count).map(|i| all().filter_map(|p| p.sizes.get(i)).copied().max().unwrap_or(0)).collect();
         let step = |class| {
             let rows = room.rows(class) as u64;
             device.buffer("step", (1 + rows) * 16, STORAGE)
@@ -153,9 +161,9 @@ impl Buffers {
             kv_bytes: 0,
             scratch_bytes: (plan.rows as u64 + 3) * 16,
             pools,
+            shared,
         };
-        for i in 0..count {
-            let bytes = buffers.pools.iter().filter_map(|p| p.sizes.get(i)).copied().max().unwrap_or(0);
+        for bytes in sizes {
             let buffer = buffers.new_scratch(device, "activation", bytes)?;
             buffers.values.push(buffer);
         }
@@ -280,6 +288,13 @@ impl Buffers {
         }
         device.queue.submit([encoder.finish()]);
         device.check()
+    }
+
+    /// The same, but that values of one row share buffers as all others do.
+    pub fn sharing(&self) -> Buffers {
+        let mut buffers = self.clone();
+        buffers.pools[RowClass::One as usize] = self.shared.clone();
+        buffers
     }
 
     /// The buffer behind an operand.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::gpu::plan::{Launch, Operand};
 
 /// Which buffer each value is in.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pool {
     /// The buffer of a value.
     pub place: HashMap<Operand, usize>,

@@ -2,7 +2,8 @@
 //!
 //! Timestamps stand at the ends of passes: within a pass they cost several µs each, and not every device has them there. So every
 //! group of like dispatches is run in a pass of its own, all layers of it one after the other, and the whole step in another. Dispatches
-//! of a group wait for each other as those of a step do: what one layer writes shares its buffer with what the next one does.
+//! of a group wait for each other as those of a step do: what one layer writes shares its buffer with what the next one does. Where a step's
+//! values are apart, those of the groups share buffers nevertheless.
 
 use std::time::{Duration, Instant};
 
@@ -68,10 +69,12 @@ pub async fn measure(
     let rows = rows.max(1);
     let step = Step { rows: (0..rows).map(row).collect(), outputs: last_rows(rows, outputs) };
     let class = gpu.class_of(&step);
-    let groups = groups(gpu, &step);
+    let shared = gpu.shared(class)?;
+    let bound = shared.as_ref().unwrap_or(&gpu.bound[class as usize]);
+    let groups = groups(gpu, bound, &step);
     let whole: Vec<&BoundLaunch> =
         gpu.bound[class as usize].iter().chain(gpu.sampler.greedy(class).map(|(_, stage)| stage)).collect();
-    gpu.make_ready(whole.iter().copied(), &step)?;
+    gpu.make_ready(whole.iter().copied().chain(shared.iter().flatten()), &step)?;
     // The whole step, nothing, and the groups. The sampler is the last of them: it moves the position on.
     let mut passes: Vec<&[&BoundLaunch]> = vec![&whole, &[]];
     passes.extend(groups.iter().map(|g| g.stages.as_slice()));
@@ -92,7 +95,7 @@ pub fn last_rows(rows: usize, count: usize) -> Vec<u32> {
 }
 
 /// The dispatches of a step, like with like: of one kernel, over weights of one form, for the same node of each layer.
-fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
+fn groups<'a>(gpu: &'a Gpu, bound: &'a [BoundLaunch], step: &Step) -> Vec<Group<'a>> {
     let class = gpu.class_of(step);
     let launches = gpu.launches[class as usize].iter().map(|p| tell(gpu, p, step));
     let sampler = gpu.sampler.greedy(class).map(|(kernel, stage)| {
@@ -100,7 +103,7 @@ fn groups<'a>(gpu: &'a Gpu, step: &Step) -> Vec<Group<'a>> {
         (DispatchGroup { kernel: kernel.into(), node, count: 1, ..DispatchGroup::default() }, stage)
     });
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for (told, stage) in launches.zip(&gpu.bound[class as usize]).chain(sampler) {
+    for (told, stage) in launches.zip(bound).chain(sampler) {
         if !stage.runs(step) {
             continue;
         }

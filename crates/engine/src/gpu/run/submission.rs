@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::device::Device;
 use crate::gpu::memory::buffers::step_words;
-use crate::gpu::plan::RowClass;
+use crate::gpu::plan::{Launch, RowClass, chain};
 use crate::gpu::run::launch::BoundLaunch;
 use crate::gpu::run::readback;
 use crate::gpu::signal::Signal;
@@ -20,9 +20,9 @@ use crate::graph::Step;
 pub const AHEAD: usize = 3;
 /// Steps of a batch at most; stamps tell that many apart.
 pub const STEPS: usize = 32;
-/// Launches of a step of one row beside its longest chain from which on it has a compute pass of its own. Within a pass whatever writes a buffer that was
-/// used before, be it by the step in front, waits for all that was before; a pass costs as much as some five of those waits (benches/README.md).
-pub const PASSES: usize = 8;
+/// Launches of a step of one row beside its longest chain from which on it has a compute pass of its own: a pass costs as much as some five waits less
+/// (benches/README.md).
+const OWN_PASS: usize = 8;
 /// Launches of many rows that are submitted at once: about those of a layer.
 const PIECE: usize = 16;
 /// Launches that are submitted to a device that has nothing to do, before the others are encoded; of each later piece there are twice as many.
@@ -87,6 +87,14 @@ impl Flights {
     }
 }
 
+/// Whether each step of one row, whose launches these are, has a pass of its own, and its values share no buffers. Within a pass whatever writes a buffer that
+/// was used before, be it by the step in front, waits for all that was before, whether it depends on that or not.
+pub fn apart(device: &Device, launches: &[Launch]) -> Result<bool> {
+    // Metal has each dispatch of a pass wait for the one before.
+    let waits_for_all = device.adapter.backend == wgpu::Backend::Metal;
+    Ok(!waits_for_all && chain::beside(launches)? >= OWN_PASS)
+}
+
 /// See [`crate::backend::Backend::submit`].
 pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
     let mut step = batch.step(|_| LAST_SAMPLED);
@@ -114,11 +122,11 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
         submit_pieces(gpu, class, &step, resolves);
     }
     let mut resolve = gpu.sampler.resolve(class).filter(|_| resolves && whole);
-    let at_once = if gpu.passes && class == RowClass::One { 1 } else { batch.steps.max(1) };
-    for first in (0..batch.steps).step_by(at_once as usize) {
+    let passes = if gpu.passes && class == RowClass::One { batch.steps } else { 1 };
+    for _ in 0..passes {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         encode(&mut pass, resolve.take(), &step);
-        for _ in first..first + at_once {
+        for _ in 0..batch.steps / passes {
             if whole {
                 encode(&mut pass, &gpu.bound[class as usize], &step);
             }
