@@ -37,27 +37,24 @@ pub fn trials(targets: &[Target]) -> Vec<Trial> {
             let (folder, path, of) = (folder.clone(), path.clone(), target.clone());
             let whole =
                 Trial::test(format!("{name}, all prompts and texts, on {}", target.label), move || {
-                    agrees_of(&folder, &path, &of, F32.0, false)
+                    agrees(&folder, &path, &of, F32.0, false)
                 });
             trials.push(whole.with_kind(TRAINED).with_ignored_flag(true));
         }
-        let agrees = move |path: &Path, target: &Target, precision| agrees(&folder, path, target, precision);
+        let agrees =
+            move |path: &Path, target: &Target, precision| agrees(&folder, path, target, precision, true);
         trials
             .extend(on_all(&path, targets, &[F32], agrees).into_iter().map(|trial| trial.with_kind(TRAINED)));
     }
     trials
 }
 
-fn agrees(folder: &Path, path: &Path, target: &Target, precision: Precision) -> Outcome {
-    agrees_of(folder, path, target, precision, !target.is_cpu())
-}
-
-/// The same, of less where it is `brief` and the adapter software.
-fn agrees_of(folder: &Path, path: &Path, target: &Target, precision: Precision, brief: bool) -> Outcome {
+/// `brief`: a software adapter is given less.
+fn agrees(folder: &Path, path: &Path, target: &Target, precision: Precision, brief: bool) -> Outcome {
     let expected = json(&folder.join("expected.json"))?;
     let probes = ids(&expected["probe_ids"])?;
     let mut subject = Subject::open(path, target, precision)?;
-    let brief = brief && subject.is_software();
+    let brief = brief && !target.is_cpu() && subject.is_software();
     let prompts = expected["prompts"].as_array().ok_or("there are no prompts")?;
     let mut run = 0;
     for prompt in prompts {

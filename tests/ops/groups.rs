@@ -99,6 +99,16 @@ const LINEAR_OF_MANY: Group = Group {
     ..LINEAR
 };
 
+/// And on them: a format of each kind of unit.
+const LINEAR_ON_UNITS: Group = Group {
+    name: "linear on matrix units",
+    build: linears::linear_of_units,
+    steps: steps::on_matrix_units,
+    plan: RuntimeConfig { slots: 64, ..PLAN },
+    variants: &[ON_MATRIX_UNITS],
+    grouped: true,
+};
+
 /// Routes, and experts in every format.
 const EXPERTS: Group = Group {
     name: "experts",
@@ -211,22 +221,8 @@ pub const GROUPS: &[Group] = &[
         build: linears::linear_of_units,
         ..LINEAR_OF_MANY
     },
-    Group {
-        name: "linear on matrix units",
-        build: linears::linear_of_units,
-        steps: steps::on_matrix_units,
-        plan: RuntimeConfig { slots: 64, ..PLAN },
-        variants: &[ON_MATRIX_UNITS],
-        grouped: true,
-    },
-    Group {
-        name: "linear on matrix units, further counts",
-        build: linears::linear_of_units,
-        steps: steps::further_counts,
-        plan: RuntimeConfig { slots: 64, ..PLAN },
-        variants: &[ON_MATRIX_UNITS],
-        grouped: true,
-    },
+    LINEAR_ON_UNITS,
+    Group { name: "linear on matrix units, further counts", steps: steps::further_counts, ..LINEAR_ON_UNITS },
     Group {
         name: "attention of many rows",
         build: attention,

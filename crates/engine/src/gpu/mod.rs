@@ -26,12 +26,12 @@ use crate::blocking::{Waiting, block_on};
 use crate::constraint::TokenMask;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
-use crate::graph::{Kind, Node, Row, Step};
+use crate::graph::{Kind, Node, Step};
 use crate::models::Model;
 use crate::sampler::Sampling;
 
 use memory::buffers::{Buffers, Room, step_words};
-use plan::groups;
+use plan::{chain, groups};
 use run::{bandwidth, launch, matrix_test, profile, sampler, submission};
 
 pub use adapter::{AdapterLine, Api, adapters, adapters_async, best, best_async, choose, choose_async};
@@ -60,8 +60,6 @@ pub struct Gpu {
     config: RuntimeConfig,
     outputs: usize,
     launches: Vec<Vec<Launch>>,
-    /// Whether each step of a batch of one row has a pass of its own.
-    passes: bool,
     bound: Vec<Vec<BoundLaunch>>,
     buffers: Buffers,
     layout: Layout,
@@ -138,8 +136,8 @@ impl Gpu {
         }
         let few = room.rows(RowClass::Few);
         launches[RowClass::Few as usize].retain(|l| few > 1 && l.dispatch.extent.least() <= few);
-        let passes = submission::apart(&device, &launches[RowClass::One as usize])?;
-        let buffers = Buffers::new(&device, &file, graph, config, room, &launches, passes).await?;
+        let apart = submission::apart(&device, &launches[RowClass::One as usize])?;
+        let buffers = Buffers::new(&device, &file, graph, config, room, &launches, apart).await?;
         let weights = Weights::upload(
             &device,
             &file,
@@ -175,7 +173,6 @@ impl Gpu {
             config,
             outputs,
             launches,
-            passes,
             bound,
             buffers,
             layout,
@@ -220,10 +217,9 @@ impl Gpu {
 
     /// The launches of a class whose values are apart, over buffers that they share: then like ones wait for each other, as those of a step do.
     fn shared(&self, class: RowClass) -> Result<Option<Vec<BoundLaunch>>> {
-        if !self.passes || class != RowClass::One {
+        let Some(buffers) = self.buffers.sharing().filter(|_| class == RowClass::One) else {
             return Ok(None);
-        }
-        let buffers = self.buffers.sharing();
+        };
         let bound = |p| BoundLaunch::new(&self.device, &buffers, &self.weights, class, p);
         self.launches[class as usize].iter().map(bound).collect::<Result<_>>().map(Some)
     }
@@ -264,7 +260,7 @@ impl Backend for Gpu {
     }
 
     fn placement(&self) -> Placement {
-        let first = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
+        let first = chain::first_step();
         Placement {
             layers_run: self.model.layers,
             block_count: self.model.block_count,

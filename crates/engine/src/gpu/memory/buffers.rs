@@ -24,8 +24,8 @@ const STORAGE: wgpu::BufferUsages =
 pub struct Buffers {
     /// The pools of the row classes, over the same buffers.
     pools: Vec<Pool>,
-    /// That of one row if its values share buffers.
-    shared: Pool,
+    /// Where values of one row are apart, the pool in which they share buffers.
+    shared: Option<Pool>,
     values: Vec<wgpu::Buffer>,
     caches: HashMap<Node, wgpu::Buffer>,
     /// Of each layer's states: `[slot][numbers]`.
@@ -137,8 +137,8 @@ impl Buffers {
         };
         let pools: Vec<Pool> =
             RowClass::ALL.into_iter().map(|class| pool(class, apart && class == RowClass::One)).collect();
-        let shared = pool(RowClass::One, false);
-        let all = || pools.iter().chain([&shared]);
+        let shared = apart.then(|| pool(RowClass::One, false));
+        let all = || pools.iter().chain(&shared);
         let count = all().map(|p| p.sizes.len()).max().unwrap_or(0);
         let sizes: Vec<u64> =
             (0..count).map(|i| all().filter_map(|p| p.sizes.get(i)).copied().max().unwrap_or(0)).collect();
@@ -290,11 +290,16 @@ impl Buffers {
         device.check()
     }
 
-    /// The same, but that values of one row share buffers as all others do.
-    pub fn sharing(&self) -> Buffers {
+    /// Whether values of one row are apart.
+    pub fn apart(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Where they are, the same buffers, but that they share them as all others do.
+    pub fn sharing(&self) -> Option<Buffers> {
         let mut buffers = self.clone();
-        buffers.pools[RowClass::One as usize] = self.shared.clone();
-        buffers
+        buffers.pools[RowClass::One as usize] = self.shared.clone()?;
+        Some(buffers)
     }
 
     /// The buffer behind an operand.

@@ -31,8 +31,10 @@ impl Pool {
         for (at, p) in launches.iter().enumerate() {
             for node in values(p) {
                 if !pool.place.contains_key(&node) {
-                    let mut none = Vec::new();
-                    let slot = pool.take(if shares(&node) { &mut free } else { &mut none }, bytes(node));
+                    let slot = match shares(&node) {
+                        true => pool.take(&mut free, bytes(node)),
+                        false => pool.add(bytes(node)),
+                    };
                     pool.place.insert(node, slot);
                 }
             }
@@ -55,11 +57,14 @@ impl Pool {
                 self.sizes[slot] = self.sizes[slot].max(bytes);
                 slot
             }
-            None => {
-                self.sizes.push(bytes);
-                self.sizes.len() - 1
-            }
+            None => self.add(bytes),
         }
+    }
+
+    /// A new buffer.
+    fn add(&mut self, bytes: u64) -> usize {
+        self.sizes.push(bytes);
+        self.sizes.len() - 1
     }
 }
 

@@ -39,9 +39,9 @@ pub fn of_blocks(model: &Model, precision: Precision) -> Result<Vec<usize>> {
     let (class, in_order, kv) = (RowClass::One, true, Kv::of(precision));
     let context = 4096;
     let planner = Planner { graph, layout: &layout, caps: &CAPS, class, in_order, context, precision, kv };
-    let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
+    let step = first_step();
     let mut launches = plan(&planner, &groups, false);
-    launches.retain(|l| l.dispatch.extent.workgroups(&step).iter().all(|&n| n > 0));
+    launches.retain(|l| l.dispatch.extent.runs(&step));
     let depths = depths(&launches)?;
     let mut ends = vec![0; model.layers];
     let mut before = 0;
@@ -62,11 +62,15 @@ pub fn of_blocks(model: &Model, precision: Precision) -> Result<Vec<usize>> {
     Ok(ends.iter().zip(starts).map(|(end, start)| end.saturating_sub(start)).collect())
 }
 
+/// A sequence's first row, asked for.
+pub fn first_step() -> Step {
+    Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] }
+}
+
 /// How many launches of a step of one row are beside the longest chain of them: so many need not wait for the one in front.
 pub fn beside(launches: &[Launch]) -> Result<usize> {
-    let step = Step { rows: vec![Row { token: 0, slot: 0, position: 0 }], outputs: vec![0] };
-    let runs = |launch: &&Launch| launch.dispatch.extent.workgroups(&step).iter().all(|&n| n > 0);
-    let depths = depths(launches.iter().filter(runs))?;
+    let step = first_step();
+    let depths = depths(launches.iter().filter(|l| l.dispatch.extent.runs(&step)))?;
     Ok(depths.len() - depths.into_iter().max().unwrap_or(0))
 }
 
@@ -103,15 +107,14 @@ fn depths<'a>(launches: impl IntoIterator<Item = &'a Launch>) -> Result<Vec<usiz
 mod tests {
     use super::*;
 
-    fn add(a: usize, b: usize, y: usize) -> Launch {
-        Launch::addition([a, b, y])
-    }
-
     #[test]
     fn what_reads_nothing_that_was_just_written_is_beside_the_chain() {
-        assert_eq!(beside(&[add(0, 0, 1), add(1, 0, 2), add(2, 1, 3)]).unwrap(), 0);
-        assert_eq!(beside(&[add(0, 0, 1), add(0, 0, 2), add(0, 0, 3), add(1, 2, 4)]).unwrap(), 2);
+        let of = |sums: &[[usize; 3]]| {
+            beside(&sums.iter().map(|&sum| Launch::addition(sum)).collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(of(&[[0, 0, 1], [1, 0, 2], [2, 1, 3]]), 0);
+        assert_eq!(of(&[[0, 0, 1], [0, 0, 2], [0, 0, 3], [1, 2, 4]]), 2);
         // Whoever writes what others read waits for them.
-        assert_eq!(beside(&[add(0, 0, 1), add(1, 1, 2), add(0, 0, 1)]).unwrap(), 0);
+        assert_eq!(of(&[[0, 0, 1], [1, 1, 2], [0, 0, 1]]), 0);
     }
 }

@@ -106,6 +106,11 @@ impl Extent {
         }
     }
 
+    /// Whether there is anything to do in a step of these rows.
+    pub fn runs(&self, step: &Step) -> bool {
+        self.workgroups(step).iter().all(|&n| n > 0)
+    }
+
     /// The number of workgroups in x, y and z.
     pub fn workgroups(&self, step: &Step) -> [u32; 3] {
         let count = |rows: Rows| Shape { rows, cols: 0 }.rows_in(step) as u32;

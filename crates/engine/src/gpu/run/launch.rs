@@ -65,7 +65,7 @@ impl BoundLaunch {
 
     /// Whether there is anything to do in a step of these rows.
     pub fn runs(&self, step: &Step) -> bool {
-        self.extent.workgroups(step).iter().all(|&n| n > 0)
+        self.extent.runs(step)
     }
 
     /// Encodes the dispatch for a step of these rows.

@@ -1,6 +1,7 @@
 //! Batches on the device: what is submitted and not yet collected.
 //!
-//! Steps of a batch follow each other: the sampler writes each next token where the next step reads it, and moves positions on. Ids come back late, through a few small buffers, so that the device never waits for the host.
+//! Steps of a batch follow each other: the sampler writes each next token where the next step reads it, and moves positions on. Ids come
+//! back late, through a few small buffers, so that the device never waits for the host.
 
 use std::collections::VecDeque;
 
@@ -122,7 +123,7 @@ pub fn submit(gpu: &mut Gpu, batch: &Batch) -> Result<Ticket> {
         submit_pieces(gpu, class, &step, resolves);
     }
     let mut resolve = gpu.sampler.resolve(class).filter(|_| resolves && whole);
-    let passes = if gpu.passes && class == RowClass::One { batch.steps } else { 1 };
+    let passes = if gpu.buffers.apart() && class == RowClass::One { batch.steps } else { 1 };
     for _ in 0..passes {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         encode(&mut pass, resolve.take(), &step);
