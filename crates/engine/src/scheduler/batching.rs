@@ -11,6 +11,9 @@ use crate::lookup;
 /// Steps at most of a batch without drafts where drafts are looked for: who computes ahead does not see what could be drafted. Two such batches
 /// are in flight, so that the device does not wait.
 const UNSEEN: usize = 4;
+/// How many times the steps of the batch in front a batch has at most: encoded while that one runs, it is there when the device would have nothing to do. What
+/// has none in front begins with one step.
+const GROWTH: usize = 2;
 
 impl Scheduler<'_> {
     /// Submits the next batch, if there is anything to compute.
@@ -52,6 +55,7 @@ impl Scheduler<'_> {
             true => 1,
             false => {
                 let most = if looks_up { self.steps.min(UNSEEN) } else { self.steps };
+                let most = most.min(self.flights.back().map_or(1, |front| GROWTH * front.steps));
                 self.slots.iter().filter(decoding).map(|s| self.left(s)).min().unwrap_or(1).min(most)
             }
         };
@@ -221,4 +225,94 @@ fn masks(slots: &mut [Slot], outputs: &[Output]) -> Vec<(u32, TokenMask)> {
     };
     let slots = (0..).zip(slots).filter(sampled);
     slots.par_bridge().filter_map(|(slot, s)| Some((slot, s.active.as_mut()?.mask()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::backend::{Backend, DeviceInfo, Limits, Memory, Placement, Precision, RuntimeConfig};
+    use crate::batch::Collected;
+    use crate::blocking::Waiting;
+    use crate::sampler::Sampling;
+    use crate::scheduler::Request;
+
+    /// Computes nothing, at once, and keeps how many steps each batch had.
+    struct Nothing {
+        steps: Arc<Mutex<Vec<u32>>>,
+    }
+
+    impl Backend for Nothing {
+        fn device(&self) -> DeviceInfo {
+            DeviceInfo::default()
+        }
+
+        fn placement(&self) -> Placement {
+            Placement::default()
+        }
+
+        fn memory(&self) -> Memory {
+            Memory::default()
+        }
+
+        fn limits(&self) -> Limits {
+            Limits { rows: 8, beside: 8, outputs: 8, repeated: 8, steps: 32, ahead: 3, snapshots: 0 }
+        }
+
+        fn set_slot(&mut self, _: u32, _: &Sampling, _: &[u32]) -> Result<()> {
+            Ok(())
+        }
+
+        fn map_pages(&mut self, _: u32, _: usize, _: &[u32]) -> Result<()> {
+            Ok(())
+        }
+
+        fn copy_page(&mut self, _: u32, _: u32) -> Result<()> {
+            Ok(())
+        }
+
+        fn save_states(&mut self, _: u32, _: u32) -> Result<()> {
+            Ok(())
+        }
+
+        fn restore_states(&mut self, _: u32, _: u32) -> Result<()> {
+            Ok(())
+        }
+
+        fn submit(&mut self, batch: &Batch) -> Result<Ticket> {
+            let mut steps = self.steps.lock().unwrap();
+            steps.push(batch.steps);
+            Ok(Ticket(steps.len() as u64 - 1))
+        }
+
+        fn sample(&mut self, _: &Ticket, _: &[(u32, TokenMask)]) -> Result<()> {
+            Ok(())
+        }
+
+        fn collect_async(&mut self, ticket: Ticket) -> Waiting<'_, Result<Collected>> {
+            let steps = self.steps.lock().unwrap()[ticket.0 as usize];
+            Box::pin(async move { Ok(Collected { tokens: vec![0; steps as usize], logits: Vec::new() }) })
+        }
+    }
+
+    #[test]
+    fn batches_grow_behind_a_prompt_so_that_none_is_waited_for_while_it_is_encoded() {
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let mut backend = Nothing { steps: steps.clone() };
+        let config = RuntimeConfig::new(1024, 1, 8, Precision::F32);
+        let mut scheduler = Scheduler::new(&mut backend, config, 1);
+        let slot = scheduler.open().unwrap();
+        // The first request finds out how many steps take how long; the second knows.
+        for _ in 0..2 {
+            steps.lock().unwrap().clear();
+            scheduler.truncate(slot, 0);
+            let request = Request { tokens: vec![0], sampling: Sampling::greedy(), limit: Some(100) };
+            scheduler.request(slot, request).unwrap();
+            while scheduler.busy() {
+                scheduler.advance(&mut |_, _| true).unwrap();
+            }
+        }
+        assert_eq!(*steps.lock().unwrap(), [1, 2, 4, 8, 16, 32, 32, 5]);
+    }
 }
