@@ -39,7 +39,8 @@ fn rows(target: &Target, head: Head) -> Result<(Vec<f32>, Engine, usize), Failed
     Ok((rows, engine, ids.len()))
 }
 
-pub fn vectors(target: &Target) -> Outcome {
+/// That they are what logits are made of, and means of that.
+pub fn means(target: &Target) -> Outcome {
     let (hidden, engine, count) = rows(target, Head::Hidden)?;
     let (logits, ..) = rows(&Target::cpu(), Head::Logits)?;
     let (width, vocab) = (hidden.len() / count, logits.len() / count);
@@ -60,59 +61,64 @@ pub fn vectors(target: &Target) -> Outcome {
         must(error < 1e-9 * all, || format!("the logits differ: NMSE {:e}", error / all))?;
     }
 
-    // Which rows are taken is decided on the host.
-    let poolings = if target.is_cpu() { &[Pooling::Mean, Pooling::Last][..] } else { &[Pooling::Mean] };
-    for &pooling in poolings {
-        let mut expected = vec![0.0; width];
-        let first = if pooling == Pooling::Mean { 0 } else { count - 1 };
-        for row in hidden.chunks_exact(width).skip(first) {
-            expected.iter_mut().zip(row).for_each(|(sum, &n)| *sum += f64::from(n));
-        }
-        let length = expected.iter().map(|n| n * n).sum::<f64>().sqrt();
-        let server = Running::ready(target, plan(pooling))?;
-        let ask = |input: Value| ok(server.address, "/v1/embeddings", &json!({ "input": input }));
-        let answer = ask(json!(TEXT))?;
-        equal(&answer["object"], &json!("list"))?;
-        equal(answer["usage"]["prompt_tokens"].as_u64(), Some(count as u64))?;
-        let vector = numbers(&answer["data"][0]["embedding"]);
-        equal(vector.len(), width)?;
-        let far: f64 = vector.iter().zip(&expected).map(|(a, b)| (a - b / length).powi(2)).sum();
-        must(far < 1e-9, || format!("{pooling:?} is {far:e} away"))?;
-        // The same text as tokens, and beside others.
-        let ids = ok(server.address, "/tokenize", &json!({ "content": TEXT, "add_special": true }))?;
-        let answer = ask(json!(["A dog", ids["tokens"], "A cat sat"]))?;
-        equal(answer["data"].as_array().map(Vec::len), Some(3))?;
-        equal(answer["data"][1]["index"].as_u64(), Some(1))?;
-        equal(numbers(&answer["data"][1]["embedding"]), vector.clone())?;
-        equal(&ask(ids["tokens"].clone())?["data"], &ask(json!(TEXT))?["data"])?;
-        if pooling == Pooling::Mean {
-            // Several are in one batch, and one in several.
-            let texts = ["A dog".into(), TEXT.repeat(5), "A cat sat".into()];
-            let together = ask(json!(texts))?;
-            for (n, text) in texts.iter().enumerate() {
-                let alone = numbers(&ask(json!(text))?["data"][0]["embedding"]);
-                let beside = numbers(&together["data"][n]["embedding"]);
-                let far: f64 = beside.iter().zip(&alone).map(|(a, b)| (a - b).powi(2)).sum();
-                // Sums of few rows and of many are in another order.
-                must(beside.len() == width && far < 1e-9, || {
-                    format!("text {n} is {far:e} away beside others")
-                })?;
-            }
-        }
-        for n in 0..3 {
-            let vector = numbers(&answer["data"][n]["embedding"]);
-            let length = vector.iter().map(|n| n * n).sum::<f64>().sqrt();
-            must((length - 1.0).abs() < 1e-5, || format!("its length is {length}"))?;
-        }
-        let asked = json!({ "input": TEXT, "encoding_format": "base64", "dimensions": width });
-        let coded = ok(server.address, "/v1/embeddings", &asked)?["data"][0]["embedding"].clone();
-        let bytes = unbase64(coded.as_str().ok_or("no text")?);
-        let decoded = bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-        let far = decoded.zip(&vector).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        must(bytes.len() == 4 * width && far < 1e-7, || format!("base64 is {far:e} away"))?;
-        server.idle()?;
+    pooled(target, Pooling::Mean, &hidden, width)
+}
+
+/// That they are the last token's.
+pub fn last(target: &Target) -> Outcome {
+    let (hidden, _, count) = rows(target, Head::Hidden)?;
+    pooled(target, Pooling::Last, &hidden, hidden.len() / count)
+}
+
+/// A server's embeddings of a text, given in every way, beside what is made here of its rows of `width` numbers.
+fn pooled(target: &Target, pooling: Pooling, hidden: &[f32], width: usize) -> Outcome {
+    let count = hidden.len() / width;
+    let mut expected = vec![0.0; width];
+    let first = if pooling == Pooling::Mean { 0 } else { count - 1 };
+    for row in hidden.chunks_exact(width).skip(first) {
+        expected.iter_mut().zip(row).for_each(|(sum, &n)| *sum += f64::from(n));
     }
-    Ok(())
+    let length = expected.iter().map(|n| n * n).sum::<f64>().sqrt();
+    let server = Running::ready(target, plan(pooling))?;
+    let ask = |input: Value| ok(server.address, "/v1/embeddings", &json!({ "input": input }));
+    let answer = ask(json!(TEXT))?;
+    equal(&answer["object"], &json!("list"))?;
+    equal(answer["usage"]["prompt_tokens"].as_u64(), Some(count as u64))?;
+    let vector = numbers(&answer["data"][0]["embedding"]);
+    equal(vector.len(), width)?;
+    let far: f64 = vector.iter().zip(&expected).map(|(a, b)| (a - b / length).powi(2)).sum();
+    must(far < 1e-9, || format!("{pooling:?} is {far:e} away"))?;
+    // The same text as tokens, and beside others.
+    let ids = ok(server.address, "/tokenize", &json!({ "content": TEXT, "add_special": true }))?;
+    let answer = ask(json!(["A dog", ids["tokens"], "A cat sat"]))?;
+    equal(answer["data"].as_array().map(Vec::len), Some(3))?;
+    equal(answer["data"][1]["index"].as_u64(), Some(1))?;
+    equal(numbers(&answer["data"][1]["embedding"]), vector.clone())?;
+    equal(&ask(ids["tokens"].clone())?["data"], &ask(json!(TEXT))?["data"])?;
+    if pooling == Pooling::Mean {
+        // Several are in one batch, and one in several.
+        let texts = ["A dog".into(), TEXT.repeat(5), "A cat sat".into()];
+        let together = ask(json!(texts))?;
+        for (n, text) in texts.iter().enumerate() {
+            let alone = numbers(&ask(json!(text))?["data"][0]["embedding"]);
+            let beside = numbers(&together["data"][n]["embedding"]);
+            let far: f64 = beside.iter().zip(&alone).map(|(a, b)| (a - b).powi(2)).sum();
+            // Sums of few rows and of many are in another order.
+            must(beside.len() == width && far < 1e-9, || format!("text {n} is {far:e} away beside others"))?;
+        }
+    }
+    for n in 0..3 {
+        let vector = numbers(&answer["data"][n]["embedding"]);
+        let length = vector.iter().map(|n| n * n).sum::<f64>().sqrt();
+        must((length - 1.0).abs() < 1e-5, || format!("its length is {length}"))?;
+    }
+    let asked = json!({ "input": TEXT, "encoding_format": "base64", "dimensions": width });
+    let coded = ok(server.address, "/v1/embeddings", &asked)?["data"][0]["embedding"].clone();
+    let bytes = unbase64(coded.as_str().ok_or("no text")?);
+    let decoded = bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+    let far = decoded.zip(&vector).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    must(bytes.len() == 4 * width && far < 1e-7, || format!("base64 is {far:e} away"))?;
+    server.idle()
 }
 
 /// The tests' own, so that nothing is held to itself.

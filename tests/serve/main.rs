@@ -45,6 +45,7 @@ type OnTarget = (&'static str, fn(&Target) -> Outcome);
 type OnCpu = (&'static str, fn() -> Outcome);
 
 const SMALL_POOL: &str = "a pool that is too small for all makes some wait, and all get what they get alone";
+const LAST: &str = "embeddings may be the last token's";
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
@@ -60,13 +61,14 @@ fn main() -> ExitCode {
             (SMALL_POOL, many::small_pool),
             ("log probabilities are those of the tokens that are chosen", answers::logprobs),
             ("answers by a schema are valid, at all paths, whole and streamed", structured::formats),
-            ("embeddings are hidden states of which logits are made", embeddings::vectors),
+            ("embeddings are hidden states of which logits are made", embeddings::means),
+            (LAST, embeddings::last),
         ];
         for &(name, run) in all {
             let of = target.clone();
             let trial = Trial::test(format!("{name}, on {}", target.label), move || run(&of));
-            // A software adapter takes more than a minute, and who waits does not depend on where is computed.
-            trials.push(trial.with_ignored_flag(name == SMALL_POOL && !target.is_cpu()));
+            // A software adapter takes more than a minute, and neither who waits nor which rows are taken depends on where is computed.
+            trials.push(trial.with_ignored_flag([SMALL_POOL, LAST].contains(&name) && !target.is_cpu()));
         }
         // It takes minutes: `.ci/clients` runs a shorter one.
         let of = target.clone();
