@@ -29,8 +29,12 @@ override EAGER: u32 = 1u;         // 1: asks for the first keys and values befor
 
 override PART_FOURS: u32 = FOURS / PARTS;
 override SCORES: u32 = (PARTS - 1u) * SPAN + 1u;
-override LINES: u32 = WORKGROUP / FOURS;        // positions whose values are added up side by side
-override TURN: u32 = 8u * LINES;                // positions whose values are asked for at once
+override SLICES: u32 = 1u;                      // workgroups of a head, each of which adds up some of the numbers of values
+override AT_ONCE: u32 = 8u;                     // values that an invocation asks for at once
+override SLICE: u32 = FOURS / SLICES;
+override LINES: u32 = WORKGROUP / SLICE;        // positions whose values are added up side by side
+override JOINED: u32 = 1u;                      // lines whose sums a subgroup adds up: 1 or 2, which have no more invocations than a subgroup
+override TURN: u32 = AT_ONCE * LINES;           // positions whose values are asked for at once
 override WEIGHTS: u32 = (SPAN + TURN - 1u) / TURN * TURN;
 override TEAMS: u32 = (WORKGROUP + 3u) / 4u;    // no subgroup has fewer than four invocations
 
@@ -52,7 +56,7 @@ fn score_of(r: u32, h: u32, part: u32, key: KeyPlace, done: u32, sum_of_done: f3
     for (var c = done; c < PART_FOURS; c++) {
         sum += dot(query_four(r, h, part * PART_FOURS + c), key_load(key_fetch(key, c)));
     }
-    return score_scale(position) * sum;
+    return score_scale(position) * query_scale() * sum;
 }
 
 fn keep(score: f32, part: u32, p: u32) {
@@ -63,21 +67,30 @@ fn keep(score: f32, part: u32, p: u32) {
     }
 }
 
+// An invocation's number in the workgroup, so that neighbours are of a subgroup where these have one size.
+fn place_of(at: Invocation) -> u32 {
+    return select(subgroup_of(at) * lanes_of(at) + lane_of(at), at.local, SUBGROUP_SIZE == 0u);
+}
+
 fn run(group: vec3<u32>, at: Invocation) {
     let lane = at.local;
     let r = group.y;
-    let h = group.x;
+    let h = group.x / SLICES;
+    let first_four = group.x % SLICES * SLICE;
     let four = h / (HEADS / KV_HEADS) * FOURS;
     let row = step[1u + r];
     let slot = row.y;
+    let own_part = ask_head(h, at);
 
-    // FOURS neighbours are the numbers of a value; each such line of invocations takes every LINES-th position.
-    let line = lane / FOURS;
+    // SLICE neighbours are a workgroup's numbers of a value; each such line of invocations takes every LINES-th position.
+    let place = place_of(at);
+    let line = place / SLICE;
+    let own_four = first_four + place % SLICE;
     let positions = value_positions();
     var first_values: array<ValueFour, 8>;
-    for (var k = 0u; k < 8u * EAGER; k++) {
+    for (var k = 0u; k < AT_ONCE * EAGER; k++) {
         let p = min(k * LINES + line, positions - 1u);
-        first_values[k] = value_fetch(value_place(p / PAGE, p, four), lane % FOURS);
+        first_values[k] = value_fetch(value_place(p / PAGE, p, four), own_four);
     }
     // Neighbours have neighbouring positions, and the same part of their keys.
     let ranks = WORKGROUP / PARTS;
@@ -91,7 +104,7 @@ fn run(group: vec3<u32>, at: Invocation) {
             first_keys[c] = key_fetch(first_key, c);
         }
     }
-    begin_head(h, row, at);
+    begin_head(h, first_four == 0u, row, own_part, at);
     let end = row.z + 1u - OWN;
     let first = first_seen(row.z + 1u);
 
@@ -167,32 +180,39 @@ fn run(group: vec3<u32>, at: Invocation) {
     // values at once are on their way.
     var sum = vec4<f32>();
     if (line < LINES) {
-        for (var k = 0u; k < 8u * EAGER; k++) {
+        for (var k = 0u; k < AT_ONCE * EAGER; k++) {
             let p = k * LINES + line;
             let v = select(vec4<f32>(), value_load(first_values[k]), p < end);
             sum += weights[p].x * exp(weights[p].y - largest) * v;
         }
         for (var p0 = EAGER * TURN; p0 < end; p0 += TURN) {
-            for (var k = 0u; k < 8u; k++) {
+            for (var k = 0u; k < AT_ONCE; k++) {
                 let p = p0 + k * LINES + line;
                 if (EAGER == 0u && p >= end) {
                     break;
                 }
                 let near = min(p, end - 1u);
-                let v = value_load(value_fetch(value_place(page_of(slot, near), near, four), lane % FOURS));
+                let v = value_load(value_fetch(value_place(page_of(slot, near), near, four), own_four));
                 sum += weights[p].x * exp(weights[p].y - largest) * v;
             }
         }
     }
-    sums[lane] = sum;
+    // Two lines of a subgroup have one sum where there are many of them.
+    if (JOINED == 2u) {
+        sum += from_lane(sum, SLICE, at);
+    }
+    if (line % JOINED == 0u) {
+        sums[line / JOINED * SLICE + place % SLICE] = sum;
+    }
     workgroupBarrier();
-    for (var i = 0u; i < HEAD_DIM; i += WORKGROUP) {
-        let n = i + lane;
-        let valid = n < HEAD_DIM;
+    for (var i = 0u; i < 4u * SLICE; i += WORKGROUP) {
+        let own = i + lane;
+        let n = 4u * first_four + own;
+        let valid = own < 4u * SLICE;
         var value = 0.0;
         if (valid) {
-            for (var l = 0u; l < LINES; l++) {
-                value += sums[l * FOURS + n / 4u][n % 4u];
+            for (var l = 0u; l < LINES / JOINED; l++) {
+                value += sums[l * SLICE + own / 4u][n % 4u];
             }
             if (OWN == 1u) {
                 value += own_weight * own_number(n);

@@ -6,7 +6,7 @@
 import package::lib::grid::flat;
 import package::lib::reduce::workgroup_sum_f32;
 import package::keys::key_pack;
-import package::lib::head_norm::weight_of;
+import package::lib::head_norm::turned_with;
 import package::values::value_pack;
 import package::lib::kv_layout::page_of;
 
@@ -31,6 +31,16 @@ override WORKGROUP: u32 = 64u;
 
 var<workgroup> head: array<f32, HEAD_DIM>;
 var<workgroup> turned: array<f32, HEAD_DIM>;
+
+fn weight_of(is_key: bool, i: u32) -> f32 {
+    if (WEIGHTED == 0u) {
+        return 1.0;
+    }
+    if (is_key) {
+        return k_norm[i];
+    }
+    return q_norm[i];
+}
 
 // The norm's scale for `count` numbers, as seen through one invocation's.
 fn root(squares: f32, count: u32, lane: u32) -> f32 {
@@ -90,11 +100,10 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     for (var i = lane; i < HEAD_DIM; i += WORKGROUP) {
         var value = head[i];
         if (i < ROTARY && !is_value) {
-            // The pair that number i belongs to, and whether it is the second of it.
+            // Whether it is the second of its pair.
             let second = i / PAIR_STEP % 2u;
-            let p = i / (2u * PAIR_STEP) * PAIR_STEP + i % PAIR_STEP;
-            let turn = cos_sin[row.z * (ROTARY / 2u) + p];
-            let other = head[i + PAIR_STEP - 2u * second * PAIR_STEP];
+            let turn = cos_sin[row.z * (ROTARY / 2u) + turn_of(i)];
+            let other = head[turned_with(i)];
             value = select(value * turn.x - other * turn.y, other * turn.y + value * turn.x, second == 1u);
         }
         turned[i] = value;

@@ -30,6 +30,7 @@ override TEAMS: u32 = 1u;         // teams of a subgroup, each of TEAM_ROWS lane
 override PARTS: u32 = 1u;         // of which so many have the same rows of w and different rows of x, TILE / PARTS each
 override SPLIT: u32 = 1u;         // teams of a task
 override TASKS: u32 = 8u;         // SPLIT · PAIRS, or half as many with DOUBLE
+override LINE: u32 = 16u;         // invocations that finish a row: at least as many as a workgroup has sums, or pairs of them with a GLU
 override WORKGROUP: u32 = 256u;
 override NORM: u32 = 0u;          // 1: x is the copy of a normalised value, whose squares follow it; 2: one row, whose squares are added up as it is loaded
 override EPS: f32 = 1e-5;
@@ -39,7 +40,6 @@ override EPS: f32 = 1e-5;
 override SUMS: u32 = TASKS * TILE;
 override TEAM_ROWS: u32 = TILE / PARTS;
 
-const LINE: u32 = 16u;            // invocations that finish a row: at least as many as a workgroup has sums, or pairs of them with a GLU
 const OUTSIDE: u32 = 0xffffffffu; // in place of an invocation's number in its line, where it finishes nothing
 
 var<workgroup> sums: array<vec4<f32>, SUMS>;   // [TASKS, TILE]
@@ -197,7 +197,7 @@ fn run(group_id: vec3<u32>, at: Invocation) {
     for (var k = 0u; k < TEAM_ROWS; k++) {
         x_rows[k] = x_row_of(first_row + own_rows + k);
     }
-    // Lines of 16 invocations finish a row each. What they need is asked for before the weights, so that it has come when they have.
+    // Lines of invocations finish a row each. What they need is asked for before the weights, so that it has come when they have.
     tile_row = min(at.local / LINE, TILE - 1u);
     let row = first_row + tile_row;
     let n = select(OUTSIDE, at.local % LINE, at.local < LINE * TILE && row < rows);

@@ -8,11 +8,10 @@ override ROW_FOURS: u32 = (COLS + 15u) / 16u * 4u;
 
 var<workgroup> row_fours: array<vec4<f32>, ROW_FOURS>;
 
-fn put_block(b: u32, fours: array<vec4<f32>, 4>) {
-    row_fours[4u * b] = fours[0];
-    row_fours[4u * b + 1u] = fours[1];
-    row_fours[4u * b + 2u] = fours[2];
-    row_fours[4u * b + 3u] = fours[3];
+fn put_four(four: u32, numbers: vec4<f32>, valid: bool, at: Invocation) {
+    if (valid) {
+        row_fours[four] = numbers;
+    }
 }
 
 fn load_x(r: u32, unit: u32) -> X {

@@ -3,6 +3,7 @@
 import package::lib::quants::Quants;
 import package::lib::summed::prepare_x;
 import package::lib::summed::input_squares;
+import package::lib::summed::sum_of_block;
 
 override UNITS: u32 = (COLS + 63u) / 64u;
 override ROW_BLOCKS: u32 = (COLS + 63u) / 64u * 4u;
@@ -11,20 +12,22 @@ override ROW_BLOCKS: u32 = (COLS + 63u) / 64u * 4u;
 var<workgroup> row_quants: array<vec4<u32>, ROW_BLOCKS>;
 var<workgroup> row_factors: array<vec2<f32>, ROW_BLOCKS>;  // scale, scale · Σ
 
-fn put_block(b: u32, fours: array<vec4<f32>, 4>) {
-    let most = max(max(abs(fours[0]), abs(fours[1])), max(abs(fours[2]), abs(fours[3])));
-    let largest = max(max(most.x, most.y), max(most.z, most.w));
+fn put_four(four: u32, numbers: vec4<f32>, valid: bool, at: Invocation) {
+    var most = vec4<f32>(max(max(abs(numbers.x), abs(numbers.y)), max(abs(numbers.z), abs(numbers.w))));
+    most = max(most, from_lane(most, 1u, at));
+    let largest = max(most, from_lane(most, 2u, at)).x;
     let steps = select(0.0, 127.0 / largest, largest > 0.0);
-    let q0 = round(steps * fours[0]);
-    let q1 = round(steps * fours[1]);
-    let q2 = round(steps * fours[2]);
-    let q3 = round(steps * fours[3]);
-    let at = b % 4u * UNITS + b / 4u;
-    row_quants[at] = vec4<u32>(
-        pack4xI8(vec4<i32>(q0)), pack4xI8(vec4<i32>(q1)), pack4xI8(vec4<i32>(q2)), pack4xI8(vec4<i32>(q3)),
-    );
-    let scale = largest / 127.0;
-    row_factors[at] = vec2<f32>(scale, scale * dot(q0 + q1 + q2 + q3, vec4<f32>(1.0)));
+    let q = round(steps * numbers);
+    let total = sum_of_block(vec4<f32>(dot(q, vec4<f32>(1.0))), at).x;
+    let block = four / 4u;
+    let place = block % 4u * UNITS + block / 4u;
+    if (valid) {
+        row_quants[place][four % 4u] = pack4xI8(vec4<i32>(q));
+        if (four % 4u == 0u) {
+            let scale = largest / 127.0;
+            row_factors[place] = vec2<f32>(scale, scale * total);
+        }
+    }
 }
 
 fn load_x(r: u32, unit: u32) -> Quants {

@@ -1,5 +1,4 @@
-// What becomes of queries, keys and values behind their projection: norms of heads, rotary positions, and where values come from. The kernel declares
-// q_norm and k_norm.
+// What becomes of queries, keys and values behind their projection: norms of heads, rotary positions, and where values come from.
 
 override ROTARY: u32 = 0u;          // numbers of a head that turn
 override PAIR_STEP: u32 = 1u;       // from the first number of a pair to the second: 1, or half of ROTARY
@@ -12,12 +11,14 @@ override VALUES: u32 = 1u;          // 0: values are in their cache already
 override OWN: u32 = 1u;             // 0: there are queries alone, and keys and values of an earlier layer, the row's too
 override EPS: f32 = 1e-5;
 
-fn weight_of(is_key: bool, i: u32) -> f32 {
-    if (WEIGHTED == 0u) {
-        return 1.0;
+// The number that the i-th one of a head turns with, and by which of a position's (cos, sin).
+fn turned_with(i: u32) -> u32 {
+    if (i >= ROTARY) {
+        return i;
     }
-    if (is_key) {
-        return k_norm[i];
-    }
-    return q_norm[i];
+    return i + PAIR_STEP - 2u * (i / PAIR_STEP % 2u) * PAIR_STEP;
+}
+
+fn turn_of(i: u32) -> u32 {
+    return i / (2u * PAIR_STEP) * PAIR_STEP + i % PAIR_STEP;
 }

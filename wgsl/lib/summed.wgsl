@@ -1,7 +1,7 @@
 // What a matvec multiplies where that is a sum of which no dispatch before it made more than the parts: a residual, and a value that is normalised
 // first; maybe times a number. Each workgroup makes the one row for itself, in workgroup memory, and one of them keeps each part of it for who adds to it next.
 //
-// The input says how a block of 16 numbers is kept: put_block(b, fours).
+// The input says how four numbers are kept: put_four(four, numbers, valid, at), called by all invocations together.
 
 override SUM_EPS: f32 = 1e-5;     // of the norm of what is added
 override SUM_SCALED: u32 = 0u;    // 1: the sum is multiplied by a number
@@ -36,38 +36,45 @@ fn weight_of(four: u32) -> vec4<f32> {
     return vec4<f32>(1.0);
 }
 
-// Makes the row; all invocations of the workgroup, one of GROUPS, call it together. A block is one invocation's; the first of them is asked for
-// before the squares are, whose way is then the same.
+// Makes the row; all invocations of the workgroup, one of GROUPS, call it together. Four numbers are one invocation's, and four neighbours have a block; the
+// first of them are asked for before the squares are, whose way is then the same.
 fn prepare_x(group: u32, at: Invocation) {
-    let own = 4u * min(at.local, BLOCKS - 1u);
-    var added = array<vec4<f32>, 4>(x[own], x[own + 1u], x[own + 2u], x[own + 3u]);
-    var fours = array<vec4<f32>, 4>(residual[own], residual[own + 1u], residual[own + 2u], residual[own + 3u]);
-    var weights = array<vec4<f32>, 4>(weight_of(own), weight_of(own + 1u), weight_of(own + 2u), weight_of(own + 3u));
+    let first = subgroup_of(at) * lanes_of(at) + lane_of(at);
+    let first_own = min(first, 4u * BLOCKS - 1u);
+    var added = x[first_own];
+    var rest = residual[first_own];
+    var weights = weight_of(first_own);
     var factor_of_sum = 1.0;
     if (SUM_SCALED == 1u) {
         factor_of_sum = sum_factor[0];
     }
     let scale = 1.0 / sqrt(subgroup_sum(squares_added(at), at) / f32(COLS) + SUM_EPS);
-    for (var b = at.local; b < BLOCKS; b += WORKGROUP) {
-        let keeps = KEPT == 1u && b % GROUPS == group;
-        var squares = vec4<f32>();
-        for (var k = 0u; k < 4u; k++) {
-            if (b >= WORKGROUP) {
-                added[k] = x[4u * b + k];
-                fours[k] = residual[4u * b + k];
-                weights[k] = weight_of(4u * b + k);
-            }
-            let sum = factor_of_sum * (fours[k] + scale * added[k]);
-            if (keeps) {
-                summed[4u * b + k] = sum;
-            }
-            squares += sum * sum;
-            fours[k] = sum * weights[k];
+    for (var turn = 0u; turn < (4u * BLOCKS + WORKGROUP - 1u) / WORKGROUP; turn++) {
+        let four = turn * WORKGROUP + first;
+        let valid = four < 4u * BLOCKS;
+        let own = min(four, 4u * BLOCKS - 1u);
+        if (turn > 0u) {
+            added = x[own];
+            rest = residual[own];
+            weights = weight_of(own);
         }
-        block_squares[b] = squares.x + squares.y + squares.z + squares.w;
-        put_block(b, fours);
+        let sum = factor_of_sum * (rest + scale * added);
+        if (KEPT == 1u && valid && four / 4u % GROUPS == group) {
+            summed[four] = sum;
+        }
+        let squares = sum_of_block(vec4<f32>(dot(sum, sum)), at).x;
+        if (valid && four % 4u == 0u) {
+            block_squares[four / 4u] = squares;
+        }
+        put_four(four, sum * weights, valid, at);
     }
     workgroupBarrier();
+}
+
+// Over four neighbours.
+fn sum_of_block(value: vec4<f32>, at: Invocation) -> vec4<f32> {
+    let two = value + from_lane(value, 1u, at);
+    return two + from_lane(two, 2u, at);
 }
 
 // This lane's part of the sum of the squares of the sum.

@@ -8,8 +8,21 @@
 
 const OWN: u32 = 0u;   // positions of the row that do not come from the caches
 
-// Prepares head h of a row. All invocations of the workgroup call it together.
-fn begin_head(h: u32, row: vec4<u32>, at: Invocation) {
+struct OwnPart {
+    nothing: u32,
+}
+
+// Asks for what head h of a row is prepared of, before anything is known of the step, and prepares it. All invocations of the workgroup call them together.
+fn ask_head(h: u32, at: Invocation) -> OwnPart {
+    return OwnPart(0u);
+}
+
+fn begin_head(h: u32, writes: bool, row: vec4<u32>, part: OwnPart, at: Invocation) {
+}
+
+// What query_four leaves out of a score.
+fn query_scale() -> f32 {
+    return 1.0;
 }
 
 // Four numbers of the query of head h.

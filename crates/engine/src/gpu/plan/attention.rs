@@ -16,8 +16,6 @@ use crate::ops::{AttentionShape, Op, Temperature};
 const SHORT_NUMBERS: u32 = 64 << 10;
 /// Positions that it has room for.
 const SHORT: u32 = 1024;
-/// Invocations of a key in a short sequence, at most.
-const PARTS: u32 = 4;
 /// Invocations of a workgroup of a span, and half of those where heads are large.
 const WIDTH: u32 = 128;
 const LARGE: u32 = 256;
@@ -25,6 +23,8 @@ const LARGE: u32 = 256;
 const AHEAD: u32 = 16;
 /// Invocations of the smallest subgroup that there is.
 const SMALLEST_SUBGROUP: u32 = 4;
+/// Lines of invocations from which on a subgroup adds up the sums of two.
+const MANY_LINES: u32 = 16;
 /// Heads that a workgroup attends for, at most.
 const SHARE: u32 = 4;
 /// Workgroups of a head that join its spans, at most.
@@ -50,10 +50,9 @@ pub fn takes_projections(s: &Planner<'_>, heads: &Heads) -> bool {
     let node = heads.attend;
     let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
     let count = if heads.own.is_some() { 3 } else { 1 };
-    fits(s, node)
-        && writes_copies(s, node)
-        && count * op.0.head_dim as u32 / 4 <= width(s)
-        && longest_short(s, op.0.head_dim as u32, true) > 0
+    let head_dim = op.0.head_dim as u32;
+    let short = short(s, head_dim, true);
+    fits(s, node) && writes_copies(s, node) && short.most > 0 && count * head_dim / 4 <= short.width
 }
 
 /// How the heads of such a node attend.
@@ -65,26 +64,63 @@ pub fn shape_of(graph: &Graph, node: Node) -> &AttentionShape {
 /// The workgroups of what is only there for longer sequences, `each` for a row.
 pub fn long(s: &Planner<'_>, node: Node, each: u32) -> Extent {
     let shape = shape_of(s.graph, node);
-    let from = longest_short(s, shape.head_dim as u32, true);
+    let from = short(s, shape.head_dim as u32, true).most;
     Extent::Spans { x: each, span: 0, shape: *shape, from, below: u32::MAX }
 }
 
-/// Positions of what one dispatch attends to; 0: it always takes two. `projected`: it makes its queries, too.
-fn longest_short(s: &Planner<'_>, head_dim: u32, projected: bool) -> u32 {
-    let (width, fours) = (width(s), head_dim / 4);
-    let most = (SHORT_NUMBERS / head_dim).min(SHORT).max(width);
-    let parts = short_parts(head_dim);
-    let weights = 8 * most.next_multiple_of(8 * (width / fours));
-    let plain = if s.caps.subgroups { 0 } else { 16 * width };
-    let projected = if projected { 48 * fours + 20 * width.div_ceil(4) } else { 0 };
-    let bytes =
-        weights + 4 * ((parts - 1) * most + 1) + 8 * width.div_ceil(4) + 16 * width + plain + projected;
-    if bytes <= s.caps.workgroup_bytes { most } else { 0 }
+/// How one dispatch attends to a short sequence.
+struct Short {
+    /// Positions at most; 0: longer ones' two dispatches are for all.
+    most: u32,
+    /// Invocations of a workgroup.
+    width: u32,
+    /// Invocations that multiply a key.
+    parts: u32,
+    /// Workgroups of a head, each of which adds up some of the numbers of its values.
+    slices: u32,
+    /// Values that an invocation asks for at once.
+    at_once: u32,
 }
 
-/// Invocations that multiply a key of a short sequence: one for each 64 numbers.
-fn short_parts(head_dim: u32) -> u32 {
-    let most = (head_dim / 64).clamp(1, PARTS);
+/// What a processor loads of keys and values is what large heads wait for: of one row several workgroups share a head's values, and large
+/// ones its keys. More rows fill a GPU without, and a program does nothing twice. `projected`: it makes its queries, too.
+fn short(s: &Planner<'_>, head_dim: u32, projected: bool) -> Short {
+    let narrow =
+        Short { most: 0, width: width(s), parts: short_parts(head_dim, 64, 4), slices: 1, at_once: 8 };
+    let sliced = |most: u32| (1..=most).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
+    let wide = match head_dim {
+        LARGE.. => Short {
+            width: 2 * width(s),
+            parts: short_parts(head_dim, 32, 8),
+            slices: sliced(4),
+            at_once: 4,
+            ..narrow
+        },
+        _ => Short { slices: sliced(2), at_once: 4, ..narrow },
+    };
+    let fits = |short: &Short| {
+        let Short { width, parts, slices, at_once, .. } = *short;
+        let most = (SHORT_NUMBERS / head_dim).min(SHORT).max(width / parts).max(self::width(s));
+        let fours = head_dim / 4;
+        let weights = 8 * most.next_multiple_of(at_once * (width * slices / fours));
+        let plain = if s.caps.subgroups { 0 } else { 16 * width };
+        let projected = if projected { 48 * fours + 20 * width.div_ceil(4) } else { 0 };
+        let others = 4 * ((parts - 1) * most + 1) + 8 * width.div_ceil(4) + 16 * width;
+        (width <= s.caps.invocations && weights + others + plain + projected <= s.caps.workgroup_bytes)
+            .then_some(most)
+    };
+    let alone = s.class == RowClass::One && !s.caps.software;
+    let fitting = [wide]
+        .into_iter()
+        .filter(|_| alone)
+        .chain([narrow])
+        .find_map(|short| Some(Short { most: fits(&short)?, ..short }));
+    fitting.unwrap_or(Short { most: 0, width: 1, parts: 1, slices: 1, at_once: 1 })
+}
+
+/// Invocations that multiply a key of a short sequence, at most so many: one for each `numbers`.
+fn short_parts(head_dim: u32, numbers: u32, most: u32) -> u32 {
+    let most = (head_dim / numbers).clamp(1, most);
     (1..=most).rev().find(|parts| (head_dim / 4).is_multiple_of(*parts)).unwrap_or(1)
 }
 
@@ -209,7 +245,8 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
     // A workgroup writes whole blocks of a copy.
     let slices = (1..=SLICES).rev().find(|n| head_dim.is_multiple_of(16 * n)).unwrap_or(1);
     let joined = attention.projections.as_ref().is_some_and(|m| joined(s, m).is_some());
-    let most = longest_short(s, head_dim, joined);
+    let of_short = short(s, head_dim, joined);
+    let most = of_short.most;
     // What is asked for before the step is read is where a lone slot's pages lie in order.
     let eager = (!s.caps.software && s.in_order) as u32 as f64;
     let single = (s.class == RowClass::One) as u32;
@@ -262,18 +299,25 @@ pub fn launches(s: &Planner<'_>, copies: &Copies, attention: &Attention) -> Vec<
         ]
     };
     let parts_joined = vec![(0, Operand::Step), (1, Operand::Partials(node)), (2, value), sinks, gates];
-    let short = Extent::Spans { x: heads, span: 0, shape: *shape, from: 0, below: most };
     let mut all = Vec::new();
     if most > 0 {
-        let of_short = [
+        let Short { width, parts, slices, at_once, .. } = of_short;
+        let line = fours / slices;
+        let joins = s.caps.subgroup_size_fixed && line.is_power_of_two() && 2 * line <= s.caps.subgroup_size;
+        let joined = if joins && width / line > MANY_LINES { 2 } else { 1 };
+        let numbers = [
             ("HEAD_DIM", head_dim),
             ("SPAN", most),
-            ("PARTS", short_parts(head_dim)),
+            ("PARTS", parts),
+            ("SLICES", slices),
+            ("AT_ONCE", at_once),
+            ("JOINED", joined),
             ("WORKGROUP", width),
             with_sinks,
             gated,
         ];
-        let dispatch = dispatch("attend_decode", true, &of_short, short);
+        let extent = Extent::Spans { x: heads * slices, span: 0, shape: *shape, from: 0, below: most };
+        let dispatch = dispatch("attend_decode", true, &numbers, extent);
         let mut operands = reads(value);
         operands.extend([sinks, gates]);
         let mut launch = launch(dispatch, operands, attention.nodes(), true);

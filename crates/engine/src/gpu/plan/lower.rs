@@ -20,8 +20,8 @@ use crate::graph::{Graph, Node, Rows, Weight};
 use crate::ops::Op;
 
 /// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
-const PAIRS: u32 = 8;
-const GLU_PAIRS: u32 = 16;
+pub const PAIRS: u32 = 8;
+pub const GLU_PAIRS: u32 = 16;
 /// And of what a router has, so few rows that many subgroups share each.
 const ROUTER_PAIRS: u32 = 2;
 /// Rows of a long prompt that share a router's rows.
@@ -378,7 +378,11 @@ pub fn product(s: &Planner<'_>, m: &Matmul, run: &[usize], pairs: u32, tile: Til
     constants.push(("NORM", norm));
     let extent = Extent::PerRow { rows, each: 1 };
     let mut dispatch = Dispatch { kernel: "matvec", constants, extent };
-    matvec::shape(s.caps, matrix.format, matrix.cols, read.rows, [pairs, 1], tile, &mut dispatch, rows);
+    let (format, cols) = (matrix.format, matrix.cols);
+    match sum {
+        Some(_) => matvec::shape_of_made(s.caps, format, [cols, read.rows], pairs, &mut dispatch),
+        None => matvec::shape(s.caps, format, cols, read.rows, [pairs, 1], tile, &mut dispatch, rows),
+    }
     let slots = Slots { input: Some(input), ..s.slots(Some(matrix.format.wgsl)) };
     let mut launch = Launch {
         nodes: Vec::new(),

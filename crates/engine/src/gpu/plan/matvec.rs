@@ -147,20 +147,80 @@ pub fn shape(
             || HALVED.contains(&format.name)
                 && units.div_ceil(caps.subgroup_size / 2) < 2 * units.div_ceil(caps.subgroup_size)))
         as u32;
+    let each = shares * groups;
+    dispatch.extent = Extent::RowTiles { rows: extent, tile: tile.rows, each, within: tile.within };
+    dispatch.constants.extend([("TILE", tile.rows as f64), ("TEAMS", teams as f64), ("PARTS", parts as f64)]);
+    let width = (tasks * split * lanes * parts).min(width).max(32).max(LINE * tile.rows);
+    spread(caps, Spread { pairs, groups, split, double, halves, line: LINE, width }, dispatch);
+}
+
+/// The workgroups of a matvec of one row that each of them makes for itself.
+pub struct Made {
+    /// Pairs of rows of a workgroup.
+    pub pairs: u32,
+    /// Teams of a pair.
+    pub split: u32,
+    /// Invocations of a workgroup.
+    pub width: u32,
+}
+
+/// Workgroups that make a row (`plan/summed.rs`) have nothing to multiply while they do: there are about as many as processors, as large as can be, each of
+/// `least` pairs or a multiple of that.
+pub fn made(caps: &Caps, format: &Format, cols: usize, rows: usize, least: u32) -> Made {
+    let (most, lanes) = (caps.invocations.min(1024), caps.subgroup_size);
+    let units = (format.padded_cols(cols) / format.unit) as u32;
+    let each = (rows as u32).div_ceil(2).div_ceil(caps.policy.processors).next_multiple_of(least);
+    // Invocations of a workgroup finish a row each.
+    let pairs = each.min((most / 2 / least * least).max(least));
+    let turns = |split: u32| (pairs * split).div_ceil((most / lanes).max(1));
+    // Units that a lane takes one after the other.
+    let one_by_one = |split: &u32| turns(*split) * units.div_ceil(lanes * split);
+    let splits = [1, 2, 4, 8].into_iter().filter(|split| *split == 1 || split * lanes / 2 < units);
+    let split = splits.min_by_key(one_by_one).unwrap_or(1);
+    let teams = (pairs * split).div_ceil(turns(split));
+    let width = (teams * lanes).max(2 * pairs).max(32).next_multiple_of(lanes.max(1));
+    Made { pairs, split, width }
+}
+
+/// Adds what makes `dispatch` such a matvec.
+pub fn shape_of_made(
+    caps: &Caps,
+    format: &Format,
+    [cols, rows]: [usize; 2],
+    least: u32,
+    dispatch: &mut Dispatch,
+) {
+    let Made { pairs, split, width } = made(caps, format, cols, rows, least);
+    let groups = (rows as u32).div_ceil(2 * pairs);
+    dispatch.extent = Extent::PerRow { rows: Rows::Step, each: groups };
+    dispatch.constants.extend([("TILE", 1.0), ("TEAMS", 1.0), ("PARTS", 1.0)]);
+    let line = (2 * pairs).max(LINE);
+    spread(caps, Spread { pairs, groups, split, double: 0, halves: 0, line, width }, dispatch);
+}
+
+/// How the rows of a matrix are spread over workgroups and subgroups: `wgsl/matvec.wgsl` has what the numbers mean.
+struct Spread {
+    pairs: u32,
+    groups: u32,
+    split: u32,
+    double: u32,
+    halves: u32,
+    line: u32,
+    width: u32,
+}
+
+fn spread(caps: &Caps, spread: Spread, dispatch: &mut Dispatch) {
+    let Spread { pairs, groups, split, double, halves, line, width } = spread;
     dispatch.kernel = "matvec";
-    dispatch.extent =
-        Extent::RowTiles { rows: extent, tile: tile.rows, each: shares * groups, within: tile.within };
     dispatch.constants.extend([
-        ("TILE", tile.rows as f64),
         ("GROUPS", groups as f64),
         ("PAIRS", pairs as f64),
-        ("TEAMS", teams as f64),
-        ("PARTS", parts as f64),
         ("SPLIT", split as f64),
         ("DOUBLE", double as f64),
         ("HALVES", halves as f64),
-        ("TASKS", (tasks * split) as f64),
-        ("WORKGROUP", (tasks * split * lanes * parts).min(width).max(32).max(LINE * tile.rows) as f64),
+        ("TASKS", (pairs / (1 + double) * split) as f64),
+        ("LINE", line as f64),
+        ("WORKGROUP", width as f64),
     ]);
     dispatch.constants.extend(caps.subgroup_constant());
 }
@@ -267,6 +327,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_makes_its_row_has_a_workgroup_for_each_processor() {
+        let of = |format: &str, [rows, cols]: [usize; 2], least, invocations| {
+            let format = FORMATS.iter().find(|f| f.name == format).unwrap();
+            let Made { pairs, split, width } = made(&caps(invocations, 32, false), format, cols, rows, least);
+            assert!((2 * pairs..=invocations).contains(&width) && pairs.is_multiple_of(least));
+            (pairs, split, width)
+        };
+        // Gate and up of Gemma 4B and 1B, and queries and keys of the former: a unit or two for a lane.
+        assert_eq!(of("Q4_K", [20480, 2560], 16, 1024), (80, 2, 1024));
+        assert_eq!(of("Q8_0", [13824, 1152], 16, 1024), (64, 1, 1024));
+        assert_eq!(of("Q4_K", [4096, 2560], 8, 1024), (16, 2, 1024));
+        // Each number is finished by an invocation of its own.
+        assert_eq!(of("Q4_K", [1 << 20, 2560], 16, 256).0, 128);
     }
 
     #[test]

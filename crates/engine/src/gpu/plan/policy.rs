@@ -94,6 +94,9 @@ pub struct InFloats {
 pub struct Policy {
     /// Invocations that a matvec should have: with fewer the memory waits for requests, with more for sums. 0: as few as there can be.
     pub invocations: u32,
+    /// Workgroups of what each of them has to prepare for itself: as many as the adapter has processors.
+    #[serde(default = "processors")]
+    pub processors: u32,
     /// Bytes of a weight row that an invocation walks along at most, multiplied in f32 and in integers.
     pub lane_bytes: [usize; 2],
     /// Bytes beyond which a matrix is large.
@@ -118,6 +121,10 @@ pub struct Policy {
     pub lanes: Option<u32>,
 }
 
+const fn processors() -> u32 {
+    132
+}
+
 const fn of(formats: FormatClass, large: bool, tile: Tile) -> FewTile {
     FewTile { formats, large, tile }
 }
@@ -135,6 +142,7 @@ impl Policy {
         use FormatClass::{Bits, Blocks, Bytes, Floats};
         Policy {
             invocations: 128 << 10,
+            processors: processors(),
             lane_bytes: [64, 128],
             large: 40 << 20,
             large_blocks: 50 << 20,
@@ -241,6 +249,9 @@ impl Policy {
     pub fn check(&self) -> Result<(), String> {
         if self.invocations > 1 << 24 {
             return Err(format!("invocations {} are more than {}", self.invocations, 1 << 24));
+        }
+        if self.processors == 0 {
+            return Err("processors must be above 0".into());
         }
         if self.lane_bytes.contains(&0) {
             return Err(format!("lane_bytes {:?} must be above 0", self.lane_bytes));

@@ -7,15 +7,13 @@ use crate::gpu::plan::copies::Copies;
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Attention, Matmul, Then, inputs, op, runs};
 use crate::gpu::plan::heads::{Heads, Own};
-use crate::gpu::plan::lower::{biases, is_whole, product, tiled, tiles};
+use crate::gpu::plan::lower::{PAIRS, biases, is_whole, product, tiled, tiles};
 use crate::gpu::plan::matvec::Tile;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::gpu::plan::{attention, matmul};
 use crate::graph::{Graph, Node, Rows};
 use crate::ops::{Op, Pairing};
 
-/// Pairs of rows that a workgroup sums up.
-const PAIRS: u32 = 8;
 /// Invocations of a workgroup that finishes a head.
 const WORKGROUP: u32 = 64;
 

@@ -1,12 +1,13 @@
-//! A norm and the residual that it is added to, made by the matvec of few workgroups that reads their sum first: of one row each of its
-//! workgroups makes the sum for itself, which takes less time than a dispatch that all of them wait for.
+//! A norm and the residual that it is added to, made by the matvec that reads their sum first: of one row each of its workgroups makes the sum for itself, and
+//! there are few and large ones, which takes less time than a dispatch that all of them wait for.
 
 use crate::gpu::memory::weights::weight;
 use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Matmul, Norm, Then};
 use crate::gpu::plan::groups::{inputs, is_of_file, is_of_rows, only_user, op, residual, runs};
-use crate::gpu::plan::lower::{WORKGROUP, is_whole, kind, writes_copy};
+use crate::gpu::plan::lower::{GLU_PAIRS, PAIRS, WORKGROUP, is_whole, kind, writes_copy};
+use crate::gpu::plan::matvec;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::{Graph, Node};
 use crate::ops::Op;
@@ -14,13 +15,12 @@ use crate::ops::Op;
 /// Storage buffers of such a matvec at most: not every adapter has more than ten.
 const BUFFERS: u32 = 15;
 
-/// Bytes of workgroup memory of 16 numbers, in integers and in f32, and of everything else in a matvec.
+/// Bytes of workgroup memory of 16 numbers, in integers and in f32; of what a team sums up; of an invocation that writes a copy; and of everything else in a
+/// matvec.
 const BLOCK_BYTES: [usize; 2] = [28, 68];
-const OTHER_BYTES: usize = 10 << 10;
-
-/// Rows of weights at most: with more workgroups, as gate and up have, each of which makes the sum, that takes longer than a dispatch
-/// (benches/README.md).
-const ROWS: usize = 4096;
+const TEAM_BYTES: u32 = 16;
+const COPY_BYTES: u32 = 8;
+const OTHER_BYTES: usize = 256;
 
 /// Numbers of a block.
 const BLOCK: usize = 16;
@@ -60,18 +60,26 @@ pub fn joined<'a>(s: &Planner<'_>, m: &'a Matmul) -> Option<&'a Norm> {
         let format = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]).format;
         (kind(s, m, run) == CopyKind::I8) == format.integer
     };
-    let bytes = |run: &[usize]| {
-        cols.div_ceil(BLOCK) * BLOCK_BYTES[(kind(s, m, run) != CopyKind::I8) as usize] + OTHER_BYTES
+    let least = if let Then::Glu(_) = m.then { GLU_PAIRS } else { PAIRS };
+    let fits_memory = |run: &[usize]| {
+        let of = |i: usize| weight(s.graph, inputs(s.graph, m.linears[i])[1]);
+        let rows = run.iter().map(|&i| of(i).rows).sum();
+        let made = matvec::made(s.caps, of(run[0]).format, cols, rows, least);
+        let others = (TEAM_BYTES * made.pairs * made.split + COPY_BYTES * made.width) as usize + OTHER_BYTES;
+        let block = BLOCK_BYTES[(kind(s, m, run) != CopyKind::I8) as usize];
+        cols.div_ceil(BLOCK) * block + others <= s.caps.workgroup_bytes as usize
     };
+    let bytes = |&linear: &Node| weight(s.graph, inputs(s.graph, linear)[1]).bytes().len();
     let fits = s.class == RowClass::One
-        && matches!(m.then, Then::Heads(_) | Then::Activate { .. })
+        && matches!(m.then, Then::Heads(_) | Then::Activate { .. } | Then::Glu(_))
         && s.caps.subgroups
+        && s.caps.subgroup_size_fixed
         && !s.caps.software
         && s.caps.storage_buffers >= BUFFERS
         && cols.is_multiple_of(BLOCK)
         && is_whole(s, m)
-        && runs(s.graph, m).iter().all(|run| integer(run) && bytes(run) <= s.caps.workgroup_bytes as usize)
-        && m.linears.iter().map(|&l| s.graph.shape(l).cols).sum::<usize>() <= ROWS;
+        && runs(s.graph, m).iter().all(|run| integer(run) && fits_memory(run))
+        && !s.caps.policy.is_large(m.linears.iter().map(bytes).sum());
     fits.then_some(sum)
 }
 
