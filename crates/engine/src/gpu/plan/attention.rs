@@ -51,8 +51,11 @@ pub fn takes_projections(s: &Planner<'_>, heads: &Heads) -> bool {
     let Some(Op::Attend(op)) = op(s.graph, node) else { return false };
     let count = if heads.own.is_some() { 3 } else { 1 };
     let head_dim = op.0.head_dim as u32;
-    let short = short(s, head_dim, true);
-    fits(s, node) && writes_copies(s, node) && short.most > 0 && count * head_dim / 4 <= short.width
+    let has_room = || {
+        let short = short(s, head_dim, true);
+        short.most > 0 && count * head_dim / 4 <= short.width
+    };
+    fits(s, node) && writes_copies(s, node) && has_room()
 }
 
 /// How the heads of such a node attend.
@@ -69,6 +72,7 @@ pub fn long(s: &Planner<'_>, node: Node, each: u32) -> Extent {
 }
 
 /// How one dispatch attends to a short sequence.
+#[derive(Clone, Copy)]
 struct Short {
     /// Positions at most; 0: longer ones' two dispatches are for all.
     most: u32,
@@ -83,7 +87,7 @@ struct Short {
 }
 
 /// What a processor loads of keys and values is what large heads wait for: of one row several workgroups share a head's values, and large
-/// ones its keys. More rows fill a GPU without, and a program does nothing twice. `projected`: it makes its queries, too.
+/// ones its keys. More rows fill a GPU without, and a program does nothing twice. Of heads that fit; `projected`: it makes its queries, too.
 fn short(s: &Planner<'_>, head_dim: u32, projected: bool) -> Short {
     let narrow =
         Short { most: 0, width: width(s), parts: short_parts(head_dim, 64, 4), slices: 1, at_once: 8 };
@@ -98,7 +102,7 @@ fn short(s: &Planner<'_>, head_dim: u32, projected: bool) -> Short {
         },
         _ => Short { slices: sliced(2), at_once: 4, ..narrow },
     };
-    let fits = |short: &Short| {
+    let longest = |short: &Short| {
         let Short { width, parts, slices, at_once, .. } = *short;
         let most = (SHORT_NUMBERS / head_dim).min(SHORT).max(width / parts).max(self::width(s));
         let fours = head_dim / 4;
@@ -110,12 +114,8 @@ fn short(s: &Planner<'_>, head_dim: u32, projected: bool) -> Short {
             .then_some(most)
     };
     let alone = s.class == RowClass::One && !s.caps.software;
-    let fitting = [wide]
-        .into_iter()
-        .filter(|_| alone)
-        .chain([narrow])
-        .find_map(|short| Some(Short { most: fits(&short)?, ..short }));
-    fitting.unwrap_or(Short { most: 0, width: 1, parts: 1, slices: 1, at_once: 1 })
+    let mut shorts = alone.then_some(wide).into_iter().chain([narrow]);
+    shorts.find_map(|short| Some(Short { most: longest(&short)?, ..short })).unwrap_or(narrow)
 }
 
 /// Invocations that multiply a key of a short sequence, at most so many: one for each `numbers`.

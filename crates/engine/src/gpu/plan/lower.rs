@@ -21,7 +21,7 @@ use crate::ops::Op;
 
 /// Pairs of rows that a workgroup sums up, and with a GLU, where a pair leaves one number behind: 16 numbers of a copy either way.
 pub const PAIRS: u32 = 8;
-pub const GLU_PAIRS: u32 = 16;
+const GLU_PAIRS: u32 = 16;
 /// And of what a router has, so few rows that many subgroups share each.
 const ROUTER_PAIRS: u32 = 2;
 /// Rows of a long prompt that share a router's rows.
@@ -419,14 +419,18 @@ fn matvecs(s: &Planner<'_>, copies: &Copies, m: &Matmul) -> Vec<Launch> {
     tiles(s, m, &run).into_iter().map(|tile| matvec(s, copies, m, &run, tile)).collect()
 }
 
-fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Tile) -> Launch {
-    let g = s.graph;
-    let pairs = match m.then {
+/// Pairs of rows that a workgroup of a matmul's matvec sums up, at least.
+pub fn pairs(g: &Graph, m: &Matmul) -> u32 {
+    match m.then {
         Then::Glu(_) => GLU_PAIRS,
         _ if beside_experts(g, m) => ROUTER_PAIRS,
         _ => PAIRS,
-    };
-    let mut launch = product(s, m, run, pairs, tile);
+    }
+}
+
+fn matvec(s: &Planner<'_>, copies: &Copies, m: &Matmul, run: &[usize], tile: Tile) -> Launch {
+    let g = s.graph;
+    let mut launch = product(s, m, run, pairs(g, m), tile);
     launch.nodes.extend(m.nodes());
     let (bias, has_bias) = biases(g, m);
     let Some(value) = m.value() else { panic!("a group of one run has one value") };

@@ -6,7 +6,7 @@ use crate::gpu::plan::copies::{Copies, Copy, CopyKind};
 use crate::gpu::plan::dispatch::{Dispatch, Extent};
 use crate::gpu::plan::groups::{Matmul, Norm, Then};
 use crate::gpu::plan::groups::{inputs, is_of_file, is_of_rows, only_user, op, residual, runs};
-use crate::gpu::plan::lower::{GLU_PAIRS, PAIRS, WORKGROUP, is_whole, kind, writes_copy};
+use crate::gpu::plan::lower::{WORKGROUP, is_whole, kind, pairs, writes_copy};
 use crate::gpu::plan::matvec;
 use crate::gpu::plan::{Arithmetic, Launch, Operand, Planner, RowClass};
 use crate::graph::{Graph, Node};
@@ -60,11 +60,10 @@ pub fn joined<'a>(s: &Planner<'_>, m: &'a Matmul) -> Option<&'a Norm> {
         let format = weight(s.graph, inputs(s.graph, m.linears[run[0]])[1]).format;
         (kind(s, m, run) == CopyKind::I8) == format.integer
     };
-    let least = if let Then::Glu(_) = m.then { GLU_PAIRS } else { PAIRS };
     let fits_memory = |run: &[usize]| {
         let of = |i: usize| weight(s.graph, inputs(s.graph, m.linears[i])[1]);
         let rows = run.iter().map(|&i| of(i).rows).sum();
-        let made = matvec::made(s.caps, of(run[0]).format, cols, rows, least);
+        let made = matvec::made(s.caps, of(run[0]).format, cols, rows, pairs(s.graph, m));
         let others = (TEAM_BYTES * made.pairs * made.split + COPY_BYTES * made.width) as usize + OTHER_BYTES;
         let block = BLOCK_BYTES[(kind(s, m, run) != CopyKind::I8) as usize];
         cols.div_ceil(BLOCK) * block + others <= s.caps.workgroup_bytes as usize
